@@ -1,0 +1,28 @@
+"""tbvis: see what a two-stream video network has learned.
+
+Names are imported on first use, so that `import tbvis` (and the TensorBoard plugin, which imports
+`tbvis.summaries`) needs neither TensorFlow nor OpenCV.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+  "maximize": "tbvis.maximization.api",
+  "list_layers": "tbvis.models.geometry",
+  "load_checkpoint": "tbvis.models.checkpoint",
+  "save_checkpoint": "tbvis.models.checkpoint",
+  "two_stream_fusion_vgg16": "tbvis.models.two_stream",
+}
+
+__all__ = [*_EXPORTS, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+  if name in _EXPORTS:
+    return getattr(importlib.import_module(_EXPORTS[name]), name)
+  raise AttributeError(f"module 'tbvis' has no attribute {name!r}")

@@ -1,0 +1,1 @@
+"""From video files to training examples: catalogues, decoding, flow, the TFDS builder, snippet sampling."""

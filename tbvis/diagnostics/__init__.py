@@ -1,0 +1,1 @@
+"""What a network does on clips: predictions, confusions, unit statistics."""

@@ -1,0 +1,1 @@
+"""Keras networks, one file each, with layer names as published; receptive-field geometry; checkpoints."""

@@ -1,0 +1,103 @@
+"""Receptive field and stride of every layer, computed from the graph of a Keras model."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import keras
+
+from tbvis.errors import unknown_name
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerGeometry:
+  """What a location of a layer sees.
+
+  Attributes:
+    name: the layer's name.
+    channels: number of channels.
+    field: side of the receptive field in input pixels (rho in the paper).
+    stride: input pixels between neighbouring locations.
+    streams: names of the model inputs that the layer depends on.
+  """
+
+  name: str
+  channels: int
+  field: int
+  stride: int
+  streams: tuple[str, ...]
+
+
+def _window(layer: keras.Layer) -> tuple[int, int, int]:
+  """Returns kernel, stride and dilation of a layer along height (1, 1, 1 where it has none)."""
+  kernel = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
+  if kernel is None:
+    return 1, 1, 1
+  strides = getattr(layer, "strides", None) or kernel
+  dilation = getattr(layer, "dilation_rate", 1)
+
+  # Height is the last axis but one for 2-D and 3-D layers alike.
+  def along_height(value: int | tuple[int, ...]) -> int:
+    return value if isinstance(value, int) else int(value[-2] if len(value) > 1 else value[0])
+
+  return along_height(kernel), along_height(strides), along_height(dilation)
+
+
+def layer_geometry(model: keras.Model) -> dict[str, LayerGeometry]:
+  """Computes receptive fields and strides.
+
+  Where branches of different fields meet, the largest counts. Layers after a global pooling are
+  left out: their field is the whole input.
+
+  Args:
+    model: a Functional Keras model with square windows.
+
+  Returns:
+    Geometry by layer name, in the order of the graph.
+
+  >>> from tbvis.models import two_stream
+  >>> net = two_stream.two_stream_fusion_vgg16(3, width=0.1, fc_units=8)
+  >>> layer_geometry(net)["conv5_fusion"].field
+  196
+  """
+  result: dict[str, LayerGeometry] = {}
+  by_tensor: dict[int, LayerGeometry] = {}
+  for layer in model.layers:
+    if not layer._inbound_nodes:
+      continue
+    node = layer._inbound_nodes[0]
+    outputs = node.output_tensors
+    channels = outputs[0].shape[-1]
+    if isinstance(layer, keras.layers.InputLayer):
+      here = LayerGeometry(layer.name, channels, 1, 1, (layer.name,))
+    elif "Global" in type(layer).__name__ or isinstance(layer, keras.layers.Flatten):
+      continue
+    else:
+      before = [by_tensor[id(t)] for t in node.input_tensors if id(t) in by_tensor]
+      if not before:
+        continue
+      kernel, stride, dilation = _window(layer)
+      field = max(g.field + (kernel - 1) * dilation * g.stride for g in before)
+      streams = tuple(dict.fromkeys(s for g in before for s in g.streams))
+      here = LayerGeometry(layer.name, channels, field, max(g.stride for g in before) * stride, streams)
+    for tensor in outputs:
+      by_tensor[id(tensor)] = here
+    result[layer.name] = here
+  return result
+
+
+def geometry_of(model: keras.Model, layer: str) -> LayerGeometry:
+  """Returns the geometry of one layer.
+
+  Raises:
+    UsageError: if there is no such layer, with the nearest names.
+  """
+  table = layer_geometry(model)
+  if layer not in table:
+    raise unknown_name("layer", layer, table, f"model {model.name!r}")
+  return table[layer]
+
+
+def list_layers(model: keras.Model) -> list[LayerGeometry]:
+  """Returns name, channels, receptive field, stride and streams of every layer, in the order of the graph."""
+  return list(layer_geometry(model).values())

@@ -1,0 +1,1 @@
+"""From arrays to pictures: flow colours, mosaics, GIF and WebP."""
