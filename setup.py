@@ -1,0 +1,74 @@
+"""Metadata, dependencies, console scripts and the TensorBoard entry point of tbvis."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+ROOT = pathlib.Path(__file__).resolve().parent
+
+
+def read_version() -> str:
+  """Returns the version of tbvis/__init__.py without importing it, which a bare build environment could not."""
+  source = (ROOT / "tbvis" / "__init__.py").read_text(encoding="utf-8")
+  found = re.search(r'^__version__ = "([^"]+)"$', source, re.MULTILINE)
+  if not found:
+    raise RuntimeError('Expected a line __version__ = "..." in tbvis/__init__.py, found none.')
+  return found.group(1)
+
+
+REQUIREMENTS = [
+  "absl-py>=2",  # Flags, flagfiles and start-up of every script.
+  "keras>=3.5",  # The networks: Keras layers and keras.ops, on any Keras 3 backend.
+  "numpy>=1.26",  # Arrays everywhere.
+  # Decoding, scaling, DIS and TV-L1 flow, filming. "contrib" has TV-L1 (cv2.optflow), which opencv-python
+  # lacks; "headless" needs no libGL, which a server or a container lacks. The module is the same cv2.
+  "opencv-contrib-python-headless>=4.9",
+  "pillow>=10",  # PNG, GIF and WebP of stimuli: OpenCV writes no animated GIF with a palette of our choice.
+  "tensorboard>=2.21",  # The host of the plugin; older ones do not start beside a current setuptools (pkg_resources).
+  "tensorflow>=2.17",  # Data pipelines, maximisation, summaries, and the default Keras backend; 2.17 is Keras 3 throughout.
+  "tensorflow-datasets>=4.9.4",  # Prepared data sets on disk: versioned, checksummed, readable by others.
+  "tqdm>=4.60",  # Progress bars with a rate and a remaining time.
+]
+
+EXTRAS = {
+  "test": [
+    "playwright>=1.40",  # Drives Debian's Chromium; its own browser download is not used.
+    "pytest>=8",
+    "ruff>=0.6",  # Style.
+  ],
+}
+
+SCRIPTS = ("prepare", "train", "evaluate", "maximize", "demo")
+
+setup(
+  name="tbvis",
+  version=read_version(),
+  description="See what a two-stream video network has learned: activation maximisation and confusions, in TensorBoard.",
+  long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+  long_description_content_type="text/markdown",
+  license="Apache-2.0",
+  license_files=["LICENSE", "NOTICE"],
+  python_requires=">=3.10",
+  install_requires=REQUIREMENTS,
+  extras_require=EXTRAS,
+  # data/ and flags/ stand at the top of a checkout, where people look for them; a wheel carries them inside the
+  # package, where nothing else can claim the names. tbvis/resources.py looks in both places.
+  packages=[*find_packages(include=["tbvis", "tbvis.*", "tb_plugin", "tb_plugin.*"]), "tbvis.data", "tbvis.flags"],
+  package_dir={"tbvis.data": "data", "tbvis.flags": "flags"},
+  package_data={"tbvis.data": ["**/*"], "tbvis.flags": ["**/*"], "tb_plugin": ["static/**/*"]},
+  include_package_data=False,
+  zip_safe=False,
+  entry_points={
+    "console_scripts": [f"tbvis-{verb} = tbvis.scripts.{verb}:entry" for verb in SCRIPTS],
+    "tensorboard_plugins": ["tbvis = tb_plugin.loader:Loader"],
+  },
+  classifiers=[
+    "Intended Audience :: Science/Research",
+    "Programming Language :: Python :: 3",
+    "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    "Topic :: Scientific/Engineering :: Visualization",
+  ],
+)
