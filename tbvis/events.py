@@ -1,0 +1,129 @@
+"""Event files without TensorFlow: written with TensorBoard's own records and protos, read for what we wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+import io
+import itertools
+import json
+import math
+import os
+import pathlib
+import socket
+import struct
+import time
+from typing import Any
+
+from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
+from tensorboard.plugins.image import metadata as image_metadata
+from tensorboard.plugins.scalar import metadata as scalar_metadata
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+_COUNTER = itertools.count()
+
+
+def _plain(value: Any) -> Any:
+  # Browsers refuse NaN and infinity in JSON, and NumPy's scalars and arrays are not JSON at all.
+  if isinstance(value, dict):
+    return {str(k): _plain(v) for k, v in value.items()}
+  if isinstance(value, (list, tuple, set, frozenset)):
+    return [_plain(v) for v in value]
+  if isinstance(value, os.PathLike):
+    return os.fspath(value)
+  if hasattr(value, "tolist"):
+    return _plain(value.tolist())
+  if isinstance(value, float) and not math.isfinite(value):
+    return None
+  return value
+
+
+def to_json(content: Any) -> bytes:
+  """Encodes `content` as compact JSON; NumPy values become plain ones, NaN and infinity become null.
+
+  >>> to_json({"a": float("nan"), "b": (1, 2)})
+  b'{"a":null,"b":[1,2]}'
+  """
+  return json.dumps(_plain(content), separators=(",", ":"), allow_nan=False, default=str).encode()
+
+
+def scalar_value(tag: str, value: float) -> summary_pb2.Summary.Value:
+  """Returns a point of a curve in the Scalars tab."""
+  metadata = scalar_metadata.create_summary_metadata(display_name="", description="")
+  metadata.data_class = summary_pb2.DATA_CLASS_SCALAR
+  tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_FLOAT, float_val=[value], tensor_shape=tensor_shape_pb2.TensorShapeProto())
+  return summary_pb2.Summary.Value(tag=tag, tensor=tensor, metadata=metadata)
+
+
+def _strings(parts: list[bytes]) -> tensor_pb2.TensorProto:
+  # Rank 1: TensorBoard's fast loader drops blob sequences of any other rank without a word.
+  shape = tensor_shape_pb2.TensorShapeProto(dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=len(parts))])
+  return tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, string_val=parts, tensor_shape=shape)
+
+
+def image_value(tag: str, data: bytes, width: int, height: int, description: str = "") -> summary_pb2.Summary.Value:
+  """Returns an encoded picture for the Images tab (PNG, or GIF: it plays there)."""
+  metadata = image_metadata.create_summary_metadata(display_name="", description=description)
+  metadata.data_class = summary_pb2.DATA_CLASS_BLOB_SEQUENCE
+  return summary_pb2.Summary.Value(tag=tag, tensor=_strings([b"%d" % width, b"%d" % height, data]), metadata=metadata)
+
+
+def blobs_value(tag: str, blobs: list[bytes], plugin: str, content: Any) -> summary_pb2.Summary.Value:
+  """Returns a sequence of blobs for `plugin`; of `content` TensorBoard keeps what the tag's first event has."""
+  metadata = summary_pb2.SummaryMetadata(
+    plugin_data=summary_pb2.SummaryMetadata.PluginData(plugin_name=plugin, content=to_json(content)),
+    data_class=summary_pb2.DATA_CLASS_BLOB_SEQUENCE,
+  )
+  return summary_pb2.Summary.Value(tag=tag, tensor=_strings(blobs), metadata=metadata)
+
+
+class EventFile:
+  """An event file, opened at the first write; each `add` reaches the file in one piece."""
+
+  def __init__(self, folder: str | os.PathLike[str]):
+    self._folder = pathlib.Path(folder)
+    self._stream: io.BufferedWriter | None = None
+
+  def add(self, events: Iterable[tuple[int, list[summary_pb2.Summary.Value]]]) -> None:
+    """Appends (step, values) events and flushes them."""
+    now = time.time()
+    protos = [event_pb2.Event(step=step, wall_time=now, summary=summary_pb2.Summary(value=values)) for step, values in events]
+    if self._stream is None:
+      name = f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}.{next(_COUNTER):03d}.tbvis"
+      self._folder.mkdir(parents=True, exist_ok=True)
+      self._stream = open(self._folder / name, "xb")
+      protos.insert(0, event_pb2.Event(wall_time=now, file_version="brain.Event:2"))
+    records = io.BytesIO()
+    writer = RecordWriter(records)
+    for proto in protos:
+      writer.write(proto.SerializeToString())
+    self._stream.write(records.getvalue())
+    self._stream.flush()
+
+  def close(self) -> None:
+    """Closes the file, if there is one."""
+    if self._stream is not None:
+      self._stream.close()
+      self._stream = None
+
+
+def read_values(folder: str | os.PathLike[str], plugin: str) -> Iterator[tuple[str, int, Any, list[bytes]]]:
+  """Reads the blob sequences of `plugin` from the event files of one folder, in the order of writing.
+
+  Args:
+    folder: the run's folder; a missing one has none.
+    plugin: the name in the values' metadata.
+
+  Yields:
+    (tag, step, content, blobs). A record cut short (a writer was killed) ends its file quietly.
+  """
+  for path in sorted(pathlib.Path(folder).glob("*tfevents*")):
+    with open(path, "rb") as stream:
+      while len(header := stream.read(12)) == 12:
+        (length,) = struct.unpack("<Q", header[:8])
+        data = stream.read(length)
+        if len(stream.read(4)) < 4:
+          break
+        event = event_pb2.Event.FromString(data)
+        for value in event.summary.value:
+          if value.metadata.plugin_data.plugin_name == plugin:
+            yield value.tag, event.step, json.loads(value.metadata.plugin_data.content), list(value.tensor.string_val)

@@ -1,0 +1,145 @@
+"""What a run of tbvis in a logdir holds: stimuli, the confusions of a network, statistics of its units."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from typing import Any
+
+import numpy as np
+
+from tbvis.errors import UsageError
+
+PLUGIN_NAME = "tbvis"
+TOWERS = ("appearance", "hybrid", "motion", "fused")
+
+# A stimulus is told from all others of a run by this.
+Key = tuple[str, float, float, bool, int]
+
+
+def variant_name(kappa: float, chi: float, isotropic: bool, seed: int = 0) -> str:
+  """Names one way of maximising a unit, as tags, folders and column heads have it.
+
+  >>> variant_name(1, 10, False), variant_name(5, 5, True), variant_name(3, 0, False, seed=2)
+  ('chi=10', 'isotropic=5', 'kappa=3,chi=0,seed=2')
+  """
+  if isotropic:
+    name = f"isotropic={kappa:g}"
+  else:
+    name = f"chi={chi:g}" if kappa == 1 else f"kappa={kappa:g},chi={chi:g}"
+  return name if seed == 0 else f"{name},seed={seed}"
+
+
+def safe_name(name: str) -> str:
+  """Returns `name` as one file name: other characters than letters, digits and .,=_- become _.
+
+  >>> safe_name("../a b"), safe_name("..")
+  ('.._a_b', '_')
+  """
+  name = re.sub(r"[^A-Za-z0-9_.,=-]", "_", name)
+  return name if name.strip(".") else "_"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StimulusRecord:
+  """One stimulus: what the search found for one unit under one smoothness, and how.
+
+  Attributes:
+    unit: "conv5_fusion/f021" (1-based label) or "prediction/PlayingCello".
+    layer: the layer's name.
+    layer_index: the layer's place in the network's order.
+    channel: the unit's channel, 0-based.
+    class_name: the class of a class unit, else None.
+    kappa: spatial weight of total variation.
+    chi: temporal weight of total variation.
+    isotropic: whether chi = kappa was asked for as one setting.
+    seed: of the start.
+    appearance: float32 (H, W, 3), RGB in network units, or None (a unit of the motion tower).
+    motion: float32 (H, W, T, 2), (u, v) in network units (40/255 pixel a frame), or None (a unit of the appearance tower).
+    steps: int (S,), the logged steps.
+    history: float (S,) for each term at these steps; "activation" among them.
+    activation: of the unit at the stimulus.
+    a_hat: the unit's largest value on the validation clips, or None where it was not measured.
+    config: everything that made the stimulus, as JSON.
+    error: why there is no stimulus (both inputs are None then), else None.
+  """
+
+  unit: str
+  layer: str
+  layer_index: int
+  channel: int
+  class_name: str | None
+  kappa: float
+  chi: float
+  isotropic: bool
+  seed: int
+  appearance: np.ndarray | None
+  motion: np.ndarray | None
+  steps: np.ndarray
+  history: dict[str, np.ndarray]
+  activation: float
+  a_hat: float | None
+  config: dict[str, Any]
+  error: str | None = None
+
+  def __post_init__(self):
+    where = f"Stimulus of {self.unit}"
+    if self.error is None and self.appearance is None and self.motion is None:
+      raise UsageError(f"{where}: expected an appearance, a motion or an error, received none.")
+    if self.appearance is not None and (np.ndim(self.appearance) != 3 or np.shape(self.appearance)[-1] != 3):
+      raise UsageError(f"{where}: expected appearance (H, W, 3), received {np.shape(self.appearance)}.")
+    if self.motion is not None and (np.ndim(self.motion) != 4 or np.shape(self.motion)[-1] != 2):
+      raise UsageError(f"{where}: expected motion (H, W, T, 2), received {np.shape(self.motion)}.")
+    for name, values in self.history.items():
+      if np.shape(values) != np.shape(self.steps):
+        raise UsageError(f"{where}: expected {len(self.steps)} values of {name!r}, received {np.shape(values)}.")
+
+  @property
+  def key(self) -> Key:
+    """(unit, kappa, chi, isotropic, seed)."""
+    return self.unit, float(self.kappa), float(self.chi), bool(self.isotropic), int(self.seed)
+
+  @property
+  def variant(self) -> str:
+    """ "chi=10", "isotropic=5", ...: see `variant_name`."""
+    return variant_name(self.kappa, self.chi, self.isotropic, self.seed)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Confusions:
+  """Predictions of a network's towers on labelled clips.
+
+  Attributes:
+    classes: class names, by index.
+    labels: int (N,), the true class of each clip.
+    scores: pre-softmax scores float32 (N, C) by tower: appearance, hybrid, motion, fused.
+    clips: N names.
+    split: which clips these are ("UCF101 test split 1").
+    checkpoint: the network's name or file.
+  """
+
+  classes: list[str]
+  labels: np.ndarray
+  scores: dict[str, np.ndarray]
+  clips: list[str]
+  split: str
+  checkpoint: str
+
+  def matrix(self, tower: str) -> np.ndarray:
+    """Returns counts int (C, C): true class in rows, predicted class in columns."""
+    matrix = np.zeros((len(self.classes), len(self.classes)), int)
+    np.add.at(matrix, (self.labels, self.scores[tower].argmax(axis=1)), 1)
+    return matrix
+
+  def accuracy(self, tower: str) -> float:
+    """Returns the fraction of clips whose largest score is the true class."""
+    return float(np.mean(self.scores[tower].argmax(axis=1) == self.labels))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+  """All that `summaries.read_run` finds in a run."""
+
+  stimuli: list[StimulusRecord]
+  confusions: Confusions | None
+  statistics: dict[str, Any] | None

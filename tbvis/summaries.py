@@ -1,0 +1,358 @@
+"""What is written to a logdir, and how it is read back. Neither TensorFlow nor OpenCV is imported here.
+
+A run's folder `<logdir>/<run>` has an event file and, beside it, `tbvis/`:
+
+    events.out.tfevents...                            stock Images and Scalars, and the plugin's own tags
+    tbvis/stimuli/<layer>/<unit>/<variant>/           one stimulus: appearance.png, flow.webp, values.npz, stimulus.json
+    tbvis/clips/<clip>.webp                           real clips, small, frames and flow side by side
+
+The plugin's tags are `tbvis/stimulus/<unit>/<variant>` with blobs [appearance WebP, flow planes WebP, JSON] (small
+pictures, empty where a stream has none), `tbvis/confusions` [JSON, float32 scores] and `tbvis/unit_statistics` [JSON].
+A stimulus is finished when its event is there, and the event is written last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+import io
+import json
+import os
+import pathlib
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from tbvis import events, files
+from tbvis.errors import UsageError, unknown_name
+from tbvis.records import PLUGIN_NAME, TOWERS, Confusions, Key, Run, StimulusRecord, safe_name, variant_name
+from tbvis.rendering import animation
+from tbvis.rendering.appearance import appearance_limits, appearance_to_rgb
+from tbvis.rendering.flow_color import flow_to_rgb, motion_frames
+from tbvis.rendering.planes import encode_planes
+
+__all__ = [
+  "CONFUSIONS_TAG",
+  "MEDIA_FOLDER",
+  "PLUGIN_NAME",
+  "STATISTICS_TAG",
+  "STIMULUS_PREFIX",
+  "TOWERS",
+  "Confusions",
+  "Run",
+  "StimulusRecord",
+  "StimulusWriter",
+  "read_run",
+  "variant_name",
+  "write_confusions",
+  "write_unit_statistics",
+]
+
+STIMULUS_PREFIX = "tbvis/stimulus/"
+CONFUSIONS_TAG = "tbvis/confusions"
+STATISTICS_TAG = "tbvis/unit_statistics"
+MEDIA_FOLDER = "tbvis"
+_VERSION = 1
+_THUMBNAIL = 96
+# Few levels in the small flow: they compress to half, and no eye tells them apart at this size.
+_THUMBNAIL_LEVELS = 40
+
+
+def _run_folder(logdir: str | os.PathLike[str], run: str) -> pathlib.Path:
+  parts = pathlib.PurePosixPath(run).parts
+  if not run or run.startswith("/") or ".." in parts:
+    raise UsageError(f"Expected the name of a run inside the logdir, received {run!r}.")
+  return pathlib.Path(logdir, *parts)
+
+
+def _small(shape: tuple[int, ...]) -> tuple[int, int]:
+  scale = min(1.0, _THUMBNAIL / max(shape[:2]))
+  return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
+
+
+class StimulusWriter:
+  """Writes stimuli into one run, each whole or not at all; the run may have some already.
+
+  Args:
+    logdir: TensorBoard's logdir.
+    run: the run's name inside it.
+    stock_gifs: flow GIFs (half a megabyte each, kept in TensorBoard's memory) for the Images tab, besides those
+      of class units, which always have one.
+
+  Raises:
+    UsageError: if the folder cannot be written.
+  """
+
+  def __init__(self, logdir: str | os.PathLike[str], run: str, stock_gifs: int = 48):
+    self._folder = files.ensure_writable(_run_folder(logdir, run), "logdir")
+    self._events = events.EventFile(self._folder)
+    self._gifs_left = stock_gifs - sum(not content.get("class_name") for content, _ in _stimuli(self._folder).values())
+
+  def __enter__(self) -> StimulusWriter:
+    return self
+
+  def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    self.close()
+
+  def close(self) -> None:
+    """Closes the event file."""
+    self._events.close()
+
+  def finished(self) -> set[Key]:
+    """Returns (unit, kappa, chi, isotropic, seed) of the run's complete stimuli; failed ones are not finished."""
+    return {
+      _key(content) for content, meta in _stimuli(self._folder).values() if meta["error"] is None and _complete(self._folder, content, meta)
+    }
+
+  def write(self, record: StimulusRecord) -> None:
+    """Writes one stimulus; when this returns it is in the logdir, and before that nothing shows it."""
+    layer, _, label = record.unit.partition("/")
+    place = "/".join([MEDIA_FOLDER, "stimuli", safe_name(layer), safe_name(label), safe_name(record.variant)])
+    identity = {
+      "kind": "stimulus",
+      "version": _VERSION,
+      **{name: getattr(record, name) for name in _IDENTITY},
+      "folder": place,
+    }
+    media, small, meta = _encode(record)
+    for name, data in media.items():
+      files.write_bytes(self._folder / place / name, data)
+    meta |= identity | {"files": {name: len(data) for name, data in media.items()}}
+    files.write_bytes(self._folder / place / "stimulus.json", events.to_json(meta))
+
+    prefix = f"{record.unit}/{record.variant}"
+    steps = np.asarray(record.steps, int)
+    curves = [
+      (int(step), [events.scalar_value(f"{prefix}/{term}", float(values[i])) for term, values in record.history.items()])
+      for i, step in enumerate(steps)
+    ]
+    last = int(steps[-1]) if len(steps) else 0
+    shown = self._stock_pictures(record, prefix, media)
+    shown.append(events.blobs_value(f"{STIMULUS_PREFIX}{prefix}", [*small, events.to_json(meta)], PLUGIN_NAME, identity))
+    self._events.add([*curves, (last, shown)])
+
+  def _stock_pictures(self, record: StimulusRecord, prefix: str, media: Mapping[str, bytes]) -> list[Any]:
+    values = []
+    if record.appearance is not None:
+      height, width = record.appearance.shape[:2]
+      values.append(events.image_value(f"{prefix}/appearance", media["appearance.png"], width, height))
+    if record.motion is not None and (record.class_name or self._gifs_left > 0):
+      self._gifs_left -= not record.class_name
+      height, width = record.motion.shape[:2]
+      gif = animation.encode_gif(flow_to_rgb(motion_frames(record.motion)))
+      values.append(events.image_value(f"{prefix}/motion", gif, width, height, "R = u, G = v, B = |(u, v)|, one scale a clip, grey = 0"))
+    return values
+
+
+_IDENTITY = ("unit", "layer", "layer_index", "channel", "class_name", "kappa", "chi", "isotropic", "seed")
+
+
+def _key(content: Mapping[str, Any]) -> Key:
+  return content["unit"], float(content["kappa"]), float(content["chi"]), bool(content["isotropic"]), int(content["seed"])
+
+
+def _encode(record: StimulusRecord) -> tuple[dict[str, bytes], list[bytes], dict[str, Any]]:
+  """Returns full-size files by name, the two small pictures of the event, and the JSON about both."""
+  media: dict[str, bytes] = {}
+  small = [b"", b""]
+  meta: dict[str, Any] = {
+    "activation": record.activation,
+    "a_hat": record.a_hat,
+    "config": record.config,
+    "error": record.error,
+    "steps": np.asarray(record.steps, int),
+    "history": {term: np.asarray(values, float) for term, values in record.history.items()},
+    "appearance": None,
+    "motion": None,
+  }
+  values = {}
+  if record.appearance is not None:
+    picture = appearance_to_rgb(record.appearance)
+    media["appearance.png"] = animation.encode_png(picture)
+    small[0] = animation.encode_webp(animation.resize(picture, *_small(picture.shape)), quality=85)
+    meta["appearance"] = {"size": picture.shape[:2], "small": _small(picture.shape), "limits": appearance_limits(record.appearance)}
+    values["appearance"] = np.asarray(record.appearance, np.float16)
+  if record.motion is not None:
+    flow = motion_frames(record.motion).astype(np.float32)
+    if not np.isfinite(flow).all():
+      raise UsageError(f"Stimulus of {record.unit}: expected finite motion, found NaN or infinity.")
+    size = _small(flow.shape[1:3])
+    media["flow.webp"], step = encode_planes(flow)
+    small[1], small_step = encode_planes(animation.resize_values(flow, *size), levels=_THUMBNAIL_LEVELS)
+    meta["motion"] = {"size": flow.shape[1:3], "small": size, "frames": len(flow), "step": step, "small_step": small_step}
+    values["motion"] = np.asarray(record.motion, np.float16)
+  if values:
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **values)
+    media["values.npz"] = stream.getvalue()
+  return media, small, meta
+
+
+def _stimuli(folder: pathlib.Path) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+  """Returns (identity, metadata) by tag; of a stimulus written twice, the later."""
+  return {
+    tag: (content, json.loads(blobs[-1]))
+    for tag, _, content, blobs in events.read_values(folder, PLUGIN_NAME)
+    if tag.startswith(STIMULUS_PREFIX)
+  }
+
+
+def _complete(folder: pathlib.Path, content: Mapping[str, Any], meta: Mapping[str, Any]) -> bool:
+  place = folder / content["folder"]
+  return all((place / name).is_file() and (place / name).stat().st_size == size for name, size in meta["files"].items())
+
+
+def read_run(logdir: str | os.PathLike[str], run: str) -> Run:
+  """Reads a run back: its complete stimuli in the order of layers, units and chi, confusions and statistics.
+
+  Stimulus values are stored as float16 (relative error at most 1/2048) and returned as float32.
+
+  Raises:
+    UsageError: if the run has no folder, naming those there are.
+  """
+  folder = _run_folder(logdir, run)
+  if not folder.is_dir():
+    raise unknown_name("run", run, _runs(logdir), where=str(logdir))
+  stimuli = [_read_stimulus(folder, content, meta) for content, meta in _stimuli(folder).values() if _complete(folder, content, meta)]
+  stimuli.sort(key=lambda r: (r.layer_index, r.channel, r.unit, r.isotropic, r.kappa, r.chi, r.seed))
+  confusions = statistics = None
+  for tag, _, _, blobs in events.read_values(folder, PLUGIN_NAME):
+    if tag == CONFUSIONS_TAG:
+      confusions = _read_confusions(blobs)
+    elif tag == STATISTICS_TAG:
+      statistics = json.loads(blobs[0])
+  return Run(stimuli, confusions, statistics)
+
+
+def _runs(logdir: str | os.PathLike[str]) -> list[str]:
+  root = pathlib.Path(logdir)
+  return sorted({path.parent.relative_to(root).as_posix() for path in root.rglob("*tfevents*")}) if root.is_dir() else []
+
+
+def _read_stimulus(folder: pathlib.Path, content: Mapping[str, Any], meta: Mapping[str, Any]) -> StimulusRecord:
+  path = folder / content["folder"] / "values.npz"
+  arrays = {}
+  if path.is_file():
+    with np.load(path) as stored:
+      arrays = {name: stored[name].astype(np.float32) for name in stored.files}
+  nan = float("nan")
+  return StimulusRecord(
+    **{name: content[name] for name in _IDENTITY},
+    appearance=arrays.get("appearance"),
+    motion=arrays.get("motion"),
+    steps=np.asarray(meta["steps"], int),
+    history={term: np.asarray([nan if v is None else v for v in values]) for term, values in meta["history"].items()},
+    activation=nan if meta["activation"] is None else meta["activation"],
+    a_hat=meta["a_hat"],
+    config=meta["config"],
+    error=meta["error"],
+  )
+
+
+def write_confusions(
+  logdir: str | os.PathLike[str],
+  run: str,
+  *,
+  classes: Sequence[str],
+  labels: Sequence[int] | np.ndarray,
+  scores: Mapping[str, np.ndarray],
+  clips: Sequence[str],
+  thumbnails: Mapping[str, bytes] | None = None,
+  split: str = "",
+  checkpoint: str = "",
+) -> None:
+  """Writes what the confusion view needs; a later call on the same run replaces what it shows.
+
+  Args:
+    logdir: TensorBoard's logdir.
+    run: the run's name inside it.
+    classes: the C class names, by index.
+    labels: int (N,), the true class of each clip.
+    scores: pre-softmax scores float (N, C) by tower, of `TOWERS`.
+    clips: N names, none twice.
+    thumbnails: short animated WebP by clip (see `animation.clip_thumbnail`); clips without one show their name alone.
+    split: which clips these are, for people.
+    checkpoint: which network this is, for people.
+
+  Raises:
+    UsageError: if shapes disagree, a label is no class, or a tower is unknown.
+  """
+  folder = files.ensure_writable(_run_folder(logdir, run), "logdir")
+  labels = np.asarray(labels, int)
+  thumbnails = thumbnails or {}
+  _check_confusions(classes, labels, scores, clips, thumbnails)
+  names = {}
+  for index, clip in enumerate(clips):
+    if clip in thumbnails:
+      # The index keeps names apart that differ only in characters unfit for files.
+      names[clip] = f"{index:05d}_{safe_name(clip.rsplit('/', 1)[-1])}.webp"
+      files.write_bytes(folder / MEDIA_FOLDER / "clips" / names[clip], thumbnails[clip])
+  towers = [tower for tower in TOWERS if tower in scores]
+  kept = Confusions(list(classes), labels, {t: np.asarray(scores[t], np.float32) for t in towers}, list(clips), split, checkpoint)
+  content = {
+    "version": _VERSION,
+    "classes": kept.classes,
+    "labels": labels,
+    "clips": kept.clips,
+    "thumbnails": [names.get(clip) for clip in clips],
+    "split": split,
+    "checkpoint": checkpoint,
+    "towers": towers,
+    "matrices": {tower: kept.matrix(tower) for tower in towers},
+    "accuracies": {tower: kept.accuracy(tower) for tower in towers},
+  }
+  data = np.stack([kept.scores[tower] for tower in towers]).astype("<f4").tobytes()
+  value = events.blobs_value(CONFUSIONS_TAG, [events.to_json(content), data], PLUGIN_NAME, {"kind": "confusions", "version": _VERSION})
+  _write_once(folder, value)
+
+
+def _check_confusions(
+  classes: Sequence[str], labels: np.ndarray, scores: Mapping[str, np.ndarray], clips: Sequence[str], thumbnails: Mapping[str, bytes]
+) -> None:
+  if not scores:
+    raise UsageError(f"Expected scores of at least one tower of {', '.join(TOWERS)}, received none.")
+  for tower, values in scores.items():
+    if tower not in TOWERS:
+      raise unknown_name("tower", tower, TOWERS)
+    if np.shape(values) != (len(clips), len(classes)):
+      raise UsageError(f"Expected {tower} scores of shape ({len(clips)} clips, {len(classes)} classes), received {np.shape(values)}.")
+  if labels.shape != (len(clips),):
+    raise UsageError(f"Expected one label a clip ({len(clips)}), received {labels.shape}.")
+  if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
+    raise UsageError(f"Expected labels 0 to {len(classes) - 1}, received {labels.min()} to {labels.max()}.")
+  if len(set(clips)) < len(clips):
+    raise UsageError("Expected clip names that differ, received one twice.")
+  for clip in thumbnails:
+    if clip not in set(clips):
+      raise unknown_name("clip", clip, clips, where="thumbnails")
+
+
+def _read_confusions(blobs: Sequence[bytes]) -> Confusions:
+  content = json.loads(blobs[0])
+  labels, towers = np.asarray(content["labels"], int), content["towers"]
+  scores = np.frombuffer(blobs[1], "<f4").reshape(len(towers), len(labels), len(content["classes"]))
+  return Confusions(
+    content["classes"], labels, dict(zip(towers, scores, strict=True)), content["clips"], content["split"], content["checkpoint"]
+  )
+
+
+def write_unit_statistics(logdir: str | os.PathLike[str], run: str, statistics: Mapping[str, Any]) -> None:
+  """Writes what is known of units from real clips, shown beside their stimuli.
+
+  Args:
+    logdir: TensorBoard's logdir.
+    run: the run's name inside it.
+    statistics: by unit, any of {"a_hat": float, "class_means": {class: mean response}, "top_clips": [{"clip": name,
+      "value": float, "frame": int, "x": int, "y": int}, ...]}.
+  """
+  folder = files.ensure_writable(_run_folder(logdir, run), "logdir")
+  value = events.blobs_value(STATISTICS_TAG, [events.to_json(statistics)], PLUGIN_NAME, {"kind": "unit_statistics", "version": _VERSION})
+  _write_once(folder, value)
+
+
+def _write_once(folder: pathlib.Path, value: Any) -> None:
+  written = events.EventFile(folder)
+  try:
+    written.add([(0, [value])])
+  finally:
+    written.close()
