@@ -1,0 +1,219 @@
+"""Passing whole clips through a network: snippets in, one tensor program, finished clips remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+import dataclasses
+import hashlib
+import json
+import pathlib
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tbvis.datasets import reader as reader_lib
+from tbvis.datasets import snippets as snippets_lib
+from tbvis.errors import UsageError, unknown_name
+from tbvis.models import checkpoint as checkpoint_lib
+from tbvis.models import two_stream
+
+# Largest number of input pixels passed at once: the first block of a full-width VGG-16 then takes
+# about 1 GB. Speed no longer grows with it.
+_PIXELS = 400_000
+
+
+def check_network(checkpoint: checkpoint_lib.Checkpoint) -> None:
+  """Checks that a network takes one snippet at a time.
+
+  Raises:
+    UsageError: if it takes several chunks, or Keras does not run on TensorFlow.
+  """
+  if keras.backend.backend() != "tensorflow":
+    raise UsageError(f"Expected KERAS_BACKEND=tensorflow for evaluation and statistics, found {keras.backend.backend()!r}.")
+  chunks = int(checkpoint.arguments.get("chunks", 1))
+  if chunks != 1:
+    raise UsageError(f"Expected a network of single snippets (chunks=1), but the checkpoint takes {chunks} chunks at once.")
+
+
+def check_blank(blank: str | None) -> None:
+  """Checks the name of a stream to leave out.
+
+  Raises:
+    UsageError: if it is neither empty nor a stream.
+  """
+  if blank and blank not in two_stream.STREAMS:
+    raise unknown_name("stream", blank, two_stream.STREAMS, "--blank")
+
+
+def network_key(checkpoint: checkpoint_lib.Checkpoint, **settings: Any) -> str:
+  """Returns 12 hex digits that change with any weight of the network, its classes, its number format or a setting."""
+  digest = hashlib.sha256()
+  about = {"architecture": checkpoint.architecture, "arguments": checkpoint.arguments, "classes": list(checkpoint.classes)}
+  about["mean"] = list(checkpoint.appearance_mean)
+  about["dtypes"] = sorted({layer.compute_dtype for layer in checkpoint.model.layers})
+  digest.update(json.dumps({**about, **settings}, sort_keys=True, default=str).encode())
+  for variable in checkpoint.model.weights:
+    digest.update(variable.path.encode())
+    digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(variable)).tobytes())
+  return digest.hexdigest()[:12]
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipSnippets:
+  """One clip's snippets, ready for a network.
+
+  Attributes:
+    clip: name.
+    label: class number in the data set.
+    group: group number.
+    appearance: float32 (S, H, W, 3).
+    motion: float32 (S, H, W, 20).
+    frame: int (S,), the 0-based frame of each snippet.
+  """
+
+  clip: str
+  label: int
+  group: int
+  appearance: tf.Tensor
+  motion: tf.Tensor
+  frame: np.ndarray
+
+  def batches(self) -> Iterator[tuple[tf.Tensor, tf.Tensor, np.ndarray]]:
+    """Yields appearance, motion and frames of a few snippets, as many at once as their size allows."""
+    count, height, width = self.appearance.shape[:3]
+    size = min(count, max(1, _PIXELS // (height * width)))
+    # Equal parts: a last batch of one snippet would cost as much as several.
+    size = -(-count // -(-count // size))
+    for start in range(0, count, size):
+      part = slice(start, start + size)
+      yield self.appearance[part], self.motion[part], self.frame[part]
+
+
+def clip_snippets(
+  checkpoint: checkpoint_lib.Checkpoint,
+  dataset: reader_lib.PreparedDataset,
+  split: str,
+  *,
+  groups: Iterable[int] | None = None,
+  count: int = 25,
+  flips: bool = True,
+  blank: str | None = None,
+  finished: Iterable[str] = (),
+) -> Iterator[ClipSnippets]:
+  """Reads the snippets of every clip that is not finished; the next clip is decoded while one is used.
+
+  Args:
+    checkpoint: gives the size of the inputs and the mean.
+    dataset: the prepared set.
+    split: its split.
+    groups: groups to keep; all by default.
+    count: snippets a clip.
+    flips: whether mirrored snippets follow.
+    blank: "appearance" or "motion": that input is replaced by zeros (the mean frame, no motion).
+    finished: names of clips to leave out.
+
+  Yields:
+    Clips in the order on disk.
+  """
+  check_blank(blank)
+  done = tf.constant(sorted(finished), tf.string)
+
+  def prepare(clip: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    inputs = snippets_lib.evaluation_snippets(
+      clip, input_size=checkpoint.input_size, appearance_mean=checkpoint.appearance_mean, count=count, flips=flips
+    )
+    if blank:
+      inputs = {**inputs, blank: tf.zeros_like(inputs[blank])}
+    return {**inputs, "clip": clip["clip"], "label": clip["label"], "group": clip["group"]}
+
+  data = dataset.clips(split, groups)
+  data = data.filter(lambda clip: tf.logical_not(tf.reduce_any(clip["clip"] == done)))
+  for item in data.map(prepare).prefetch(1):
+    yield ClipSnippets(
+      clip=item["clip"].numpy().decode(),
+      label=int(item["label"]),
+      group=int(item["group"]),
+      appearance=item["appearance"],
+      motion=item["motion"],
+      frame=item["frame"].numpy(),
+    )
+
+
+def clip_count(dataset: reader_lib.PreparedDataset, split: str, groups: Iterable[int] | None) -> int:
+  """Returns the number of clips of a split and groups.
+
+  Raises:
+    UsageError: if there are none.
+  """
+  data = dataset.clips(split, groups)
+  total = getattr(dataset, "splits", {}).get(split) if groups is None else None
+  if total is None:
+    total = sum(1 for _ in data.map(lambda clip: clip["group"]))
+  if not total:
+    named = f" in groups {', '.join(map(str, sorted(groups)))}" if groups is not None else ""
+    there = ", ".join(map(str, dataset.groups(split))) or "none"
+    raise UsageError(f"Expected clips{named} of split {split!r} of prepared set {dataset.name!r}, found none; its groups are {there}.")
+  return int(total)
+
+
+def program(outputs: Callable[[tf.Tensor, tf.Tensor], Any]) -> Callable[[tf.Tensor, tf.Tensor], Any]:
+  """Compiles a function of (appearance, motion) once for snippets of any number and size."""
+  channels = (two_stream.APPEARANCE_CHANNELS, two_stream.MOTION_CHANNELS)
+  return tf.function(outputs, input_signature=[tf.TensorSpec([None, None, None, c], tf.float32) for c in channels])
+
+
+def dataset_identity(dataset: reader_lib.PreparedDataset, split: str) -> list[Any]:
+  """Returns what tells a prepared split from another of the same name: its name, clips and bytes on disk."""
+  builder = getattr(dataset, "builder", None)
+  if builder is None:
+    return [dataset.name, split]
+  info = builder.info.splits[split]
+  return [dataset.name, split, info.num_examples, info.num_bytes]
+
+
+class Journal:
+  """Finished clips in a text file, one line each, so that an interrupted run goes on where it stopped.
+
+  A file whose first line names another key, or a last line that is cut short, is not used.
+  """
+
+  def __init__(self, path: str | pathlib.Path | None, key: str):
+    self.path = pathlib.Path(path) if path else None
+    self.entries: list[dict[str, Any]] = []
+    if self.path is None:
+      return
+    valid = 0
+    if self.path.exists():
+      lines = self.path.read_bytes().splitlines(keepends=True)
+      for number, line in enumerate(lines):
+        try:
+          entry = json.loads(line)
+        except ValueError:
+          break
+        if not line.endswith(b"\n") or (number == 0 and entry != {"key": key}):
+          break
+        valid += len(line)
+        if number:
+          self.entries.append(entry)
+    try:
+      self.path.parent.mkdir(parents=True, exist_ok=True)
+      with open(self.path, "ab") as stream:
+        stream.truncate(valid)
+        if not valid:
+          stream.write(json.dumps({"key": key}).encode() + b"\n")
+    except OSError as error:
+      raise UsageError(f"Expected a folder that can be written for {self.path}; {error.strerror or error}.") from error
+
+  def add(self, entry: dict[str, Any]) -> None:
+    """Remembers a finished clip; it is on disk when this returns."""
+    self.entries.append(entry)
+    if self.path is not None:
+      with open(self.path, "ab") as stream:
+        stream.write(json.dumps(entry).encode() + b"\n")
+
+
+def as_list(values: Sequence[float] | np.ndarray) -> list[float]:
+  """Returns float32 values as Python floats, which JSON keeps bit by bit."""
+  return np.asarray(values, np.float32).astype(np.float64).tolist()

@@ -1,0 +1,58 @@
+"""Where in the input a location of a layer looks."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from tbvis.models import geometry
+
+
+def _axis(value: int | tuple[int, ...]) -> int:
+  # Height: the last axis but one of 2-D and 3-D layers alike.
+  return int(value) if isinstance(value, int) else int(value[-2] if len(value) > 1 else value[0])
+
+
+def centre_offsets(model: keras.Model) -> dict[str, float]:
+  """Returns, by layer, the input pixel (0-based, along either axis) at the centre of location 0's receptive field.
+
+  Location i is centred on `offset + i * stride`. Windows are square; an even pooling window is centred
+  between pixels, so that offsets may be halves. Layers after a global pooling are left out.
+
+  >>> from tbvis.models import two_stream
+  >>> net = two_stream.two_stream_fusion_vgg16(3, width=0.1, fc_units=8)
+  >>> offsets = centre_offsets(net)
+  >>> offsets["conv1_2_motion"], offsets["conv2_1_motion"], offsets["conv5_fusion"], offsets["fc6"]
+  (0.0, 0.5, 7.5, 111.5)
+  """
+  table = geometry.layer_geometry(model)
+  by_tensor: dict[int, tuple[float, int]] = {}
+  result: dict[str, float] = {}
+  for layer in model.layers:
+    if layer.name not in table:
+      continue
+    node = layer._inbound_nodes[0]
+    before = [by_tensor[id(t)] for t in node.input_tensors if id(t) in by_tensor]
+    offset, stride = before[0] if before else (0.0, 1)
+    window = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
+    if window is not None:
+      size = (_axis(window) - 1) * _axis(getattr(layer, "dilation_rate", 1)) + 1
+      step = _axis(getattr(layer, "strides", None) or window)
+      # "same" pads half of what the window overhangs, the smaller half first.
+      padding = max(size - step, 0) // 2 if getattr(layer, "padding", "valid") == "same" else 0
+      offset += ((size - 1) / 2 - padding) * stride
+    result[layer.name] = offset
+    for tensor in node.output_tensors:
+      by_tensor[id(tensor)] = (offset, table[layer.name].stride)
+  return result
+
+
+def to_input(places: np.ndarray, offset: float, stride: int) -> np.ndarray:
+  """Returns the input pixels, rounded down, that locations of a layer are centred on.
+
+  Args:
+    places: int (..., 2), y and x in the layer's map.
+    offset: of `centre_offsets`.
+    stride: of `layer_geometry`.
+  """
+  return np.floor(np.asarray(places) * stride + offset).astype(np.int32)
