@@ -1,0 +1,146 @@
+"""What every script does with its flags, errors and interruptions, seen from outside."""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from tbvis.errors import UsageError
+from tbvis.scripts import app
+
+PROGRAM = textwrap.dedent("""
+    from absl import flags
+    from tbvis.errors import UsageError
+    from tbvis.scripts import app
+
+    WHAT = flags.DEFINE_enum("what", "print", ["print", "usage", "interrupt", "bug", "report"], "What to do.")
+    COUNT = flags.DEFINE_integer("count", 1, "How often.", lower_bound=1)
+    JSON = app.define_json()
+
+    def main():
+      if WHAT.value == "usage":
+        raise UsageError("Expected a folder,\\n   found a file.")
+      if WHAT.value == "interrupt":
+        raise KeyboardInterrupt
+      if WHAT.value == "bug":
+        raise ZeroDivisionError("a bug keeps its traceback")
+      app.report_json(JSON.value, {"seconds": 1.5})
+      print("done", COUNT.value)
+
+    app.run(main)
+""")
+
+
+@pytest.fixture
+def call(tmp_path):
+  program = tmp_path / "tbvis-example.py"
+  program.write_text(PROGRAM)
+
+  def run(*arguments):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.run([sys.executable, program, *arguments], capture_output=True, text=True, env=environment, cwd=tmp_path)
+
+  return run
+
+
+def assert_one_line(done, line):
+  assert done.returncode == 2
+  assert done.stderr == f"tbvis-example: error: {line}\n"
+  assert done.stdout == ""
+
+
+def test_it_runs(call):
+  done = call("--count=3")
+  assert (done.returncode, done.stdout, done.stderr) == (0, "done 3\n", "")
+
+
+def test_a_usage_error_is_one_line_and_status_2(call):
+  assert_one_line(call("--what=usage"), "Expected a folder, found a file.")
+
+
+def test_a_bug_keeps_its_traceback(call):
+  done = call("--what=bug")
+  assert done.returncode == 1
+  assert "Traceback" in done.stderr
+  assert "ZeroDivisionError" in done.stderr
+
+
+def test_an_unknown_flag_gets_the_nearest(call):
+  done = call("--cont=3")
+  assert done.returncode == 2
+  assert done.stderr.startswith("tbvis-example: error: unknown flag --cont. Nearest: --count")
+  assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("argument", ["--count=0", "--count=many", "--what=nothing"])
+def test_a_bad_value_is_one_line_that_names_the_flag(call, argument):
+  done = call(argument)
+  assert done.returncode == 2
+  assert done.stderr.count("\n") == 1
+  assert argument.split("=")[0].lstrip("-") in done.stderr
+  assert "Traceback" not in done.stderr
+
+
+def test_a_stray_argument_is_refused(call):
+  assert_one_line(call("videos"), "expected flags only, received 'videos'. See --help.")
+
+
+def test_an_interruption_says_that_finished_work_is_kept(call):
+  done = call("--what=interrupt")
+  assert (done.returncode, done.stderr) == (130, "tbvis-example: interrupted; what was finished is kept.\n")
+
+
+def test_help_names_every_flag_of_the_script(call):
+  done = call("--help")
+  assert "--what" in done.stdout
+  assert "--count" in done.stdout
+  assert "How often." in done.stdout
+
+
+def test_a_flagfile_gives_flags_and_the_command_line_wins(call, tmp_path):
+  (tmp_path / "a.flags").write_text("# a comment\n--count=5\n")
+  assert call("--flagfile=a.flags").stdout == "done 5\n"
+  assert call("--flagfile=a.flags", "--count=6").stdout == "done 6\n"
+
+
+def test_a_missing_flagfile_is_one_line(call):
+  done = call("--flagfile=nowhere.flags")
+  assert done.returncode == 2
+  assert done.stderr.count("\n") == 1
+  assert "nowhere.flags" in done.stderr
+
+
+def test_numbers_are_written_as_json(call, tmp_path):
+  assert call("--json=out/numbers.json").returncode == 0
+  assert json.loads((tmp_path / "out" / "numbers.json").read_text()) == {"seconds": 1.5}
+
+
+def test_json_that_cannot_be_written_is_one_line(call, tmp_path):
+  (tmp_path / "blocker").write_text("")
+  done = call("--json=blocker/numbers.json")
+  assert done.returncode == 2
+  assert done.stderr.count("\n") == 1
+  assert "blocker" in done.stderr
+
+
+def test_paths_expand_variables_and_home(monkeypatch):
+  monkeypatch.setenv("TBVIS_EXAMPLE", "/somewhere")
+  monkeypatch.setenv("HOME", "/home/someone")
+  assert str(app.expand_path("$TBVIS_EXAMPLE/videos", "videos")) == "/somewhere/videos"
+  assert str(app.expand_path("${TBVIS_EXAMPLE}/videos", "videos")) == "/somewhere/videos"
+  assert str(app.expand_path("~/videos", "videos")) == "/home/someone/videos"
+  assert app.expand_path(None, "videos") is None
+
+
+def test_a_variable_that_is_not_set_is_said(monkeypatch):
+  monkeypatch.delenv("TBVIS_EXAMPLE", raising=False)
+  with pytest.raises(UsageError, match=r"--videos: '\$TBVIS_EXAMPLE/videos' names an environment variable that is not set"):
+    app.expand_path("$TBVIS_EXAMPLE/videos", "videos")
+
+
+def test_a_required_path_is_asked_for():
+  with pytest.raises(UsageError, match="--videos is required"):
+    app.required_path(None, "videos")
