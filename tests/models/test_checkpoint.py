@@ -1,0 +1,115 @@
+"""Checkpoints come back as they went, and say what is wrong with a file that is none."""
+
+import json
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from tbvis.errors import UsageError
+from tbvis.models import checkpoint as checkpoint_lib
+
+ARGUMENTS = {"width": 0.0625, "input_size": 64, "fc_units": 8, "fusion": "conv1x1"}
+CLASSES = ("PlayingCello", "PlayingViolin")
+
+
+@pytest.fixture(scope="module")
+def checkpoint():
+  return checkpoint_lib.build(
+    "two_stream_fusion_vgg16", ARGUMENTS, CLASSES, dataset="stage_split1_dis", appearance_mean=[100.0, 101.0, 102.0]
+  )
+
+
+@pytest.fixture
+def path(checkpoint, tmp_path):
+  checkpoint_lib.save_checkpoint(checkpoint, tmp_path / "demo.keras")
+  return tmp_path / "demo.keras"
+
+
+def rewrite(source, target, change):
+  """Copies a checkpoint with a changed description (None leaves it out)."""
+  with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+    for member in old.namelist():
+      content = old.read(member)
+      if member == "tbvis.json":
+        if change is None:
+          continue
+        content = json.dumps({**json.loads(content), **change})
+      new.writestr(member, content)
+
+
+def test_it_comes_back_whole(checkpoint, path):
+  again = checkpoint_lib.load_checkpoint(path)
+  assert again.classes == CLASSES
+  assert again.architecture == "two_stream_fusion_vgg16"
+  assert again.arguments == {**ARGUMENTS, "classes": 2}
+  assert again.input_size == 64
+  assert again.appearance_mean == (100.0, 101.0, 102.0)
+  assert again.metadata["dataset"] == "stage_split1_dis"
+  for one, two in zip(checkpoint.model.get_weights(), again.model.get_weights(), strict=True):
+    np.testing.assert_array_equal(one, two)
+
+
+def test_keras_itself_reads_the_file(checkpoint, path):
+  model = keras.saving.load_model(path)
+  for one, two in zip(checkpoint.model.get_weights(), model.get_weights(), strict=True):
+    np.testing.assert_array_equal(one, two)
+
+
+def test_it_can_be_loaded_in_another_number_format(checkpoint, path):
+  again = checkpoint_lib.load_checkpoint(path, dtype="mixed_bfloat16")
+  layer = again.model.get_layer("conv3_1_motion")
+  assert (layer.compute_dtype, layer.variable_dtype) == ("bfloat16", "float32")
+  np.testing.assert_array_equal(layer.get_weights()[0], checkpoint.model.get_layer("conv3_1_motion").get_weights()[0])
+
+
+def test_the_mean_defaults_to_that_of_imagenet(checkpoint):
+  bare = checkpoint_lib.Checkpoint(checkpoint.model, CLASSES, checkpoint.architecture, checkpoint.arguments, {})
+  assert bare.appearance_mean == pytest.approx((123.68, 116.779, 103.939))
+
+
+def test_saving_leaves_one_file(path):
+  assert [p.name for p in path.parent.iterdir()] == ["demo.keras"]
+
+
+def test_a_missing_file_names_its_neighbours(path):
+  with pytest.raises(UsageError, match=r"Expected a checkpoint file, found nothing at .*demos.keras. Beside it: demo.keras"):
+    checkpoint_lib.load_checkpoint(path.parent / "demos.keras")
+
+
+def test_a_missing_folder_is_said_too(tmp_path):
+  with pytest.raises(UsageError, match=r"found nothing at .*nowhere/demo.keras\.$"):
+    checkpoint_lib.load_checkpoint(tmp_path / "nowhere" / "demo.keras")
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+  (tmp_path / "a.keras").write_bytes(b"these are not weights")
+  with pytest.raises(UsageError, match="Expected a .keras checkpoint, but .*a.keras cannot be read as one"):
+    checkpoint_lib.load_checkpoint(tmp_path / "a.keras")
+
+
+def test_half_a_file_is_refused(path):
+  data = path.read_bytes()
+  path.write_bytes(data[: len(data) // 2])
+  with pytest.raises(UsageError, match="cannot be read as one"):
+    checkpoint_lib.load_checkpoint(path)
+
+
+def test_a_keras_model_of_someone_else_is_refused(path, tmp_path):
+  rewrite(path, tmp_path / "other.keras", None)
+  with pytest.raises(UsageError, match="is a Keras model without tbvis' description .* Expected a file written by tbvis-train"):
+    checkpoint_lib.load_checkpoint(tmp_path / "other.keras")
+
+
+@pytest.mark.parametrize("change", [{"format": 99}, {"architecture": "resnet"}])
+def test_another_format_or_network_is_refused(path, tmp_path, change):
+  rewrite(path, tmp_path / "other.keras", change)
+  with pytest.raises(UsageError, match=f"expected format 1 and an architecture of .*, found .*{next(iter(change.values()))}"):
+    checkpoint_lib.load_checkpoint(tmp_path / "other.keras")
+
+
+def test_weights_that_do_not_fit_the_description_are_refused(path, tmp_path):
+  rewrite(path, tmp_path / "other.keras", {"arguments": {**ARGUMENTS, "fc_units": 12}})
+  with pytest.raises(UsageError, match="the weights do not fit its own description"):
+    checkpoint_lib.load_checkpoint(tmp_path / "other.keras")
