@@ -1,0 +1,91 @@
+"""Reading prepared sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+import dataclasses
+import pathlib
+
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from tbvis.datasets import builder as builder_lib
+from tbvis.errors import UsageError, unknown_name
+
+_ENCODED = {key: tfds.decode.SkipDecoding() for key in ("frames", "flow_u", "flow_v")}
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedDataset:
+  """A prepared set on disk.
+
+  Attributes:
+    name: as `ucf101_split1_dis`.
+    classes: names in the order of the labels.
+    splits: number of clips by split.
+    builder: the TFDS builder that reads it.
+  """
+
+  name: str
+  classes: tuple[str, ...]
+  splits: dict[str, int]
+  builder: tfds.core.DatasetBuilder
+
+  def clips(self, split: str, groups: Iterable[int] | None = None, shuffle_seed: int | None = None) -> tf.data.Dataset:
+    """Reads whole clips, still encoded.
+
+    Args:
+      split: "train" or "test".
+      groups: groups to keep; all by default.
+      shuffle_seed: seed of the order of the files and of a small buffer; None keeps the order on disk.
+
+    Returns:
+      Elements {"clip": string, "label", "group": int64, "frames": string (T,), "flow_u", "flow_v": string (T - 1,)}.
+
+    Raises:
+      UsageError: for a split that the set does not have.
+    """
+    if split not in self.splits:
+      raise unknown_name("split", split, self.splits, f"prepared set {self.name!r}")
+    config = tfds.ReadConfig(shuffle_seed=shuffle_seed, try_autocache=False, interleave_cycle_length=1 if shuffle_seed is None else 4)
+    data = self.builder.as_dataset(split=split, decoders=_ENCODED, read_config=config, shuffle_files=shuffle_seed is not None)
+    if groups is not None:
+      wanted = tf.constant(sorted(groups), tf.int64)
+      data = data.filter(lambda clip: tf.reduce_any(clip["group"] == wanted))
+    return data
+
+  def groups(self, split: str) -> tuple[int, ...]:
+    """Returns the groups of a split, sorted."""
+    return tuple(sorted({int(clip["group"]) for clip in self.clips(split)}))
+
+
+def prepared_names(data_dir: str | pathlib.Path) -> list[str]:
+  """Returns the names of the sets prepared under a folder."""
+  return sorted({p.parent.parent.name for p in pathlib.Path(data_dir).glob(f"{builder_lib.BUILDER}/*/*/dataset_info.json")})
+
+
+def open_dataset(data_dir: str | pathlib.Path, name: str) -> PreparedDataset:
+  """Opens a prepared set.
+
+  Args:
+    data_dir: the folder given to tbvis-prepare.
+    name: as `stage_split1_dis`.
+
+  Raises:
+    UsageError: if there is none of that name, or it was prepared by another version.
+  """
+  folder = pathlib.Path(data_dir) / builder_lib.BUILDER / name
+  ready = sorted(p.parent for p in folder.glob("*/dataset_info.json"))
+  if not ready:
+    names = prepared_names(data_dir)
+    if not names:
+      raise UsageError(f"--data_dir: no prepared set under {data_dir}. Make one with tbvis-prepare.")
+    raise unknown_name("prepared set", name, names, str(data_dir))
+  current = folder / builder_lib.CURRENT_VERSION
+  if current not in ready:
+    raise UsageError(
+      f"{folder} holds version {', '.join(p.name for p in ready)}, expected {builder_lib.CURRENT_VERSION}. Prepare it again with tbvis-prepare."
+    )
+  builder = tfds.builder_from_directory(str(current))
+  classes = tuple(builder.info.features["label"].names)
+  return PreparedDataset(name, classes, {s: i.num_examples for s, i in builder.info.splits.items()}, builder)

@@ -1,0 +1,174 @@
+"""Trains a two-stream fusion VGG-16 on a prepared data set, phase by phase."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import resource
+import time
+from typing import Any
+
+from absl import flags
+
+from tbvis import files
+from tbvis.datasets import catalogue as catalogue_lib
+from tbvis.errors import UsageError, unknown_name
+from tbvis.scripts import app
+from tbvis.training import recipe
+
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder given to tbvis-prepare.")
+_DATASET = flags.DEFINE_string("dataset", None, "Name of the prepared set, such as stage_split1_dis.")
+_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the checkpoint and the backups; a second run goes on from what it finds there.")
+_LOGDIR = flags.DEFINE_string("logdir", None, "TensorBoard folder for losses and accuracies; --output_dir by default.")
+_PHASES = flags.DEFINE_list("phases", list(recipe.PHASES), "Phases to train, in this order: appearance, motion, fusion.")
+_FUSION = flags.DEFINE_enum("fusion", "conv1x1", ["conv1x1", "conv3x3x3"], "Kernel of the fusion (CVPR 2016; METHOD 1.4).")
+_WIDTH = flags.DEFINE_float("width", 1.0, "Factor on the channels of every convolution.", lower_bound=0.01, upper_bound=4)
+_INPUT_SIZE = flags.DEFINE_integer("input_size", 224, "Side of the training crop in pixels; frames are scaled with it.", lower_bound=32)
+_FC_UNITS = flags.DEFINE_integer("fc_units", 4096, "Channels of fc6 and fc7.", lower_bound=1)
+_DROPOUT = flags.DEFINE_float("dropout", 0.85, "Dropout after relu6 and relu7 (the released appearance tower: 0.85).", lower_bound=0, upper_bound=0.99)
+_IMAGENET = flags.DEFINE_string("imagenet_weights", None, "npz of ImageNet VGG-16 (Keras layout) to start from; from nothing by default.")
+_VALIDATION = flags.DEFINE_string("validation_groups", "23-25", "Training groups held out for choosing settings and for unit statistics; empty for none.")
+_CROPS = flags.DEFINE_list("crop_sizes", ["256", "224", "192", "168"], "Sides of the crops in pixels of the 256-scaled frame (METHOD 1.3).")
+_COLOUR = flags.DEFINE_float("colour", 0.0, "Strength of random brightness and colour; 0 as in the paper.", lower_bound=0, upper_bound=0.9)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of weights, order and crops.")
+_DTYPE = flags.DEFINE_enum("dtype", "auto", ["auto", "float32", "bfloat16"], "Number format of the network; auto takes bfloat16 where the hardware has it.")
+_JSON = app.define_json()
+
+# The published settings (METHOD 1.3, 1.4) are SGD with momentum 0.9 and weight decay 5e-4; `flags/` has recipes.
+_DEFAULTS = {
+  "appearance": recipe.Phase("appearance", 2000, optimizer="sgd", learning_rate=1e-3, head_factor=1, weight_decay=5e-4),
+  "motion": recipe.Phase("motion", 4000, optimizer="sgd", learning_rate=1e-3, head_factor=1, weight_decay=5e-4),
+  "fusion": recipe.Phase("fusion", 1000, optimizer="sgd", learning_rate=1e-3, head_factor=1, weight_decay=5e-4, cached_crops=8),
+}
+_HELP = {
+  "steps": "updates",
+  "batch_size": "snippets an update",
+  "optimizer": "sgd or adam",
+  "learning_rate": "peak learning rate of the convolutions",
+  "head_factor": "factor on the rate for fc6, fc7 and prediction",
+  "first_layer_factor": "factor on the rate for the first convolution",
+  "warmup_steps": "updates over which the rate rises",
+  "momentum": "momentum (sgd) or beta 1 (adam)",
+  "weight_decay": "weight decay of kernels",
+  "clip_norm": "bound on the gradient's norm",
+  "train_from": "first convolution that is trained, as conv1_1 or conv5_1 (the fusion phase begins at conv5_fusion)",
+  "cached_crops": "crops a clip whose features below train_from are computed once; 0 computes them for every snippet",
+}
+
+
+def _define_phase_flags() -> dict[tuple[str, str], flags.FlagHolder]:
+  """Defines --<phase>_<setting> for every setting of every phase."""
+  holders: dict[tuple[str, str], flags.FlagHolder] = {}
+  for phase, defaults in _DEFAULTS.items():
+    for field in dataclasses.fields(recipe.Phase):
+      if field.name == "name":
+        continue
+      name, default, text = f"{phase}_{field.name}", getattr(defaults, field.name), f"Phase {phase}: {_HELP[field.name]}."
+      if field.name == "optimizer":
+        holders[phase, field.name] = flags.DEFINE_enum(name, default, ["sgd", "adam"], text)
+      elif isinstance(default, str):
+        holders[phase, field.name] = flags.DEFINE_string(name, default, text)
+      elif isinstance(default, int) and field.type == "int":
+        holders[phase, field.name] = flags.DEFINE_integer(name, default, text, lower_bound=0 if field.name in ("cached_crops", "warmup_steps") else 1)
+      else:
+        holders[phase, field.name] = flags.DEFINE_float(name, default, text, lower_bound=0)
+  return holders
+
+
+_PHASE_FLAGS = _define_phase_flags()
+
+
+def _phase(name: str) -> recipe.Phase:
+  return recipe.Phase(name, **{field: holder.value for (phase, field), holder in _PHASE_FLAGS.items() if phase == name})
+
+
+def _crop_sizes() -> tuple[int, ...]:
+  sizes = tuple(int(s) if s.strip().isdigit() else 0 for s in _CROPS.value)
+  if not sizes or not all(32 <= s <= 256 for s in sizes):
+    raise UsageError(f"--crop_sizes: expected sides of 32 to 256 pixels, received {','.join(_CROPS.value)!r}.")
+  return sizes
+
+
+def main() -> None:
+  """Runs the script."""
+  for phase in _PHASES.value:
+    if phase not in recipe.PHASES:
+      raise unknown_name("phase", phase, recipe.PHASES, "--phases")
+  sizes = _crop_sizes()
+  validation = catalogue_lib.parse_numbers(_VALIDATION.value, "validation_groups") or frozenset()
+  output_dir = files.ensure_writable(app.required_path(_OUTPUT_DIR.value, "output_dir"), "output_dir")
+  logdir = app.expand_path(_LOGDIR.value, "logdir") or output_dir
+  files.ensure_writable(logdir, "logdir")
+
+  # After the flags are known to be good: TensorFlow takes seconds to load.
+  from tbvis.datasets import reader
+  from tbvis.datasets import snippets
+  from tbvis.models import checkpoint as checkpoint_lib
+  from tbvis.models import precision
+  from tbvis.training import train
+  from tbvis.weights import imagenet
+
+  dataset = reader.open_dataset(app.required_path(_DATA_DIR.value, "data_dir"), _DATASET.value or "")
+  groups = set(dataset.groups("train"))
+  held_out = sorted(groups & validation)
+  train_groups = sorted(groups - validation)
+  if not train_groups:
+    raise UsageError(f"--validation_groups: {_VALIDATION.value} leaves no group of {dataset.name} to train on; it has {sorted(groups)}.")
+  dtype = precision.resolve_dtype(_DTYPE.value)
+  arguments = {
+    "fusion": _FUSION.value,
+    "width": _WIDTH.value,
+    "input_size": _INPUT_SIZE.value,
+    "fc_units": _FC_UNITS.value,
+    "dropout": _DROPOUT.value,
+    "seed": _SEED.value,
+  }
+  path = output_dir / "checkpoint.keras"
+  numbers: dict[str, Any] = {}
+  if path.exists():
+    checkpoint = checkpoint_lib.load_checkpoint(path, dtype=dtype)
+    wanted = {**arguments, "classes": len(dataset.classes)}
+    if checkpoint.arguments != wanted or checkpoint.classes != dataset.classes:
+      different = [f"{k} {checkpoint.arguments.get(k)} (expected {v})" for k, v in wanted.items() if checkpoint.arguments.get(k) != v]
+      raise UsageError(f"{path} is of another network: {', '.join(different) or 'its classes differ'}. Choose another --output_dir.")
+    numbers = dict(checkpoint.metadata.get("training", {}))
+  else:
+    checkpoint = checkpoint_lib.build(
+      "two_stream_fusion_vgg16", arguments, dataset.classes, dtype=dtype,
+      dataset=dataset.name, train_groups=train_groups, validation_groups=held_out, appearance_mean=checkpoint_lib.IMAGENET_MEAN,
+    )  # fmt: skip
+    if _IMAGENET.value:
+      layers = imagenet.load_imagenet_vgg16(checkpoint.model, app.expand_path(_IMAGENET.value, "imagenet_weights"))
+      print(f"ImageNet weights set in {len(layers)} layers.")
+
+  started = time.monotonic()
+  for name in _PHASES.value:
+    if f"{name}_seconds" in numbers:
+      print(f"Phase {name} is finished already.")
+      continue
+    numbers |= train.train_phase(
+      checkpoint, dataset, _phase(name),
+      train_groups=train_groups, validation_groups=held_out,
+      augmentation=snippets.Augmentation(sizes=sizes, colour=_COLOUR.value),
+      output_dir=output_dir, logdir=logdir, seed=_SEED.value,
+    )  # fmt: skip
+    recipes = {**checkpoint.metadata.get("recipe", {}), name: dataclasses.asdict(_phase(name))}
+    checkpoint = dataclasses.replace(checkpoint, metadata={**checkpoint.metadata, "training": numbers, "recipe": recipes})
+    checkpoint_lib.save_checkpoint(checkpoint, path)
+    shown = {k: round(v, 4) for k, v in numbers.items() if k.startswith(("validation", name))}
+    print(f"Phase {name}: {json.dumps(shown)}")
+  numbers["temporal_fraction"] = train.report_temporal_fraction(checkpoint.model)
+  numbers["train_seconds"] = sum(v for k, v in numbers.items() if k.endswith("_seconds") and k != "train_seconds")
+  numbers["this_run_seconds"] = round(time.monotonic() - started, 1)
+  numbers["peak_memory_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+  print(f"Checkpoint: {path}")
+  app.report_json(_JSON.value, numbers)
+
+
+def entry() -> None:
+  """Console script."""
+  app.run(main)
+
+
+if __name__ == "__main__":
+  entry()

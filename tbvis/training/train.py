@@ -1,0 +1,230 @@
+"""Training of the two-stream fusion network, phase by phase, so that it can be interrupted anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import dataclasses
+import pathlib
+import shutil
+import time
+from typing import Any
+
+from absl import logging
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tbvis import files
+from tbvis import progress
+from tbvis.datasets import reader
+from tbvis.datasets import snippets
+from tbvis.errors import UsageError
+from tbvis.models import checkpoint as checkpoint_lib
+from tbvis.models import two_stream
+from tbvis.training import data
+from tbvis.training import optimizers
+from tbvis.training.recipe import Phase
+
+# Updates between two backups: what an interruption may cost.
+BACKUP_STEPS = 50
+MINIMUM_TEMPORAL_FRACTION = 0.10
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+  """A phase's network, in the part below the first trained layer and the part from it on.
+
+  Attributes:
+    streams: inputs of the phase.
+    below: from the inputs to a list of the tensors that enter the trained part, one a stream; None
+      where all is trained.
+    trained: from those tensors (or the inputs) to the scores.
+  """
+
+  streams: tuple[str, ...]
+  below: keras.Model | None
+  trained: keras.Model
+
+
+def cut_for_phase(model: keras.Model, phase: Phase) -> Cut:
+  """Cuts a network at the first layer that a phase trains.
+
+  Raises:
+    UsageError: if `phase.train_from` names no layer of the tower.
+  """
+  inputs, outputs = model.input, model.output
+  if phase.name == "fusion":
+    streams = two_stream.STREAMS
+    boundary = [model.get_layer(f"relu5_3_{s}").output for s in streams]
+    scores = {k: outputs[k] for k in ("scores_hybrid", "scores_motion")}
+  else:
+    streams = (phase.name,)
+    name = f"{phase.train_from}_{phase.name}"
+    if name not in {layer.name for layer in model.layers}:
+      raise UsageError(f"Phase {phase.name}: expected train_from to name a layer of the tower such as conv4_1 or fc6, received {phase.train_from!r}.")
+    boundary = [model.get_layer(name).input]
+    scores = {f"scores_{phase.name}": outputs[f"scores_{phase.name}"]}
+  if phase.name != "fusion" and phase.train_from == "conv1_1":
+    return Cut(streams, None, keras.Model({s: inputs[s] for s in streams}, scores))
+  below = keras.Model({s: inputs[s] for s in streams}, boundary)
+  return Cut(streams, below, keras.Model(boundary, scores))
+
+
+def _cached_features(cut: Cut, batches: tf.data.Dataset, total: int, description: str) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+  """Runs the frozen part once over `batches`; returns float16 features, one array a stream, and labels."""
+  features: list[list[np.ndarray]] = [[] for _ in cut.streams]
+  labels = []
+  forward = tf.function(lambda x: cut.below(x, training=False), reduce_retracing=True)
+  for inputs, label in progress.bar(batches, total=total, description=description, unit="batch"):
+    for kept, out in zip(features, forward(inputs), strict=True):
+      kept.append(tf.cast(out, tf.float16).numpy())
+    labels.append(label.numpy())
+  return tuple(np.concatenate(f) for f in features), np.concatenate(labels)
+
+
+class _Bar(keras.callbacks.Callback):
+  """A progress bar over all steps of a phase, with the running loss and accuracy."""
+
+  def __init__(self, phase: Phase):
+    super().__init__()
+    self._bar = progress.bar(total=phase.steps, description=f"{phase.name} training", unit="step")
+
+  def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+    """Advances the bar."""
+    done = int(self.model.optimizer.iterations)
+    self._bar.update(done - self._bar.n)
+    self._bar.set_postfix({k: f"{v:.3f}" for k, v in (logs or {}).items() if k == "loss" or k.endswith("accuracy")}, refresh=False)
+
+  def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+    """Closes the bar."""
+    self._bar.close()
+
+
+def train_phase(
+  checkpoint: checkpoint_lib.Checkpoint,
+  dataset: reader.PreparedDataset,
+  phase: Phase,
+  *,
+  train_groups: Sequence[int],
+  validation_groups: Sequence[int],
+  augmentation: snippets.Augmentation,
+  output_dir: pathlib.Path,
+  logdir: pathlib.Path | None,
+  seed: int,
+) -> dict[str, float]:
+  """Trains one phase in place and returns its numbers (losses, accuracies, seconds).
+
+  An interrupted phase goes on from its last backup in `output_dir`.
+  """
+  started = time.monotonic()
+  cut = cut_for_phase(checkpoint.model, phase)
+  backup = output_dir / f"backup_{phase.name}"
+  epochs = -(-phase.steps // BACKUP_STEPS)
+  attempt = len(list(output_dir.glob(f"attempt_{phase.name}_*")))
+  files.write_bytes(output_dir / f"attempt_{phase.name}_{attempt}", b"")
+  arguments = {
+    "input_size": checkpoint.input_size,
+    "appearance_mean": checkpoint.appearance_mean,
+    "streams": cut.streams,
+    "batch_size": phase.batch_size,
+  }
+  # Another attempt draws other snippets than those it was interrupted in.
+  draws = seed + 1000 * attempt
+  model = cut.trained
+  if cut.below is not None and phase.cached_crops:
+    clips = sum(1 for _ in dataset.clips("train", train_groups))
+    passes = [
+      data.training_batches(dataset, train_groups, **arguments, augmentation=augmentation, seed=draws + i, repeat=False)
+      for i in range(phase.cached_crops)
+    ]
+    batches = passes[0]
+    for more in passes[1:]:
+      batches = batches.concatenate(more)
+    total = phase.cached_crops * -(-clips // phase.batch_size)
+    features, labels = _cached_features(cut, batches, total, f"{phase.name} features")
+    order = np.random.default_rng(draws)
+
+    def stream_batches():
+      while True:
+        for rows in np.array_split(order.permutation(len(labels)), max(1, len(labels) // phase.batch_size)):
+          rows = rows[: phase.batch_size]
+          yield tuple(f[rows].astype(np.float32) for f in features), labels[rows]
+
+    signature = (
+      tuple(tf.TensorSpec((None, *f.shape[1:]), tf.float32) for f in features),
+      tf.TensorSpec((None,), tf.int64),
+    )
+    training = tf.data.Dataset.from_generator(stream_batches, output_signature=signature).prefetch(2)
+    trained_layers = None
+  else:
+    training = data.training_batches(dataset, train_groups, **arguments, augmentation=augmentation, seed=draws)
+    trained_layers = {layer.name for layer in cut.trained.layers}
+    if cut.below is not None:
+      model = keras.Model(cut.below.input, cut.trained(cut.below.output))
+  frozen = [layer for layer in (cut.below.layers if cut.below is not None else []) if trained_layers is None or layer.name not in trained_layers]
+  for layer in frozen:
+    layer.trainable = False
+  try:
+    names = list(cut.trained.output.keys())
+    model.compile(
+      optimizer=optimizers.make_optimizer(cut.trained, phase),
+      loss={n: keras.losses.SparseCategoricalCrossentropy(from_logits=True) for n in names},
+      metrics={n: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")] for n in names},
+    )
+    callbacks: list[keras.callbacks.Callback] = [keras.callbacks.BackupAndRestore(str(backup)), _Bar(phase), keras.callbacks.TerminateOnNaN()]
+    if logdir is not None:
+      callbacks.append(keras.callbacks.TensorBoard(str(logdir / f"training_{phase.name}"), write_graph=False, update_freq=10))
+    training = training.map(lambda x, y: (x, dict.fromkeys(names, y)))
+    history = model.fit(training, epochs=epochs, steps_per_epoch=min(BACKUP_STEPS, phase.steps), callbacks=callbacks, verbose=0, shuffle=False)
+  finally:
+    for layer in frozen:
+      layer.trainable = True
+  shutil.rmtree(backup, ignore_errors=True)
+  numbers = {f"{phase.name}_{k}": float(v[-1]) for k, v in history.history.items()}
+  if not all(np.isfinite(v) for v in numbers.values()):
+    raise UsageError(f"Phase {phase.name} diverged (loss not finite). Lower --{phase.name}_learning_rate.")
+  numbers[f"{phase.name}_seconds"] = round(time.monotonic() - started, 1)
+  if validation_groups:
+    numbers |= validate(checkpoint, dataset, validation_groups, cut.streams)
+  return numbers
+
+
+def validate(
+  checkpoint: checkpoint_lib.Checkpoint, dataset: reader.PreparedDataset, groups: Sequence[int], streams: Sequence[str], count: int = 5
+) -> dict[str, float]:
+  """Scores the held-out training groups by the mean over `count` snippets a clip.
+
+  Returns:
+    {"validation_accuracy_<tower>": fraction} for the towers that the streams reach.
+  """
+  model = checkpoint.model
+  towers = [k for k in model.output if k == "scores_hybrid" and len(streams) == 2 or k.removeprefix("scores_") in streams]
+  part = keras.Model({s: model.get_layer(s).output for s in streams}, {k: model.output[k] for k in towers})
+  forward = tf.function(lambda x: part(x, training=False), reduce_retracing=True)
+  clips = dataset.clips("train", groups).map(
+    lambda clip: (
+      snippets.evaluation_snippets(
+        clip, input_size=checkpoint.input_size, appearance_mean=checkpoint.appearance_mean, count=count, flips=False
+      ),
+      clip["label"],
+    ),
+    num_parallel_calls=2,
+  )
+  right: dict[str, list[bool]] = {k: [] for k in towers}
+  for inputs, label in progress.bar(clips.prefetch(2), description="validation", unit="clip"):
+    scores = forward({s: inputs[s] for s in streams})
+    for tower in towers:
+      right[tower].append(int(np.argmax(scores[tower].numpy().mean(0))) == int(label))
+  return {f"validation_accuracy_{k.removeprefix('scores_')}": float(np.mean(v)) for k, v in right.items()}
+
+
+def report_temporal_fraction(model: keras.Model) -> float:
+  """Prints how temporal the motion stream's first layer is, with a warning where it is blind to time."""
+  fraction = two_stream.temporal_fraction(keras.ops.convert_to_numpy(model.get_layer("conv1_1_motion").kernel))
+  print(f"conv1_1_motion: |W - mean over channels| / |W| = {fraction:.1%}")
+  if fraction < MINIMUM_TEMPORAL_FRACTION:
+    logging.warning(
+      "The motion stream's first layer sees ten nearly equal frames (%.1f %%, expected at least %d %%): its stimuli will not move. "
+      "Train it longer or raise --motion_first_layer_factor.", 100 * fraction, 100 * MINIMUM_TEMPORAL_FRACTION,
+    )  # fmt: skip
+  return fraction
