@@ -19,7 +19,8 @@ _EXPORTS = {
   "two_stream_fusion_vgg16": "tbvis.models.two_stream",
 }
 
-__all__ = [*_EXPORTS, "__version__"]
+__all__ = ["__version__"]
+__all__ += list(_EXPORTS)
 
 
 def __getattr__(name: str) -> Any:

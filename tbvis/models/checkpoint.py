@@ -96,7 +96,8 @@ def load_checkpoint(path: str | os.PathLike[str], *, dtype: str = "float32") -> 
     raise UsageError(f"{path} is a Keras model without tbvis' description ({_MEMBER}). Expected a file written by tbvis-train.")
   if info["format"] != FORMAT or info["architecture"] not in BUILDERS:
     raise UsageError(
-      f"{path}: expected format {FORMAT} and an architecture of {sorted(BUILDERS)}, found format {info['format']} and {info['architecture']!r}."
+      f"{path}: expected format {FORMAT} and an architecture of {sorted(BUILDERS)}, "
+      f"found format {info['format']} and {info['architecture']!r}."
     )
   checkpoint = build(info["architecture"], info["arguments"], tuple(info["classes"]), dtype=dtype)
   # Keras checks names and shapes; the archive's own weights file is what load_weights expects.

@@ -9,8 +9,7 @@ import pathlib
 import sys
 from typing import Any
 
-from absl import app
-from absl import flags
+from absl import app, flags
 
 from tbvis import files
 from tbvis.errors import UsageError, nearest
