@@ -16,7 +16,8 @@ from tbvis.diagnostics import confusions
 from tbvis.errors import UsageError, unknown_name
 
 # The base tower before fusion (where there is one), `prediction`, `prediction_motion`, and the mean of the last two.
-TOWERS = ("appearance", "hybrid", "motion", "fused")
+from tbvis.records import TOWERS
+
 _ARRAYS = ("clips", "labels", "classes", "scores_hybrid", "scores_motion", "scores_fused")
 
 
@@ -181,9 +182,10 @@ def load_arrays(path: str | os.PathLike[str], required: Sequence[str], kind: str
     near = ", ".join(sorted(p.name for p in path.parent.glob("*.npz"))[:5]) if path.parent.is_dir() else ""
     raise UsageError(f"Expected a file of {kind}, found nothing at {path}." + (f" Beside it: {near}." if near else ""))
   try:
-    with np.load(path, allow_pickle=False) as archive:
-      if not hasattr(archive, "files"):
-        raise ValueError("a single array")
+    archive = np.load(path, allow_pickle=False)
+    if not isinstance(archive, np.lib.npyio.NpzFile):
+      raise ValueError("it is a single array")
+    with archive:
       arrays = {name: archive[name] for name in archive.files}
   except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
     raise UsageError(f"Expected an npz file of {kind}, but {path} cannot be read as one ({error}).") from error

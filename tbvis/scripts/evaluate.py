@@ -1,0 +1,182 @@
+"""Scores the clips of a prepared set with a network, and takes the statistics of its units."""
+
+from __future__ import annotations
+
+import pathlib
+import resource
+import time
+from typing import TYPE_CHECKING, Any
+
+from absl import flags, logging
+
+from tbvis import files
+from tbvis.datasets import catalogue
+from tbvis.errors import UsageError
+from tbvis.scripts import app
+
+if TYPE_CHECKING:
+  from tbvis.diagnostics import predictions as predictions_lib
+
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The network: a .keras file of tbvis-train. May name environment variables.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder given to tbvis-prepare.")
+_DATASET = flags.DEFINE_string("dataset", None, "Name of the prepared set, as stage_split1_dis (tbvis-prepare prints it).")
+_SPLIT = flags.DEFINE_string("split", "test", "Which clips are scored: test or train.")
+_GROUPS = flags.DEFINE_string("groups", None, "Groups of that split to score, as 8-10,12; all by default.")
+_OUTPUT_DIR = flags.DEFINE_string(
+  "output_dir",
+  None,
+  "Folder for predictions.npz, predictions.csv, confusion_<tower>.csv and statistics.npz; without it none are kept.",
+)
+_LOGDIR = flags.DEFINE_string("logdir", None, "TensorBoard's logdir: the confusions are written there for the tbvis tab.")
+_RUN = flags.DEFINE_string("run", "evaluation", "Name of the run inside the logdir.")
+_THUMBNAILS = flags.DEFINE_integer(
+  "thumbnails", 120, "Most clips that get a small animation in the logdir: wrong ones first, then some right ones.", lower_bound=0
+)
+_SNIPPETS = flags.DEFINE_integer("snippets", 25, "Snippets a clip, evenly over its length (METHOD 1.3: 25).", lower_bound=1)
+_FLIPS = flags.DEFINE_bool("flips", True, "Whether every snippet is also scored mirrored.")
+_BLANK = flags.DEFINE_enum(
+  "blank", None, ["appearance", "motion"],
+  "Replaces one input by zeros, to see what the other does alone; files are named ..._without_<input>, no statistics are taken.",
+)  # fmt: skip
+_STATISTICS_SNIPPETS = flags.DEFINE_integer(
+  "statistics_snippets", 5, "Snippets a clip for the unit statistics (a_hat, top clips, responses by class); 0 takes none.", lower_bound=0
+)
+_STATISTICS_GROUPS = flags.DEFINE_string(
+  "statistics_groups", None, "Training groups for the unit statistics, as 8-10; by default those that the checkpoint says were held out."
+)
+_DTYPE = flags.DEFINE_enum("dtype", "auto", ["auto", "float32", "bfloat16"], "Number format; auto is bfloat16 where the hardware has it.")
+_JSON = app.define_json()
+
+
+def _report(predictions: predictions_lib.Predictions) -> None:
+  """Prints accuracies, the per-class table and the most confused pairs."""
+  from tbvis.diagnostics import confusions
+
+  print("Accuracy:")
+  for tower, rate in predictions.accuracies().items():
+    print(f"  {tower:<10} {rate}")
+  matrix = predictions.confusion("fused")
+  print("\nBy class (fused):")
+  print(confusions.format_per_class(confusions.per_class(matrix, predictions.classes)))
+  pairs = confusions.confused_pairs(matrix, predictions.classes, top=5)
+  if pairs:
+    print("\nMost confused (fused):")
+    for pair in pairs:
+      print(f"  {pair}")
+  print()
+
+
+def _write_predictions(predictions: predictions_lib.Predictions, folder: pathlib.Path, suffix: str) -> None:
+  from tbvis.diagnostics import confusions
+
+  predictions.save(folder / f"predictions{suffix}.npz")
+  predictions.write_csv(folder / f"predictions{suffix}.csv")
+  for tower in predictions.towers:
+    confusions.write_confusion_csv(folder / f"confusion_{tower}{suffix}.csv", predictions.confusion(tower), predictions.classes)
+
+
+def _temporal_fraction(model: Any) -> float:
+  """Returns and prints how far the motion stream's first layer is from seeing ten equal frames."""
+  from tbvis.models import two_stream
+
+  fraction = two_stream.temporal_fraction(model.get_layer("conv1_1_motion").kernel.numpy())
+  print(f"conv1_1_motion differs from ten equal frames by {100 * fraction:.1f} % of its norm.")
+  if fraction < 0.10:
+    logging.warning(
+      "conv1_1_motion sees almost no motion: |W - mean over channels| / |W| is %.3f, below 0.10. "
+      "Stimuli will hardly change over time; train the motion stream longer, its first layer at a higher rate.",
+      fraction,
+    )
+  return fraction
+
+
+def main() -> None:
+  """Runs the script."""
+  checkpoint_path = app.required_path(_CHECKPOINT.value, "checkpoint")
+  data_dir = app.required_path(_DATA_DIR.value, "data_dir")
+  if not _DATASET.value:
+    raise UsageError("--dataset is required. See --help.")
+  groups = catalogue.parse_numbers(_GROUPS.value, "groups")
+  statistics_groups = catalogue.parse_numbers(_STATISTICS_GROUPS.value, "statistics_groups")
+  output_dir, logdir = app.expand_path(_OUTPUT_DIR.value, "output_dir"), app.expand_path(_LOGDIR.value, "logdir")
+  for folder, flag in ((output_dir, "output_dir"), (logdir, "logdir")):
+    if folder:
+      files.ensure_writable(folder, flag)
+
+  # After the flags are known to be good: TensorFlow takes seconds to load.
+  from tbvis import summaries
+  from tbvis.datasets import reader
+  from tbvis.diagnostics import evaluation, statistics, thumbnails
+  from tbvis.diagnostics import predictions as predictions_lib
+  from tbvis.errors import unknown_name
+  from tbvis.models import checkpoint as checkpoint_lib
+  from tbvis.models import precision
+
+  dataset = reader.open_dataset(data_dir, _DATASET.value)
+  if _SPLIT.value not in dataset.splits:
+    raise unknown_name("split", _SPLIT.value, dataset.splits, f"prepared set {dataset.name!r} (--split)")
+  checkpoint = checkpoint_lib.load_checkpoint(checkpoint_path, dtype=precision.resolve_dtype(_DTYPE.value))
+  predictions_lib.check_classes(checkpoint.classes, str(checkpoint_path), dataset.classes, f"prepared set {dataset.name!r}")
+  fraction = _temporal_fraction(checkpoint.model)
+
+  suffix = f"_without_{_BLANK.value}" if _BLANK.value else ""
+  started = time.monotonic()
+  predictions = evaluation.evaluate(
+    checkpoint,
+    dataset,
+    _SPLIT.value,
+    groups,
+    _SNIPPETS.value,
+    _FLIPS.value,
+    blank=_BLANK.value,
+    journal=output_dir / f"predictions{suffix}.progress" if output_dir else None,
+  )
+  seconds = time.monotonic() - started
+  _report(predictions)
+  if output_dir:
+    _write_predictions(predictions, output_dir, suffix)
+  if logdir and not _BLANK.value:
+    chosen = thumbnails.choose_clips(predictions, _THUMBNAILS.value)
+    summaries.write_confusions(
+      logdir,
+      _RUN.value,
+      classes=predictions.classes,
+      labels=predictions.labels,
+      scores=predictions.scores,
+      clips=predictions.clips,
+      thumbnails=thumbnails.clip_thumbnails(dataset, _SPLIT.value, chosen),
+      split=f"{dataset.name} {_SPLIT.value}",
+      checkpoint=checkpoint_path.name,
+    )
+
+  numbers: dict[str, Any] = {f"accuracy_{tower}": None for tower in predictions_lib.TOWERS}
+  for tower, rate in predictions.accuracies().items():
+    numbers[f"accuracy_{tower}"] = rate.fraction
+    numbers[f"accuracy_{tower}_low"], numbers[f"accuracy_{tower}_high"] = rate.interval
+  numbers |= {"clips": len(predictions.clips), "snippets": _SNIPPETS.value, "seconds": round(seconds, 2), "temporal_fraction": fraction}
+  numbers["statistics_clips"] = 0
+  if _STATISTICS_SNIPPETS.value and output_dir and not _BLANK.value:
+    numbers |= _take_statistics(statistics, checkpoint, dataset, statistics_groups, output_dir / "statistics.npz")
+  numbers["peak_memory_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+  print(f"{numbers['clips']} clips scored in {numbers['seconds']:.1f} s; {numbers['peak_memory_mib']} MiB at most.")
+  app.report_json(_JSON.value, numbers)
+
+
+def _take_statistics(statistics: Any, checkpoint: Any, dataset: Any, groups: frozenset[int] | None, path: pathlib.Path) -> dict[str, Any]:
+  """Takes the unit statistics, or says why there are none; the predictions are on disk already."""
+  if "train" not in dataset.splits:
+    logging.warning("No unit statistics: prepared set %s has no training clips, and test clips are never used for them.", dataset.name)
+    return {}
+  started = time.monotonic()
+  found = statistics.collect(checkpoint, dataset, groups=groups, count=_STATISTICS_SNIPPETS.value, partial=path)
+  print(f"Unit statistics of {len(found.layers)} layers over {len(found.clips)} clips ({found.source}).")
+  return {"statistics_clips": len(found.clips), "statistics_seconds": round(time.monotonic() - started, 2)}
+
+
+def entry() -> None:
+  """Console script."""
+  app.run(main)
+
+
+if __name__ == "__main__":
+  entry()
