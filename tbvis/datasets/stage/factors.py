@@ -1,0 +1,78 @@
+"""The documented factors: everything a script may plant, with its unit, range and what every class gets by default."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+TOOL_SHAPES = ("toothbrush", "razor", "brush", "lipstick")
+TOOL_COLORS = ("white", "red", "pink", "blue", "green", "yellow", "violet", "black", "steel", "wood")
+
+
+@dataclasses.dataclass(frozen=True)
+class Factor:
+  """One thing that can be planted.
+
+  Attributes:
+    unit: the unit of its values ("name" where values are words).
+    low: the smallest value, for numbers.
+    high: the largest value, for numbers.
+    default: the distribution of every class that a script does not mention.
+    meaning: one line for the table of factors.
+    names: the words it may take; empty for numbers.
+    world: True where it belongs to setting and camera: its draw is then shared by all classes of a group and clip.
+  """
+
+  unit: str
+  low: float
+  high: float
+  default: dict[str, Any]
+  meaning: str
+  names: tuple[str, ...] = ()
+  world: bool = False
+
+
+def _number(unit: str, low: float, high: float, default: dict[str, Any], meaning: str, world: bool = False) -> Factor:
+  return Factor(unit, low, high, default, meaning, world=world)
+
+
+def _word(names: tuple[str, ...], default: str, meaning: str) -> Factor:
+  return Factor("name", 0, 0, {"constant": default}, meaning, names=names)
+
+
+FACTORS: dict[str, Factor] = {
+  # What the hands hold.
+  "instrument_angle": _number("degrees", -120, 120, {"constant": 0}, "long axis of cello or violin, from upright (0) to level (90)"),
+  "bow_axis": _number("degrees", -90, 90, {"constant": 0}, "line along which the bow moves, from level (0) to upright (90)"),
+  "tool_length": _number("heads", 0.2, 1.6, {"constant": 0.8}, "length of the tool held at the face"),
+  "tool_color": _word(TOOL_COLORS, "white", "colour of the tool held at the face"),
+  "tool_shape": _word(TOOL_SHAPES, "toothbrush", "what the tool held at the face is"),
+  "tool_angle": _number("degrees", -90, 90, {"normal": [15, 14]}, "rise of the tool towards the face, from level"),
+  # How they move.
+  "stroke_rate": _number("Hz", 0.2, 6, {"uniform": [0.9, 1.8]}, "strokes a second: bow, tool, cue, or each hand on its drum"),
+  "stroke_amplitude": _number("heads", 0, 1, {"uniform": [0.1, 0.2]}, "half the way of a stroke (height of a drum stroke)"),
+  "stroke_axis": _number("degrees", -90, 90, {"normal": [0, 25]}, "line along which a tool moves on the face, from level"),
+  "alternation": _number("fraction", 0, 0.5, {"constant": 0.5}, "phase between the two drumming hands: 0 together, 0.5 in turn"),
+  # The face.
+  "hand_height": _number("heads", -0.3, 1.2, {"normal": [0.24, 0.04]}, "height of the tool's tip above the chin (mouth 0.24, eyes 0.55)"),
+  "hand_reach": _number("heads", -0.6, 0.6, {"uniform": [-0.2, 0.0]}, "place of the tool's tip to the side of the face's middle"),
+  "eye_motion": _number("fraction", 0, 1, {"uniform": [0.0, 0.25]}, "how far the eyes roam and how far the lids close"),
+  "mouth_motion": _number("fraction", 0, 1, {"uniform": [0.0, 0.35]}, "how far the mouth opens and closes"),
+  "foam": _number("fraction", 0, 1, {"constant": 0}, "foam around the mouth"),
+  "makeup": _number("fraction", 0, 1, {"constant": 0}, "strength of eye shadow and lip colour"),
+  "head_tilt": _number("degrees", -35, 35, {"normal": [0, 4]}, "lean of the head towards the shoulder"),
+  "head_motion": _number("degrees", 0, 20, {"uniform": [1, 4]}, "half the way that the head nods from side to side"),
+  "body_sway": _number("heads", 0, 0.6, {"uniform": [0.02, 0.08]}, "half the way that the body sways"),
+  # The table.
+  "ball_speed": _number("heads/s", 0, 8, {"uniform": [0.5, 0.9]}, "speed of the rolling balls before the break"),
+  "scatter_speed": _number("heads/s", 0, 16, {"uniform": [4.0, 6.5]}, "speed of the fastest ball right after the break"),
+  "scatter_time": _number("s", 0, 2.4, {"uniform": [0.7, 1.3]}, "when the balls scatter"),
+  "ball_count": _number("balls", 3, 15, {"uniform": [7, 11]}, "how many balls lie together"),
+  # Setting and camera: the same for every class unless a script says otherwise.
+  "backdrop_tint": _number("fraction", -1, 1, {"normal": [0, 0.35]}, "light from cold (-1) to warm (1)", world=True),
+  "backdrop_motion": _number("fraction", 0, 3, {"uniform": [0.4, 1.2]}, "speed of passers-by and other background motion", world=True),
+  "camera_drift": _number("heads/s", 0, 2, {"uniform": [0.0, 0.18]}, "speed at which the camera pans", world=True),
+  "camera_shake": _number("heads", 0, 0.5, {"uniform": [0.005, 0.03]}, "size of the camera's shake", world=True),
+  "figure_scale": _number("pixels", 36, 76, {"normal": [60, 3]}, "height of the head on the frame (one head)", world=True),
+  "mirror": _number("fraction", 0, 1, {"choice": [0, 1]}, "1 where the person is left-handed (the action mirrored)", world=True),
+}
