@@ -38,6 +38,8 @@ EXTRAS = {
     "playwright>=1.40",  # Drives Debian's Chromium; its own browser download is not used.
     "pytest>=8",
     "ruff>=0.6",  # Style.
+    "setuptools>=68",  # Builds the wheel that the packaging tests install, without a network.
+    "wheel",
   ],
 }
 

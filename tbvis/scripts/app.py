@@ -9,7 +9,7 @@ import pathlib
 import sys
 from typing import Any
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from tbvis import files
 from tbvis.errors import UsageError, nearest
@@ -18,9 +18,15 @@ from tbvis.errors import UsageError, nearest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
+# A flag defined by a function of this module belongs to the script that calls it.
+flags.disclaim_key_flags()
+_HELP = {"--help", "-help", "-h", "-?", "--helpshort"}
+
 
 def _program() -> str:
-  return pathlib.Path(sys.argv[0]).name.removesuffix(".py")
+  path = pathlib.Path(sys.argv[0])
+  # `python -m tbvis.scripts.train` is the same program as the console script.
+  return f"tbvis-{path.stem}" if path.parent.name == "scripts" and path.suffix == ".py" else path.name.removesuffix(".py")
 
 
 def _fail(message: str) -> None:
@@ -28,7 +34,18 @@ def _fail(message: str) -> None:
   raise SystemExit(2)
 
 
-def _parse(argv: Sequence[str]) -> list[str]:
+def _print_help(module: str) -> None:
+  # absl's own --help shows the flags of the program's file only, and a console script defines none.
+  purpose = (sys.modules[module].__doc__ or "").strip()
+  listed = flags.FLAGS.module_help(module).strip().partition("\n")[2]  # Without the module's name.
+  sys.stdout.write(f"{purpose}\n\nUsage: {_program()} [--flagfile=FILE] [flags]\n\n{listed}\n\n")
+  sys.stdout.write("--flagfile=FILE reads flags from a file, one a line. --helpfull shows the flags of every library too.\n")
+  raise SystemExit(0)
+
+
+def _parse(argv: Sequence[str], module: str) -> list[str]:
+  if not _HELP.isdisjoint(argv[1:]):
+    _print_help(module)
   try:
     rest = flags.FLAGS(argv)
   except flags.UnrecognizedFlagError as error:
@@ -36,8 +53,6 @@ def _parse(argv: Sequence[str]) -> list[str]:
     _fail(f"unknown flag --{error.flagname}." + (f" Nearest: {', '.join('--' + c for c in close)}." if close else " See --help."))
   except flags.Error as error:
     _fail(" ".join(str(error).split()))
-  if flags.FLAGS["help"].value or flags.FLAGS["helpfull"].value or flags.FLAGS["helpshort"].value:
-    return rest
   if len(rest) > 1:
     _fail(f"expected flags only, received {rest[1]!r}. See --help.")
   return rest
@@ -48,6 +63,8 @@ def run(main: Callable[[], None]) -> None:
 
   def call(argv: Sequence[str]) -> None:
     del argv
+    if not flags.FLAGS["verbosity"].present:
+      logging.set_verbosity(logging.WARNING)  # TFDS tells of every file that it opens.
     try:
       main()
     except UsageError as error:
@@ -56,7 +73,7 @@ def run(main: Callable[[], None]) -> None:
       sys.stderr.write(f"{_program()}: interrupted; what was finished is kept.\n")
       raise SystemExit(130) from None
 
-  app.run(call, flags_parser=_parse)
+  app.run(call, flags_parser=lambda argv: _parse(argv, main.__module__))
 
 
 def expand_path(value: str | None, flag: str) -> pathlib.Path | None:

@@ -11,7 +11,8 @@ import pytest
 from tbvis.errors import UsageError
 from tbvis.scripts import app
 
-PROGRAM = textwrap.dedent("""
+PROGRAM = textwrap.dedent('''
+    """Does one of several things."""
     from absl import flags
     from tbvis.errors import UsageError
     from tbvis.scripts import app
@@ -31,7 +32,7 @@ PROGRAM = textwrap.dedent("""
       print("done", COUNT.value)
 
     app.run(main)
-""")
+''')
 
 
 @pytest.fixture
@@ -93,11 +94,15 @@ def test_an_interruption_says_that_finished_work_is_kept(call):
   assert (done.returncode, done.stderr) == (130, "tbvis-example: interrupted; what was finished is kept.\n")
 
 
-def test_help_names_every_flag_of_the_script(call):
-  done = call("--help")
-  assert "--what" in done.stdout
-  assert "--count" in done.stdout
-  assert "How often." in done.stdout
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_tells_the_purpose_and_every_flag_of_the_script(call, flag):
+  done = call(flag)
+  assert (done.returncode, done.stderr) == (0, "")
+  assert done.stdout.startswith("Does one of several things.\n\nUsage: tbvis-example ")
+  for text in ("--what:", "--count: How often.", "(default: '1')", "--json:"):
+    assert text in done.stdout
+  # Nobody else's.
+  assert "--pdb" not in done.stdout
 
 
 def test_a_flagfile_gives_flags_and_the_command_line_wins(call, tmp_path):

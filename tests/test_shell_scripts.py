@@ -1,0 +1,176 @@
+"""scripts/test, scripts/demo and .ci/run, with a Python that only writes down what it was asked."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TOOLS = ("bash", "env", "dirname", "basename", "cat", "sha256sum", "cut", "mkdir")
+STUB = """#!/usr/bin/env bash
+echo "$*" >>"$CALLS"
+case "$*" in
+  "-m pytest"*) exit "${PYTEST_STATUS:-0}" ;;
+  "-m ruff"*) exit "${RUFF_STATUS:-0}" ;;
+  "-m pip"*) exit "${PIP_STATUS:-0}" ;;
+esac
+"""
+
+
+class Checkout:
+  """A folder with the scripts, a stub .venv and a PATH with nothing but what the scripts need."""
+
+  def __init__(self, folder):
+    self.folder = folder / "checkout"
+    self.bin = folder / "bin"
+    self.calls_file = folder / "calls"
+    for name in ("scripts", ".ci"):
+      shutil.copytree(ROOT / name, self.folder / name)
+    for name in ("setup.py", "pyproject.toml"):
+      shutil.copy(ROOT / name, self.folder)
+    self.bin.mkdir()
+    for tool in TOOLS:
+      (self.bin / tool).symlink_to(shutil.which(tool))
+    self.program(self.bin / "id", "echo 1000")
+    self.program(self.bin / "python3", "exit 0")
+    self.program(self.folder / ".venv" / "bin" / "python", STUB)
+    self.program(self.folder / ".venv" / "bin" / "tbvis-demo", 'echo "demo $* in $PWD" >>"$CALLS"')
+
+  def program(self, path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text if text.startswith("#!") else f"#!/usr/bin/env bash\n{text}\n")
+    path.chmod(0o755)
+
+  def call(self, script, *arguments, cwd=None, **variables):
+    self.calls_file.write_text("")
+    environment = {"PATH": str(self.bin), "CALLS": str(self.calls_file), **variables}
+    return subprocess.run(
+      [self.folder / script, *arguments], capture_output=True, text=True, env=environment, cwd=cwd or self.folder, stdin=subprocess.DEVNULL
+    )
+
+  @property
+  def calls(self):
+    return self.calls_file.read_text().splitlines()
+
+
+@pytest.fixture
+def checkout(tmp_path):
+  return Checkout(tmp_path)
+
+
+@pytest.fixture
+def with_browser(checkout):
+  checkout.program(checkout.bin / "chromium", "exit 0")
+  return checkout
+
+
+def test_the_suite_runs_after_installation_and_style(with_browser):
+  done = with_browser.call("scripts/test", "-m", "not slow", "tests/test_errors.py")
+  assert done.returncode == 0, done.stderr
+  installation, style, suite = with_browser.calls
+  assert installation.endswith("--editable .[test]")
+  assert style == "-m ruff check ."
+  assert suite == "-m pytest -m not slow tests/test_errors.py"
+
+
+def test_a_second_run_installs_nothing_until_setup_changes(with_browser):
+  with_browser.call("scripts/test")
+  with_browser.call("scripts/test")
+  assert not any("pip" in call for call in with_browser.calls)
+  with (with_browser.folder / "setup.py").open("a") as file:
+    file.write("# changed\n")
+  with_browser.call("scripts/test")
+  assert "pip" in with_browser.calls[0]
+
+
+def test_a_failed_installation_is_not_remembered(with_browser):
+  done = with_browser.call("scripts/test", PIP_STATUS="1")
+  assert done.returncode == 1
+  assert "installation failed" in done.stderr
+  assert with_browser.call("scripts/test").returncode == 0
+  assert "pip" in with_browser.calls[0]
+
+
+@pytest.mark.parametrize("status", [1, 5])
+def test_the_status_is_that_of_pytest(with_browser, status):
+  assert with_browser.call("scripts/test", PYTEST_STATUS=str(status)).returncode == status
+
+
+def test_bad_style_fails_before_the_suite(with_browser):
+  done = with_browser.call("scripts/test", RUFF_STATUS="1")
+  assert done.returncode == 1
+  assert not any("pytest" in call for call in with_browser.calls)
+
+
+def test_without_a_browser_it_says_what_is_skipped(checkout):
+  done = checkout.call("scripts/test")
+  assert done.returncode == 0
+  assert "SKIPPED: every test marked 'browser'" in done.stdout
+  assert "SKIPPED: every test marked 'real'" in done.stdout
+
+
+def test_without_a_browser_ci_fails(checkout):
+  done = checkout.call(".ci/run", CI="true")
+  assert done.returncode == 1
+  assert "CI=true needs a browser" in done.stderr
+  assert not any("pytest" in call for call in checkout.calls)
+
+
+def test_root_installs_the_browser(checkout):
+  checkout.program(checkout.bin / "id", "echo 0")
+  chromium = checkout.bin / "chromium"
+  checkout.program(checkout.bin / "apt-get", f'echo "apt-get $*" >>"$CALLS"\nif [[ $1 == install ]]; then cp "$0" {chromium}; fi')
+  (checkout.bin / "cp").symlink_to(shutil.which("cp"))
+  done = checkout.call("scripts/test", CI="true")
+  assert done.returncode == 0, done.stderr
+  assert any(call.startswith("apt-get install") and "chromium" in call for call in checkout.calls)
+  assert "SKIPPED: every test marked 'browser'" not in done.stdout
+
+
+def test_ci_finds_real_data_beside_the_checkout(with_browser):
+  with_browser.program(with_browser.folder / ".venv" / "bin" / "python", '#!/usr/bin/env bash\necho "${TBVIS_REAL_DATA:-none}" >>"$CALLS"')
+  with_browser.call(".ci/run")
+  assert with_browser.calls[-1] == "none"
+  real = with_browser.folder.parent / "shared" / "real"
+  real.mkdir(parents=True)
+  with_browser.call(".ci/run")
+  assert with_browser.calls[-1] == str(real)
+  with_browser.call(".ci/run", TBVIS_REAL_DATA="/elsewhere")
+  assert with_browser.calls[-1] == "/elsewhere"
+
+
+def test_the_demo_runs_where_the_caller_stands(checkout, tmp_path):
+  done = checkout.call("scripts/demo", "--notensorboard", "--logdir=a b", cwd=tmp_path)
+  assert done.returncode == 0, done.stderr
+  assert checkout.calls[0].endswith("--editable .")
+  assert checkout.calls[-1] == f"demo --notensorboard --logdir=a b in {tmp_path}"
+
+
+def test_a_missing_python_is_said(checkout):
+  shutil.rmtree(checkout.folder / ".venv")
+  done = checkout.call("scripts/demo", PYTHON="python4")
+  assert done.returncode == 1
+  assert done.stderr == "demo: expected Python 3.10 or later, found no python4; install it or set PYTHON.\n"
+
+
+def test_an_old_python_is_said(checkout):
+  shutil.rmtree(checkout.folder / ".venv")
+  checkout.program(checkout.bin / "python3", 'if [[ $1 == --version ]]; then echo "Python 3.9.2"; else exit 1; fi')
+  done = checkout.call("scripts/demo")
+  assert done.returncode == 1
+  assert "expected Python 3.10 or later, found Python 3.9.2" in done.stderr
+
+
+def test_a_missing_venv_module_is_said(checkout):
+  shutil.rmtree(checkout.folder / ".venv")
+  checkout.program(checkout.bin / "python3", 'case "$*" in *ensurepip*) exit 1 ;; esac')
+  done = checkout.call("scripts/demo")
+  assert done.returncode == 1
+  assert "apt-get install python3-venv" in done.stderr
+
+
+def test_the_scripts_can_be_run():
+  for name in ("scripts/test", "scripts/demo", ".ci/run"):
+    assert os.access(ROOT / name, os.X_OK), name
