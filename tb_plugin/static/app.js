@@ -1,0 +1,89 @@
+/** Puts the parts on the page and keeps them in step with what is chosen and what the logdir holds. */
+
+import "./confusions.js";
+import "./matrix.js";
+import "./pair.js";
+import "./toolbar.js";
+import "./unit.js";
+import "./units.js";
+
+import {clock} from "./clock.js";
+import {h} from "./dom.js";
+import {empty, failed} from "./messages.js";
+import {model} from "./model.js";
+import {parseView, state} from "./state.js";
+import {followTheme} from "./theme.js";
+
+const NARROW = "(max-width: 1000px)";
+
+/** Starts the page inside `body`. */
+export function start(body) {
+  const toolbar = document.createElement("tbvis-toolbar");
+  const units = document.createElement("tbvis-units");
+  const confusions = document.createElement("tbvis-confusions");
+  const focus = h("section.focus", {hidden: true, tabIndex: -1, "aria-label": "What was chosen"});
+  const panes = h("main.panes", {}, h("div.left", {}, focus, units), confusions);
+  const page = h("div.page");
+  body.replaceChildren(page);
+  page.append(h("div.message", {}, h("p", {}, "Loading the list of stimuli …")));
+
+  let shownView = null;
+  const view = () => {
+    const chosen = parseView(state.get("view"));
+    units.hidden = Boolean(chosen);
+    focus.hidden = !chosen;
+    const key = chosen && [state.get("view"), model.run?.name, model.evaluation?.name, state.get("tower"), model.text.length].join("\n");
+    if (key === shownView) return;
+    const opened = chosen && state.get("view") !== shownView?.split("\n")[0];
+    shownView = key;
+    if (!chosen) return focus.replaceChildren();
+    const element = document.createElement(chosen.kind === "unit" ? "tbvis-unit" : "tbvis-pair");
+    focus.replaceChildren(element);
+    if (chosen.kind === "unit") element.show(chosen.unit);
+    else element.show(chosen.true, chosen.predicted);
+    if (!opened) return;
+    focus.scrollTop = 0;
+    // Stacked, the choice may have been made far below.
+    if (matchMedia(NARROW).matches) focus.scrollIntoView({block: "start"});
+  };
+
+  const look = () => {
+    panes.dataset.size = state.get("size");
+    view();
+  };
+
+  const contents = () => {
+    if (!model.contents) return page.replaceChildren(failed(model.error));
+    if (model.contents.seen) return page.replaceChildren(empty(model.contents));
+    if (panes.isConnected) {
+      toolbar.render();
+      units.render();
+      confusions.update();
+    } else page.replaceChildren(toolbar, panes);
+    look();
+  };
+
+  model.addEventListener("change", contents);
+  state.addEventListener("change", ({detail}) => {
+    if (!panes.isConnected) return;
+    const any = (...names) => names.some((name) => detail.has(name));
+    if (any("run", "evaluation", "filter", "size", "scale")) toolbar.render();
+    if (any("run", "filter")) units.render();
+    if (any("run", "evaluation")) confusions.update();
+    else if (any("tower", "view", "order", "cells")) confusions.render();
+    if (any("view")) units.mark();
+    look();
+  });
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.closest?.("input, select, textarea");
+    if (event.key === "Escape" && state.get("view") && !typing) state.set({view: ""});
+    if (event.key === " " && !typing && !event.target.closest?.("button, canvas, summary, a")) {
+      event.preventDefault();
+      clock.play(!clock.playing);
+    }
+  });
+  clock.addEventListener("shown", () => state.store());
+  followTheme(() => confusions.data && confusions.render());
+  clock.watch(document.documentElement);
+  model.refresh();
+}

@@ -1,0 +1,64 @@
+/** One clock for everything that plays, so that all stimuli and clips move in step. */
+
+/** The authors' GIFs show a frame for 150 ms. */
+const FRAMES_A_SECOND = 1000 / 150;
+
+class Clock extends EventTarget {
+  constructor() {
+    super();
+    this.playing = !matchMedia("(prefers-reduced-motion: reduce)").matches;
+    this.speed = 1;
+    /** Frames since the start, a real number; each player takes it modulo its own length. */
+    this.time = 0;
+    this.shown = true;
+    this.request = 0;
+  }
+
+  get frame() {
+    return Math.floor(this.time);
+  }
+
+  /** Stops while the tab is hidden: a hidden TensorBoard tab goes on getting animation frames. */
+  watch(element) {
+    new IntersectionObserver((entries) => {
+      this.shown = entries[entries.length - 1].isIntersecting;
+      this.dispatchEvent(new Event(this.shown ? "shown" : "hidden"));
+      this.run();
+    }).observe(element);
+    this.run();
+  }
+
+  run() {
+    cancelAnimationFrame(this.request);
+    this.request = 0;
+    if (!this.playing || !this.shown) return;
+    let before = null;
+    const step = (now) => {
+      const frame = this.frame;
+      // A page that was busy goes on from where it was, without a jump.
+      if (before !== null) this.time += (Math.min(now - before, 250) / 1000) * FRAMES_A_SECOND * this.speed;
+      before = now;
+      if (this.frame !== frame) this.dispatchEvent(new Event("frame"));
+      this.request = requestAnimationFrame(step);
+    };
+    this.request = requestAnimationFrame(step);
+  }
+
+  play(playing) {
+    this.playing = playing;
+    this.run();
+    this.dispatchEvent(new Event("change"));
+  }
+
+  setSpeed(speed) {
+    this.speed = speed;
+    this.dispatchEvent(new Event("change"));
+  }
+
+  seek(frame) {
+    this.time = Math.max(0, frame);
+    this.dispatchEvent(new Event("frame"));
+  }
+}
+
+export const clock = new Clock();

@@ -1,0 +1,34 @@
+/** What is said where there is nothing to show: what was looked for, and what was found instead. */
+
+import {h} from "./dom.js";
+
+function listed(names, total) {
+  const more = total - names.length;
+  return h("ul.listed", {}, ...names.map((name) => h("li", {}, h("code", {}, name))), more > 0 && h("li", {}, `… and ${more} more`));
+}
+
+/** For a logdir without data of ours. */
+export function empty({logdir, seen}) {
+  const where = logdir ? h("code", {}, logdir) : "the logdir";
+  const found = [];
+  if (!seen.logdir_exists) found.push(h("p", {}, "There is no such folder. Check the path given to ", h("code", {}, "--logdir"), "."));
+  else if (!seen.run_count) found.push(h("p", {}, "There are no runs at all in it (no event files)."));
+  else {
+    const [runs, tags] = [seen.run_count, seen.tag_count];
+    found.push(h("p", {}, `Found instead: ${runs} ${runs === 1 ? "run" : "runs"} without them,`), listed(seen.runs, runs));
+    found.push(h("p", {}, tags ? `with ${tags} scalar and image ${tags === 1 ? "tag" : "tags"}:` : "with no scalar or image tags."));
+    if (tags) found.push(listed(seen.tags, tags));
+  }
+  return h("div.message.empty", {}, h("h2", {}, "No stimuli and no confusions here"),
+    h("p", {}, "Looked in ", where, " for tags ", h("code", {}, "tbvis/stimulus/…"), " (written by tbvis-maximize) and ",
+      h("code", {}, "tbvis/confusions"), " (written by tbvis-evaluate)."),
+    ...found,
+    h("p.quiet", {}, "This page looks again every few seconds: leave it open while a sweep runs."));
+}
+
+/** For a server that does not answer, or a page that broke. */
+export function failed(error) {
+  return h("div.message.error", {role: "alert"}, h("h2", {}, "The tbvis tab could not be shown"),
+    h("p", {}, h("code", {}, String(error?.message ?? error))),
+    h("p.quiet", {}, "If TensorBoard was stopped, start it again and reload this page."));
+}

@@ -1,0 +1,115 @@
+/** <tbvis-pair>: two classes that are confused, their stimuli at the same chi side by side, and the clips. */
+
+import * as api from "./api.js";
+import {clip} from "./clip.js";
+import {TOWER_NAMES} from "./confusions.js";
+import {h, percent} from "./dom.js";
+import {ScaleGroup} from "./flow.js";
+import {model, variantTitle} from "./model.js";
+import {state} from "./state.js";
+import {stimulus} from "./stimulus.js";
+
+class Pair extends HTMLElement {
+  /** @param {string} a the true class. @param {string} b the predicted class; the same for one class alone. */
+  show(a, b) {
+    Object.assign(this, {a, b});
+    const same = a === b;
+    this.counted = h("p.counted");
+    this.clips = h("section.clips");
+    const title = same ? h("h2", {}, a) : h("h2", {}, a, h("i", {}, " taken for "), b);
+    this.replaceChildren(
+      h("header.panel-head", {},
+        h("button.plain.close", {type: "button", onclick: () => state.set({view: ""})}, "← All units"), title,
+        !same && h("button.plain.reverse", {type: "button", onclick: () => state.set({view: `pair:${b}~${a}`}), title: `${b} taken for ${a}`}, "⇄ Reverse"),
+        this.counted),
+      ...this.layers(same ? [a] : [a, b]), this.clips);
+    this.load();
+    return this;
+  }
+
+  /** One table a layer that has units of these classes: prediction, prediction_motion. */
+  layers(classes) {
+    const units = classes.map((name) => model.classUnits(name));
+    const layers = [...new Set(units.flat().map((unit) => unit.layer))];
+    if (!layers.length) {
+      const run = model.run ? `Run ${model.run.name} has` : "This logdir has";
+      return [h("div.message", {}, h("p", {}, `${run} no stimulus of ${classes.map((name) => `prediction/${name}`).join(" or ")}.`))];
+    }
+    return layers.map((layer) => this.table(layer, classes, units.map((of) => of.find((unit) => unit.layer === layer))));
+  }
+
+  table(layer, classes, units) {
+    const group = new ScaleGroup();
+    const roles = classes.length > 1 ? ["true class", "predicted class"] : ["class"];
+    const head = h("tr", {}, h("th", {scope: "col"}, layer), ...classes.map((name, i) =>
+      h("th", {scope: "col"}, h("button.name", {type: "button", disabled: !units[i], onclick: () => state.set({view: `unit:${units[i].unit}`})}, name),
+        h("small", {}, roles[i]))));
+    const rows = model.variants.filter(({variant}) => units.some((unit) => unit?.cells.has(variant))).map((item) => {
+      const [main, small] = variantTitle(item);
+      const cells = units.map((unit, i) => {
+        const found = unit?.cells.get(item.variant);
+        return h("td", {"data-class": classes[i]}, found ? this.cell(found, group) : h("div.note", {}, "not run"));
+      });
+      return h("tr", {"data-variant": item.variant}, h("th", {scope: "row"}, main, small && h("small", {}, small)), ...cells);
+    });
+    return h("table.versus", {}, h("thead", {}, head), h("tbody", {}, ...rows));
+  }
+
+  cell(item, group) {
+    const player = stimulus(model.run.name, item, {group, full: true});
+    const note = h("small.notes");
+    player.addEventListener("ready", ({detail}) => {
+      if (detail.a_hat) note.textContent = `activation ${(detail.activation / detail.a_hat).toFixed(2)} â`;
+    });
+    return h("div", {}, player, note);
+  }
+
+  async load() {
+    const run = model.evaluation;
+    if (!run) return;
+    const {a, b} = this;
+    try {
+      const {towers} = await api.confusions({run: run.name, v: run.confusions});
+      const tower = towers.includes(state.get("tower")) ? state.get("tower") : towers.at(-1);
+      const found = await api.clips({run: run.name, v: run.confusions, tower, true: a, predicted: b});
+      if (a === this.a && b === this.b) this.fill(run, found, tower);
+    } catch (error) {
+      this.clips.replaceChildren(h("div.message", {}, h("p", {}, `Clips failed to load: ${error.message}`)));
+    }
+  }
+
+  fill(run, found, tower) {
+    const {a, b} = this;
+    const name = TOWER_NAMES[tower];
+    const {counts} = found;
+    const part = (title, key) => [
+      h("h3", {}, title, h("small", {}, counts[key] > found[key].length ? `${found[key].length} of ${counts[key]}` : `${counts[key]}`)),
+      found[key].length
+        ? h("ul.clip-list", {"data-kind": key}, ...found[key].map((row) => this.clip(run, row, tower)))
+        : h("p.quiet", {}, "None."),
+    ];
+    if (a === b) {
+      this.counted.textContent = `${name} scores: ${counts.true} clips recognised`;
+      this.clips.replaceChildren(...part(`${a}, recognised`, "true"));
+      return;
+    }
+    this.counted.textContent = `${name} scores: ${counts.confused} ${counts.confused === 1 ? "clip" : "clips"}`;
+    this.clips.replaceChildren(
+      ...part(`${a} taken for ${b}`, "confused"),
+      h("div.halves", {}, h("div", {}, ...part(`${a}, recognised`, "true")), h("div", {}, ...part(`${b}, recognised`, "predicted"))));
+  }
+
+  clip(run, row, tower) {
+    const {a, b} = this;
+    const own = row.towers[tower];
+    const others = Object.entries(row.towers)
+      .map(([name, p]) => `${TOWER_NAMES[name]}: ${a} ${percent(p.true)}${a === b ? "" : `, ${b} ${percent(p.predicted)}`}, best ${p.best}`);
+    const score = (label, value) => h("span.score", {}, h("span", {}, label), h("b", {}, percent(value, 0)));
+    return h("li", {title: others.join("\n")},
+      clip(run.name, run.confusions, row.clip, row.thumbnail),
+      h("p.clip-name", {}, row.clip),
+      h("p.scores", {}, score(a, own.true), a === b ? null : score(b, own.predicted)));
+  }
+}
+
+customElements.define("tbvis-pair", Pair);

@@ -1,0 +1,85 @@
+/** What the user has chosen; kept in the address, so that every view can be linked. */
+
+const PLUGIN = "tbvis";
+const DEFAULTS = {run: "", evaluation: "", tower: "fused", filter: "", scale: "clip", size: "m", view: "", order: "az", cells: "rate"};
+
+function host() {
+  try {
+    // Throws where TensorBoard is embedded from elsewhere.
+    return window.parent.location.hash === undefined ? null : window.parent;
+  } catch {
+    return null;
+  }
+}
+
+/** Reads "#tbvis&p.tbvis.run=a&..." into an object; null if another tab is shown. */
+export function parseHash(hash) {
+  const [plugin, ...parts] = hash.replace(/^#/, "").split("&");
+  if (plugin !== PLUGIN) return null;
+  const prefix = `p.${PLUGIN}.`;
+  const found = {};
+  for (const part of parts) {
+    const [key, value, ...rest] = part.split("=");
+    if (rest.length || value === undefined || !key.startsWith(prefix)) continue;
+    const name = decodeURIComponent(key.slice(prefix.length));
+    if (name in DEFAULTS) found[name] = decodeURIComponent(value);
+  }
+  return found;
+}
+
+/** The inverse of parseHash; defaults are left out. */
+export function formatHash(values) {
+  const parts = Object.entries(values)
+    .filter(([name, value]) => name in DEFAULTS && value !== DEFAULTS[name])
+    .map(([name, value]) => `p.${PLUGIN}.${encodeURIComponent(name)}=${encodeURIComponent(value)}`);
+  return `#${[PLUGIN, ...parts].join("&")}`;
+}
+
+class State extends EventTarget {
+  constructor() {
+    super();
+    this.values = {...DEFAULTS};
+    const outer = host();
+    if (!outer) return;
+    Object.assign(this.values, parseHash(outer.location.hash) ?? {});
+    outer.addEventListener("hashchange", () => {
+      const found = parseHash(outer.location.hash);
+      // A bare "#tbvis" is a click on the tab: the user comes back to what was there.
+      if (found && Object.keys(found).length) this.set({...DEFAULTS, ...found});
+      else if (found) this.store();
+    });
+  }
+
+  get(name) {
+    return this.values[name];
+  }
+
+  /** Changes values and tells who listens, with the names that changed. */
+  set(changes) {
+    const names = Object.keys(changes).filter((name) => name in DEFAULTS && changes[name] !== this.values[name]);
+    if (!names.length) return;
+    for (const name of names) this.values[name] = changes[name];
+    this.store();
+    this.dispatchEvent(new CustomEvent("change", {detail: new Set(names)}));
+  }
+
+  /** Writes the address, unless another tab is shown. */
+  store() {
+    const outer = host();
+    if (!outer || parseHash(outer.location.hash) === null) return;
+    const hash = formatHash(this.values);
+    if (hash !== outer.location.hash) outer.history.replaceState(outer.history.state, "", hash);
+  }
+}
+
+export const state = new State();
+
+/** "unit:conv5_fusion/f021" or "pair:PlayingCello~PlayingViolin" -> {kind, ...}; null for the overview. */
+export function parseView(view) {
+  if (view.startsWith("unit:")) return {kind: "unit", unit: view.slice(5)};
+  if (view.startsWith("pair:")) {
+    const [a, b] = view.slice(5).split("~");
+    if (a && b) return {kind: "pair", true: a, predicted: b};
+  }
+  return null;
+}

@@ -1,0 +1,110 @@
+"""A logdir with made-up stimuli that move, for tests of what writes, serves and shows them."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import numpy as np
+
+from tbvis import summaries
+from tbvis.rendering import animation
+
+CLASSES = ("ApplyEyeMakeup", "ApplyLipstick", "Billiards", "BrushingTeeth", "PlayingCello", "PlayingTabla", "PlayingViolin", "ShavingBeard")
+CHIS = (10.0, 0.0, 5.0, 1.0)
+UNITS = (
+  ("conv3_3_appearance/f004", 2, 3, None),
+  ("conv4_3_motion/f036", 6, 35, None),
+  ("conv5_fusion/f004", 7, 3, None),
+  ("conv5_fusion/f021", 7, 20, None),
+  ("prediction/PlayingCello", 10, 4, "PlayingCello"),
+  ("prediction/PlayingViolin", 10, 6, "PlayingViolin"),
+  ("prediction/BrushingTeeth", 10, 3, "BrushingTeeth"),
+)
+SPLIT = "made-up test clips"
+
+
+def record(unit=UNITS[3], *, kappa=1.0, chi=10.0, isotropic=False, seed=0, size=64, error=None) -> summaries.StimulusRecord:
+  """A stimulus whose waves run the faster the smaller chi is."""
+  name, index, channel, class_name = unit
+  rng = np.random.default_rng([channel, index])
+  y, x = np.mgrid[0:size, 0:size].astype(np.float32) / size - 0.5
+  angle, waves = rng.uniform(0, np.pi), 2 + rng.integers(3)
+  phase = 2 * np.pi * waves * (np.cos(angle) * x + np.sin(angle) * y)
+  window = np.exp(-6 * (x**2 + y**2))[..., None]
+  times = np.arange(10) * 2.4 / (1 + chi)
+  motion = np.stack([[30 * np.cos(phase + t), 30 * np.sin(1.3 * phase + t)] for t in times]).transpose(2, 3, 0, 1)
+  appearance = window * 80 * np.stack([np.cos(phase), np.sin(phase * 1.5), np.cos(phase + angle)], axis=-1)
+  layer = name.split("/")[0]
+  steps = np.arange(0, 200, 20)
+  rise = 1 - np.exp(-steps / 60)
+  return summaries.StimulusRecord(
+    unit=name,
+    layer=layer,
+    layer_index=index,
+    channel=channel,
+    class_name=class_name,
+    kappa=kappa,
+    chi=chi,
+    isotropic=isotropic,
+    seed=seed,
+    appearance=None if error or layer.endswith("_motion") else appearance.astype(np.float32),
+    motion=None if error or layer.endswith("_appearance") else (window[..., None] * motion).astype(np.float32),
+    steps=steps,
+    history={"activation": 12 * rise, "tv_motion": 3 * rise, "norm": 0.1 * rise},
+    activation=float("nan") if error else float(12 * rise[-1]),
+    a_hat=10.0,
+    config={"iterations": 200, "learning_rate": 4.0, "nested": {"jitter": [4, 8]}},
+    error=error,
+  )
+
+
+def clip_animation(seed: int) -> bytes:
+  """A small clip: a square crosses the picture, and its flow."""
+  frames = np.full((8, 48, 64, 3), 90, np.uint8)
+  flow = np.zeros((8, 48, 64, 2), np.float32)
+  for t in range(8):
+    left = 4 + 5 * t
+    frames[t, 12 + seed % 12 : 30 + seed % 12, left : left + 14] = (230, 180 - 9 * (seed % 15), 60)
+    flow[t, 12 + seed % 12 : 30 + seed % 12, left : left + 14] = (5.0, 1.0)
+  return animation.clip_thumbnail(frames, flow, height=72)
+
+
+def write_evaluation(logdir: str | os.PathLike[str], run: str = "evaluation", thumbnails: bool = True) -> None:
+  """Predictions in which PlayingCello is taken for PlayingViolin in 3 of 10 clips (fused)."""
+  rng = np.random.default_rng(5)
+  labels = np.repeat(np.arange(len(CLASSES)), 10)
+  clips = [f"v_{CLASSES[label]}_g{i % 10 // 4 + 1:02d}_c{i % 4 + 1:02d}_{i:03d}" for i, label in enumerate(labels)]
+  clean = 6.0 * np.eye(len(CLASSES))[labels] + rng.normal(size=(len(labels), len(CLASSES)))
+  clean[40:43, [4, 6]] = [[3.0, 6.0], [2.0, 5.5], [4.0, 4.6]]
+  scores = {
+    tower: clean + rng.normal(scale=noise, size=clean.shape) for tower, noise in (("appearance", 2), ("hybrid", 1.5), ("motion", 3))
+  }
+  scores["fused"] = clean
+  pictures = {clip: clip_animation(i) for i, clip in enumerate(clips)} if thumbnails else None
+  summaries.write_confusions(
+    logdir, run, classes=CLASSES, labels=labels, scores=scores, clips=clips, thumbnails=pictures, split=SPLIT, checkpoint="made-up.keras"
+  )
+  means = {name: 8.0 if name == "PlayingCello" else 1.0 + i / 8 for i, name in enumerate(CLASSES)}
+  top = [{"clip": clips[40], "frame": 12, "x": 30, "y": 20, "value": 9.5}]
+  summaries.write_unit_statistics(logdir, run, {"conv5_fusion/f021": {"a_hat": 10.0, "class_means": means, "top_clips": top}})
+
+
+def write_logdir(logdir: str | os.PathLike[str], size: int = 64) -> pathlib.Path:
+  """Stimuli at four chi (one cell never run, one failed, one isotropic) and an evaluation."""
+  with summaries.StimulusWriter(logdir, "stimuli") as writer:
+    for unit in UNITS:
+      for chi in CHIS:
+        missing = unit[0] == "conv5_fusion/f004" and chi == 5
+        if not missing:
+          failed = unit[0] == "conv5_fusion/f004" and chi == 1
+          writer.write(record(unit, chi=chi, size=size, error="activation became NaN at step 40" if failed else None))
+    writer.write(record(UNITS[3], kappa=5.0, chi=5.0, isotropic=True, size=size))
+  write_evaluation(logdir)
+  return pathlib.Path(logdir)
+
+
+if __name__ == "__main__":
+  import sys
+
+  write_logdir(sys.argv[1], size=128)
