@@ -1,0 +1,216 @@
+"""The demo as a list of single scripts: what is called, with what, and what is finished already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import hashlib
+import json
+import pathlib
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from typing import Any
+
+import tbvis
+from tbvis import files, resources
+
+# Test groups of the stage set, as in UCF101's split 1; the demo scores these and needs no others.
+TEST_GROUPS = "1-7"
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+  """One call of a single script.
+
+  Attributes:
+    name: short name, unique within a run of the demo.
+    title: what it does, for people.
+    verb: the script, as "prepare".
+    arguments: its command line.
+    inputs: files that decide its result; when one changes the step is done anew.
+    outputs: files or folders that only it writes; when one is missing the step is done again.
+    report: JSON file of the numbers it measured, if it writes one.
+  """
+
+  name: str
+  title: str
+  verb: str
+  arguments: tuple[str, ...]
+  inputs: tuple[pathlib.Path, ...] = ()
+  outputs: tuple[pathlib.Path, ...] = ()
+  report: pathlib.Path | None = None
+
+  @property
+  def command(self) -> tuple[str, ...]:
+    """The command as a user would type it."""
+    return (f"tbvis-{self.verb}", *self.arguments)
+
+  def fingerprint(self) -> str:
+    """Returns a digest of the command, the version and the contents of the inputs, wherever these lie.
+
+    >>> first, second = (Step("a", "", "prepare", (flag,)).fingerprint() for flag in ("--seed=1", "--seed=2"))
+    >>> first == second
+    False
+    """
+    command = shlex.join(self.command)
+    for path in self.inputs:
+      command = command.replace(str(path), path.name)
+    digest = hashlib.sha256(f"{tbvis.__version__} {command}".encode())
+    for path in self.inputs:
+      digest.update(path.read_bytes() if path.is_file() else b"missing")
+    return digest.hexdigest()
+
+
+def demo_steps(data_dir: pathlib.Path, logdir: pathlib.Path, retrain: bool) -> list[Step]:
+  """Returns the steps of the demo.
+
+  Args:
+    data_dir: folder for everything but the logdir.
+    logdir: folder that TensorBoard shows.
+    retrain: whether all groups are filmed and the network is trained from nothing.
+  """
+  # A set of the test groups only must not pass for the whole one, so it has a name of its own.
+  name, suffix = ("stage", "_retrained") if retrain else ("stage_test", "")
+  prepared = f"{name}_split1_dis"
+  scores = data_dir / f"evaluation{suffix}"
+  training = data_dir / "training"
+  if retrain:
+    checkpoint, statistics = training / "checkpoint.keras", scores / "statistics.npz"
+  else:
+    checkpoint, statistics = resources.data_path("demo", "checkpoint.keras"), resources.data_path("demo", "statistics.npz")
+
+  def report(step_name: str) -> pathlib.Path:
+    return data_dir / "reports" / f"{step_name}{suffix}.json"
+
+  def step(
+    step_name: str,
+    title: str,
+    verb: str,
+    arguments: Sequence[str],
+    inputs: Sequence[pathlib.Path],
+    outputs: Sequence[pathlib.Path],
+  ) -> Step:
+    recipe = resources.flags_path(f"stage_{step_name}.flags")
+    arguments = (f"--flagfile={recipe}", *arguments, f"--json={report(step_name)}")
+    return Step(step_name, title, verb, arguments, (*inputs, recipe), tuple(outputs), report(step_name))
+
+  of_set = (f"--data_dir={data_dir}", f"--dataset={prepared}")
+  steps = [
+    step(
+      "prepare",
+      "Film the stage set and prepare it: frames and optical flow",
+      "prepare",
+      (f"--name={name}", f"--data_dir={data_dir}", *(() if retrain else (f"--groups={TEST_GROUPS}",))),
+      inputs=(resources.data_path("stage", "script.json"),),
+      outputs=(data_dir / "action_clips" / prepared,),
+    )
+  ]
+  # The report of the preparation stands for the clips: it is written when they are made anew.
+  clips = report("prepare")
+  if retrain:
+    steps.append(
+      step("train", "Train the network from nothing", "train", (*of_set, f"--output_dir={training}"), inputs=(clips,), outputs=(training,))
+    )
+  steps.append(
+    step(
+      "evaluate",
+      "Score the test clips: accuracies and confusions" + (", and take the statistics of all units" if retrain else ""),
+      "evaluate",
+      (
+        f"--checkpoint={checkpoint}",
+        *of_set,
+        f"--output_dir={scores}",
+        f"--logdir={logdir}",
+        f"--run=stage_evaluation{suffix}",
+        # The statistics of the network that comes along come along too.
+        *(() if retrain else ("--statistics_snippets=0",)),
+      ),
+      inputs=(checkpoint, clips),
+      outputs=(scores, logdir / f"stage_evaluation{suffix}"),
+    )
+  )
+  for step_name, run, title in (
+    ("maximize", "stimuli", "Find stimuli of units and classes, with fast and with slow motion (chi)"),
+    ("isotropic", "isotropic", "Find a stimulus that is equally smooth in space and time"),
+  ):
+    run = f"stage_{run}{suffix}"
+    steps.append(
+      step(
+        step_name,
+        title,
+        "maximize",
+        (f"--checkpoint={checkpoint}", f"--statistics={statistics}", f"--logdir={logdir}", f"--run={run}"),
+        inputs=(checkpoint, statistics),
+        outputs=(logdir / run,),
+      )
+    )
+  return steps
+
+
+def read_json(path: pathlib.Path | None) -> dict[str, Any]:
+  """Returns the content of a JSON file, empty where there is none that can be read."""
+  try:
+    return json.loads(path.read_text()) if path else {}
+  except (OSError, json.JSONDecodeError):
+    return {}
+
+
+def execute(step: Step) -> int:
+  """Runs a step as a process of its own and returns its exit status."""
+  try:
+    return subprocess.run([sys.executable, "-m", f"tbvis.scripts.{step.verb}", *step.arguments], check=False).returncode
+  except KeyboardInterrupt:
+    # The script has had the same signal and said so itself.
+    raise SystemExit(130) from None
+
+
+def _remove(path: pathlib.Path) -> None:
+  if path.is_dir():
+    shutil.rmtree(path)
+  else:
+    path.unlink(missing_ok=True)
+
+
+def run_steps(steps: Sequence[Step], state_file: pathlib.Path, execute: Callable[[Step], int] = execute) -> dict[str, float]:
+  """Runs the steps that are not finished yet, in order.
+
+  Args:
+    steps: what to do.
+    state_file: JSON of what was begun and what is finished, by step.
+    execute: runs a step and returns its exit status.
+
+  Returns:
+    Seconds by name of the steps that ran.
+
+  Raises:
+    SystemExit: with the status of the first step that fails; finished steps stay finished.
+  """
+  state = read_json(state_file)
+  seconds: dict[str, float] = {}
+  for index, step in enumerate(steps, start=1):
+    print(f"\n[{index}/{len(steps)}] {step.title}", flush=True)
+    # Of inputs as they are now: an earlier step of this run may have made them.
+    now = {"fingerprint": step.fingerprint(), "outputs": [str(path) for path in step.outputs]}
+    before = state.get(step.name, {})
+    if before == {**now, "finished": True} and all(path.exists() for path in step.outputs):
+      print("  finished by an earlier run.", flush=True)
+      continue
+    # Work that was begun is gone on with; work of other settings is not. Nothing but the demo's own is removed.
+    if before.get("outputs") == now["outputs"] and before["fingerprint"] != now["fingerprint"]:
+      print("  made with other settings or by another version before: made anew.", flush=True)
+      for path in step.outputs:
+        _remove(path)
+    print(f"  {shlex.join(step.command)}", flush=True)
+    files.write_json(state_file, state := {**state, step.name: {**now, "finished": False}})
+    started = time.monotonic()
+    status = execute(step)
+    if status:
+      sys.stderr.write(f"tbvis-demo: step {step.name} ended with status {status}. Run the demo again to go on from there.\n")
+      raise SystemExit(status)
+    seconds[step.name] = round(time.monotonic() - started, 1)
+    print(f"  {seconds[step.name]} s", flush=True)
+    files.write_json(state_file, state := {**state, step.name: {**now, "finished": True}})
+  return seconds
