@@ -1,0 +1,137 @@
+"""tbvis-evaluate as a user calls it, on a really prepared set."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tbvis import summaries
+from tbvis.datasets import builder, catalogue
+from tbvis.diagnostics.predictions import Predictions
+from tbvis.diagnostics.statistics import UnitStatistics
+from tbvis.models import checkpoint as checkpoint_lib
+from tests.datasets.conftest import write_video
+
+CLASSES = ("Left", "Right")
+NETWORK = {"width": 0.05, "input_size": 32, "fc_units": 4}
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+  """A folder with the prepared set moves_split1_dis under data/ and three networks."""
+  folder = tmp_path_factory.mktemp("evaluate")
+  for label, name in enumerate(CLASSES):
+    for group in (1, 2, 8, 9):
+      write_video(folder / "videos" / name / f"v_{name}_g{group:02d}_c01.avi", shift=3.0 if label else -3.0, seed=group)
+  builder.prepare(catalogue.folder_catalogue(folder / "videos", dataset="moves"), folder / "data", processes=2)
+  network = checkpoint_lib.build("two_stream_fusion_vgg16", NETWORK, CLASSES, validation_groups=[9])
+  checkpoint_lib.save_checkpoint(network, folder / "net.keras")
+  kernel = network.model.get_layer("conv1_1_motion").kernel
+  kernel.assign(np.ones(kernel.shape))
+  checkpoint_lib.save_checkpoint(network, folder / "still.keras")
+  other = checkpoint_lib.build("two_stream_fusion_vgg16", NETWORK, ("Left", "Right", "Up"))
+  checkpoint_lib.save_checkpoint(other, folder / "other.keras")
+  return folder
+
+
+def _run(*arguments):
+  return subprocess.run([sys.executable, "-m", "tbvis.scripts.evaluate", *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+def test_everything_is_written(work, tmp_path):
+  common = (f"--data_dir={work / 'data'}", "--dataset=moves_split1_dis", "--snippets=2", "--dtype=float32")
+  out = tmp_path / "out"
+  done = _run(
+    *common, f"--checkpoint={work / 'net.keras'}", f"--output_dir={out}", f"--logdir={tmp_path / 'logs'}", "--statistics_snippets=2",
+    f"--json={tmp_path / 'numbers.json'}",
+  )  # fmt: skip
+  assert done.returncode == 0, done.stderr[-3000:]
+  found = Predictions.load(out / "predictions.npz", classes=CLASSES)
+  assert found.clips == ("v_Left_g01_c01", "v_Left_g02_c01", "v_Right_g01_c01", "v_Right_g02_c01")
+  assert found.labels.tolist() == [0, 0, 1, 1]
+  numbers = json.loads((tmp_path / "numbers.json").read_text())
+  for tower in ("appearance", "hybrid", "motion", "fused"):
+    assert numbers[f"accuracy_{tower}"] == pytest.approx(np.mean(np.argmax(found.scores[tower], axis=1) == found.labels))
+    with (out / f"confusion_{tower}.csv").open() as stream:
+      matrix = np.array([row[1:] for row in list(csv.reader(stream))[1:]], int)
+    assert np.array_equal(matrix, found.confusion(tower))
+  assert numbers["clips"] == 4 and numbers["seconds"] > 0 and numbers["peak_memory_mib"] > 50 and numbers["temporal_fraction"] > 0.9
+  assert "conv1_1_motion" in done.stdout and "sees almost no motion" not in done.stderr
+  statistics = UnitStatistics.load(out / "statistics.npz")
+  assert sorted(statistics.clips) == ["v_Left_g09_c01", "v_Right_g09_c01"] and "groups 9" in statistics.source
+  shown = summaries.read_run(tmp_path / "logs", "evaluation").confusions
+  assert list(shown.clips) == list(found.clips) and np.array_equal(shown.scores["fused"], found.scores["fused"])
+  assert len(list((tmp_path / "logs" / "evaluation" / "tbvis" / "clips").glob("*.webp"))) == 4
+
+
+def test_a_blank_stream_and_a_network_without_motion(work, tmp_path):
+  out = tmp_path / "out"
+  done = _run(
+    f"--data_dir={work / 'data'}", "--dataset=moves_split1_dis", f"--checkpoint={work / 'still.keras'}", "--snippets=1", "--noflips",
+    "--blank=motion", f"--output_dir={out}", "--dtype=float32",
+  )  # fmt: skip
+  assert done.returncode == 0, done.stderr[-3000:]
+  assert "conv1_1_motion sees almost no motion" in done.stderr and "0.000, below 0.10" in done.stderr
+  assert not (out / "predictions.npz").exists() and not (out / "statistics.npz").exists()
+  blank = Predictions.load(out / "predictions_without_motion.npz")
+  assert np.ptp(blank.scores["motion"], axis=0).max() == 0
+
+
+# One process for all mistakes: TensorFlow takes seconds to load.
+_DRIVER = """
+import json, sys
+from absl import flags
+from absl.testing import flagsaver
+from tbvis.errors import UsageError
+from tbvis.scripts import evaluate
+said = []
+for arguments in json.load(sys.stdin):
+  with flagsaver.flagsaver():
+    flags.FLAGS(["evaluate", *arguments])
+    try:
+      evaluate.main()
+      said.append("nothing was wrong")
+    except UsageError as error:
+      said.append(str(error))
+print(json.dumps(said))
+"""
+
+
+def test_mistakes_are_named(work, tmp_path):
+  (tmp_path / "file").write_text("not a folder")
+  net, data, name = f"--checkpoint={work / 'net.keras'}", f"--data_dir={work / 'data'}", "--dataset=moves_split1_dis"
+  cases = [
+    ([data, name], "--checkpoint is required"),
+    ([net, name], "--data_dir is required"),
+    ([net, data], "--dataset is required"),
+    ([net, data, "--dataset=move_split1_dis"], "moves_split1_dis"),
+    ([net, f"--data_dir={tmp_path}", name], "no prepared set under"),
+    ([net, data, name, "--split=tests"], "Unknown split 'tests' in prepared set 'moves_split1_dis' (--split). Nearest: test"),
+    ([net, data, name, "--groups=1-x"], "--groups: expected numbers and ranges"),
+    ([net, data, name, "--groups=5"], "groups 5 of split 'test'"),
+    ([net, data, name, f"--output_dir={tmp_path / 'file' / 'out'}"], "--output_dir: expected a folder that can be written"),
+    ([net, data, name, "--logdir=$NO_SUCH_VARIABLE"], "--logdir: '$NO_SUCH_VARIABLE' names an environment variable that is not set"),
+    ([f"--checkpoint={work / 'nets.keras'}", data, name], "Beside it: net.keras"),
+    (
+      [f"--checkpoint={work / 'other.keras'}", data, name],
+      "other.keras was trained on 3 classes (Left, Right, Up) and prepared set 'moves_split1_dis' has 2 classes (Left, Right)",
+    ),
+  ]
+  done = subprocess.run(
+    [sys.executable, "-c", _DRIVER], input=json.dumps([arguments for arguments, _ in cases]), capture_output=True, text=True, check=False
+  )
+  assert done.returncode == 0, done.stderr[-3000:]
+  said = json.loads(done.stdout.splitlines()[-1])
+  for message, (arguments, expected) in zip(said, cases, strict=True):
+    assert expected in message and "\n" not in message, arguments
+
+
+def test_a_mistake_is_one_line_and_status_2(work):
+  done = _run(f"--checkpoint={work / 'net.keras'}", "--blank=sound")
+  assert done.returncode == 2
+  assert len(done.stderr.strip().splitlines()) == 1 and "appearance|motion" in done.stderr
