@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -190,18 +191,20 @@ def _run(jobs: Sequence[tuple], processes: int) -> Iterable[tuple[str, int, int]
     yield from pool.imap_unordered(worker.film_clip, jobs)
 
 
-class _without_main:  # noqa: N801 - reads as a statement.
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
   """Keeps spawned processes from running the caller's main module again: a script without a main guard would film for ever."""
-
-  def __enter__(self) -> None:
-    main = sys.modules["__main__"]
-    self._saved = {name: getattr(main, name) for name in ("__file__", "__spec__") if hasattr(main, name)}
-    for name in self._saved:
-      setattr(main, name, None) if name == "__spec__" else delattr(main, name)
-
-  def __exit__(self, *unused: object) -> None:
-    for name, value in self._saved.items():
-      setattr(sys.modules["__main__"], name, value)
+  main = sys.modules["__main__"]
+  file, spec = getattr(main, "__file__", None), getattr(main, "__spec__", None)
+  main.__spec__ = None
+  if file is not None:
+    del main.__file__
+  try:
+    yield
+  finally:
+    main.__spec__ = spec
+    if file is not None:
+      main.__file__ = file
 
 
 def _write_splits(root: pathlib.Path, script: Script, chosen: Sequence[str], keys: Mapping[str, str], manifest: Mapping[str, str]) -> None:

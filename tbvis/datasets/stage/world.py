@@ -210,7 +210,7 @@ def _clutter(rng: np.random.Generator, pen: Pen, width: int, height: int) -> Non
     local.polygon([(-w * 0.7, -h * 0.7), (w * 0.7, -h * 0.7), (w * 0.7, h * 0.2), (-w * 0.7, h * 0.2)], shade(color, 1.35))
   else:
     upright = pen.at(x, y)
-    for k in range(7):
+    for _ in range(7):
       upright.limb((0, 0), (rng.uniform(-24, 24), rng.uniform(-44, -14)), 7, 2, hsv(rng.uniform(80, 150), 0.6, rng.uniform(0.3, 0.6)))
     upright.polygon([(-10, 0), (10, 0), (7, 18), (-7, 18)], (150, 90, 60), (80, 50, 30))
 
