@@ -76,7 +76,7 @@ def _cached_features(cut: Cut, batches: tf.data.Dataset, total: int, description
   labels = []
   forward = tf.function(lambda x: cut.below(x, training=False), reduce_retracing=True)
   for inputs, label in progress.bar(batches, total=total, description=description, unit="batch"):
-    for kept, out in zip(features, forward(inputs), strict=True):
+    for kept, out in zip(features, tf.nest.flatten(forward(inputs)), strict=True):
       kept.append(tf.cast(out, tf.float16).numpy())
     labels.append(label.numpy())
   return tuple(np.concatenate(f) for f in features), np.concatenate(labels)

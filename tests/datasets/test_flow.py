@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from tbvis.datasets import flow
+from tbvis.errors import UsageError
+
+
+def _shifted(u: float, v: float) -> tuple[np.ndarray, np.ndarray]:
+  rng = np.random.default_rng(0)
+  texture = cv2.GaussianBlur(rng.uniform(0, 255, (200, 240)).astype(np.float32), (0, 0), 2)
+  texture = cv2.normalize(texture, None, 0, 255, cv2.NORM_MINMAX)
+  move = np.float32([[1, 0, u], [0, 1, v]])
+  second = cv2.warpAffine(texture, move, (240, 200), borderMode=cv2.BORDER_REFLECT)
+  return texture.astype(np.uint8), second.astype(np.uint8)
+
+
+@pytest.mark.parametrize("method", flow.METHODS)
+@pytest.mark.parametrize("motion", [(3.0, 0.0), (0.0, -2.0), (-1.5, 2.5)])
+def test_known_motion_keeps_sign_and_axes(method, motion):
+  first, second = _shifted(*motion)
+  field = flow.compute_flow(first, second, method)
+  assert field.shape == (200, 240, 2) and field.dtype == np.float32
+  np.testing.assert_allclose(np.median(field[20:-20, 20:-20], axis=(0, 1)), motion, atol=0.15)
+
+
+def _read_flo(path):
+  data = path.read_bytes()
+  assert np.frombuffer(data[:4], np.float32)[0] == np.float32(202021.25)
+  width, height = np.frombuffer(data[4:12], np.int32)
+  return np.frombuffer(data[12:], np.float32).reshape(height, width, 2)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(("method", "expected"), [("tvl1", 0.16), ("dis", 0.22)])
+def test_end_point_error_on_rubber_whale(real_data, method, expected):
+  folder = real_data / "flow"
+  first, second = (cv2.cvtColor(cv2.imread(str(folder / f"rubberwhale{i}.png")), cv2.COLOR_BGR2RGB) for i in (1, 2))
+  truth = _read_flo(folder / "flow10.flo")
+  known = np.all(np.abs(truth) < 1e9, axis=-1)
+  error = np.linalg.norm(flow.compute_flow(first, second, method) - truth, axis=-1)[known].mean()
+  zero = np.linalg.norm(truth, axis=-1)[known].mean()
+  assert error <= 1.1 * expected
+  assert zero == pytest.approx(1.26, rel=0.02)
+
+
+def test_eight_bit_form_matches_the_published_rule():
+  values = np.array([-25.0, -20.0, -0.2, 0.0, 0.2, 20.0, 25.0], np.float32)
+  np.testing.assert_array_equal(flow.quantize(values), [0, 0, 126, 128, 129, 255, 255])
+  inside = np.linspace(-20, 19.8, 500, dtype=np.float32)
+  assert np.abs(flow.dequantize(flow.quantize(inside)) - inside).max() <= 40 / 255
+
+
+def test_unknown_method_is_refused_with_the_names():
+  with pytest.raises(UsageError, match="'tvl2'.*tvl1"):
+    flow.compute_flow(np.zeros((8, 8), np.uint8), np.zeros((8, 8), np.uint8), "tvl2")

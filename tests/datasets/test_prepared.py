@@ -1,0 +1,139 @@
+"""Videos are prepared, read back and sampled: the whole data path on real files."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tbvis.datasets import builder
+from tbvis.datasets import catalogue
+from tbvis.datasets import decoding
+from tbvis.datasets import reader
+from tbvis.datasets import snippets
+from tbvis.errors import UsageError
+
+MEAN = (123.68, 116.779, 103.939)
+
+
+@pytest.fixture(scope="module")
+def prepared(video_folder, tmp_path_factory):
+  # One broken file, one too short: skipped by name.
+  from tests.datasets.conftest import write_video
+
+  extra = [video_folder / "YoYo" / "v_YoYo_g09_c01.avi", video_folder / "YoYo" / "v_YoYo_g10_c01.avi"]
+  extra[0].write_bytes(b"no video")
+  write_video(extra[1], frames=6)
+  data_dir = tmp_path_factory.mktemp("data")
+  made = builder.prepare(catalogue.folder_catalogue(video_folder, dataset="tiny"), data_dir, processes=2)
+  for path in extra:
+    path.unlink()
+  return data_dir, made
+
+
+def test_bad_videos_are_named_and_counted(prepared):
+  _, made = prepared
+  reasons = dict(made.skipped)
+  assert set(reasons) == {"v_YoYo_g09_c01", "v_YoYo_g10_c01"}
+  assert "cannot be opened" in reasons["v_YoYo_g09_c01"] and "6 frames, fewer than 11" in reasons["v_YoYo_g10_c01"]
+
+
+def test_reading_back(prepared):
+  data_dir, _ = prepared
+  data = reader.open_dataset(data_dir, "tiny_split1_dis")
+  assert data.classes == ("Archery", "YoYo") and data.splits == {"train": 2, "test": 2}
+  clip = next(iter(data.clips("test")))
+  assert clip["frames"].shape == (14,) and clip["flow_u"].shape == (13,)
+  picture = tf.io.decode_jpeg(clip["frames"][0])
+  assert picture.shape == (256, 384, 3)
+  assert data.groups("train") == (8,)
+  assert not list(data.clips("train", groups=[3]))
+  with pytest.raises(UsageError, match="'tests'.*test"):
+    data.clips("tests")
+
+
+def test_second_preparation_reuses_the_first(prepared, video_folder):
+  data_dir, _ = prepared
+  again = builder.prepare(catalogue.folder_catalogue(video_folder, dataset="tiny"), data_dir)
+  assert not again.clipped and again.info.splits["test"].num_examples == 2
+
+
+def test_names_that_do_not_exist(prepared, tmp_path):
+  data_dir, _ = prepared
+  with pytest.raises(UsageError, match="Nearest: tiny_split1_dis"):
+    reader.open_dataset(data_dir, "tiny_split1_tvl1")
+  with pytest.raises(UsageError, match="tbvis-prepare"):
+    reader.open_dataset(tmp_path, "tiny_split1_dis")
+
+
+def test_another_version_is_refused(prepared, tmp_path):
+  data_dir, made = prepared
+  old = tmp_path / builder.BUILDER / "tiny_split1_dis" / "0.9.0"
+  old.mkdir(parents=True)
+  (old / "dataset_info.json").write_text("{}")
+  with pytest.raises(UsageError, match="version 0.9.0, expected 1.0.0"):
+    reader.open_dataset(tmp_path, "tiny_split1_dis")
+
+
+def _clip(prepared, name):
+  data = reader.open_dataset(prepared[0], "tiny_split1_dis")
+  return next(c for c in data.clips("test") if name in c["clip"].numpy().decode())
+
+
+def test_flow_of_a_clip_has_the_direction_filmed(prepared):
+  # 2 pixels a frame at 64 rows are 8 at 256.
+  for name, expected in (("YoYo", 8.0), ("Archery", -8.0)):
+    _, planes = snippets.read_snippet(_clip(prepared, name), tf.constant(6))
+    u = (np.median(planes[64:-64, 64:-64, 0::2]) - 128) * 40 / 255
+    v = (np.median(planes[64:-64, 64:-64, 1::2]) - 128) * 40 / 255
+    assert u == pytest.approx(expected, abs=0.5) and v == pytest.approx(0, abs=0.3)
+
+
+def test_the_stack_is_centred_on_the_frame(prepared):
+  clip = _clip(prepared, "YoYo")
+  numbered = {**clip, "flow_u": tf.stack([tf.io.encode_jpeg(tf.fill([16, 16, 1], tf.cast(8 * i, tf.uint8))) for i in range(13)])}
+  _, planes = snippets.read_snippet(numbered | {"flow_v": numbered["flow_u"]}, tf.constant(7))
+  # 0-based frame s has flow s - 5 ... s + 4, u and v in turn (METHOD 1.2).
+  np.testing.assert_array_equal(planes[0, 0], np.repeat(8 * np.arange(2, 12), 2))
+
+
+def test_flip_mirrors_pictures_and_negates_u():
+  picture = tf.constant(np.arange(12, dtype=np.uint8).reshape(1, 4, 3))
+  planes = tf.constant(np.tile(np.array([100, 128, 130, 255], np.uint8)[None, :, None], (1, 1, 20)))
+  plain = snippets.to_inputs(picture, planes, tf.constant(False), MEAN)
+  flipped = snippets.to_inputs(picture, planes, tf.constant(True), MEAN)
+  np.testing.assert_allclose(flipped["appearance"], plain["appearance"][:, ::-1])
+  np.testing.assert_allclose(flipped["motion"][0, :, 1], plain["motion"][0, ::-1, 1])
+  np.testing.assert_allclose(flipped["motion"][0, :, 0], -1 - plain["motion"][0, ::-1, 0])
+
+
+def test_training_snippets_are_seeded_and_differ(prepared):
+  clip = _clip(prepared, "YoYo")
+
+  def draw(seed):
+    return snippets.training_snippet(clip, tf.constant([0, seed]), input_size=48, appearance_mean=MEAN, augmentation=snippets.Augmentation())
+
+  first, again, other = draw(1), draw(1), draw(2)
+  assert first["appearance"].shape == (48, 48, 3) and first["motion"].shape == (48, 48, 20)
+  np.testing.assert_array_equal(first["motion"], again["motion"])
+  assert not np.array_equal(first["appearance"], other["appearance"])
+
+
+def test_evaluation_snippets_span_the_clip_and_mirror(prepared):
+  found = snippets.evaluation_snippets(_clip(prepared, "YoYo"), input_size=56, appearance_mean=MEAN, count=3)
+  np.testing.assert_array_equal(found["frame"], [5, 6, 8, 5, 6, 8])
+  assert found["appearance"].shape == (6, 64, 96, 3) and found["motion"].shape == (6, 64, 96, 20)
+  np.testing.assert_allclose(found["appearance"][3], found["appearance"][0][:, ::-1], atol=1e-4)
+
+
+def test_a_video_is_scaled_and_kept_in_rgb(video_folder):
+  frames = decoding.read_frames(video_folder / "YoYo" / "v_YoYo_g08_c01.avi")
+  assert frames.shape == (14, 256, 384, 3) and frames.dtype == np.uint8
+  with pytest.raises(decoding.BadVideo, match="cannot be opened"):
+    decoding.read_frames(video_folder / "none.avi")
+
+
+@pytest.mark.real
+def test_real_xvid_clip_decodes_to_its_length(real_data):
+  frames = decoding.read_frames(real_data / "ucf101" / "videos" / "Archery" / "v_Archery_g01_c06.avi")
+  assert frames.shape == (108, 256, 342, 3)
