@@ -8,7 +8,7 @@ import functools
 import cv2
 import numpy as np
 
-from tbvis.errors import unknown_name
+from tbvis.errors import UsageError, unknown_name
 
 BOUND = 20.0
 METHODS = ("dis", "tvl1")
@@ -22,6 +22,13 @@ def _dis() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
 
 @functools.cache
 def _tvl1() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+  if not hasattr(getattr(cv2, "optflow", None), "DualTVL1OpticalFlow_create"):
+    # All of OpenCV's packages write the same folder cv2, and the last one installed is the one that is there.
+    raise UsageError(
+      f"--flow=tvl1 needs OpenCV's contrib modules, and the cv2 {cv2.__version__} at {cv2.__file__} has none. Take the other OpenCV "
+      "packages away: pip uninstall opencv-python opencv-python-headless opencv-contrib-python opencv-contrib-python-headless, "
+      "then pip install opencv-contrib-python-headless. Or take --flow=dis."
+    )
   # OpenCV's defaults, which METHOD section 6 lists; given in full so that a new default changes nothing.
   solver = cv2.optflow.DualTVL1OpticalFlow_create(
     tau=0.25,
@@ -52,7 +59,7 @@ def compute_flow(first: np.ndarray, second: np.ndarray, method: str = "dis") -> 
     float32 (H, W, 2): u to the right and v downwards, in pixels a frame.
 
   Raises:
-    UsageError: for an unknown method.
+    UsageError: for an unknown method, or TV-L1 with an OpenCV that lacks it.
   """
   if method not in METHODS:
     raise unknown_name("flow method", method, METHODS, "--flow")
