@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any
 
 TOOL_SHAPES = ("toothbrush", "razor", "brush", "lipstick")
@@ -76,3 +77,19 @@ FACTORS: dict[str, Factor] = {
   "figure_scale": _number("pixels", 36, 76, {"normal": [60, 3]}, "height of the head on the frame (one head)", world=True),
   "mirror": _number("fraction", 0, 1, {"choice": [0, 1]}, "1 where the person is left-handed (the action mirrored)", world=True),
 }
+
+
+def factor_table(shown: dict[str, tuple[str, ...]]) -> str:
+  """Returns the table of factors of README.md, in Markdown.
+
+  Args:
+    shown: the factors that the clips of each class show.
+  """
+  lines = ["| factor | unit | range | default | shown by | meaning |", "|---|---|---|---|---|---|"]
+  for name, factor in FACTORS.items():
+    classes = [c for c, names in shown.items() if name in names]
+    who = "all" if len(classes) == len(shown) else ", ".join(sorted(classes))
+    span = ", ".join(factor.names) if factor.names else f"{factor.low:g} to {factor.high:g}"
+    default = json.dumps(factor.default).strip("{}").replace('"', "")
+    lines.append(f"| `{name}` | {factor.unit} | {span} | {default} | {who} | {factor.meaning} |")
+  return "\n".join(lines) + "\n"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+import concurrent.futures
+import concurrent.futures.process
 import contextlib
 import dataclasses
 import hashlib
@@ -187,8 +189,19 @@ def _run(jobs: Sequence[tuple], processes: int) -> Iterable[tuple[str, int, int]
     yield from map(worker.film_clip, jobs)
     return
   # Spawned, not forked: the caller may hold TensorFlow's threads.
-  with _without_main(), multiprocessing.get_context("spawn").Pool(processes) as pool:
-    yield from pool.imap_unordered(worker.film_clip, jobs)
+  context = multiprocessing.get_context("spawn")
+  with _without_main(), concurrent.futures.ProcessPoolExecutor(processes, mp_context=context) as pool:
+    futures = [pool.submit(worker.film_clip, job) for job in jobs]
+    try:
+      for future in concurrent.futures.as_completed(futures):
+        yield future.result()
+    except BaseException as error:
+      pool.shutdown(wait=False, cancel_futures=True)
+      if isinstance(error, concurrent.futures.process.BrokenProcessPool):
+        raise UsageError(
+          "A filming process ended before its clip was done (out of memory?). Run again: finished clips are kept."
+        ) from error
+      raise
 
 
 @contextlib.contextmanager

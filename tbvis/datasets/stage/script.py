@@ -56,13 +56,14 @@ class Script:
         return cause.distribution[class_name]
     return FACTORS[factor].default
 
-  def distributions(self, class_name: str) -> dict[str, Mapping[str, Any]]:
-    """Returns the distribution of every factor in a class."""
-    return {factor: self.distribution(class_name, factor) for factor in FACTORS}
-
   def digest(self, class_name: str) -> str:
-    """Returns a checksum of all that the script says about one class, defaults included."""
-    content = json.dumps(self.distributions(class_name), sort_keys=True)
+    """Returns a checksum of all that decides the clips of one class, defaults included.
+
+    Factors that the class does not show are left out: they may come and go without its clips being filmed again.
+    """
+    from tbvis.datasets.stage.scenes import shown_factors  # Here, since scenes import factors.
+
+    content = json.dumps({factor: self.distribution(class_name, factor) for factor in shown_factors(class_name)}, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
   def sample(self, class_name: str, group: int, clip: int, seed: int = 0) -> dict[str, Value]:

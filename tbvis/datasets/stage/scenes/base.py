@@ -8,12 +8,16 @@ from typing import ClassVar
 
 import numpy as np
 
+from tbvis.datasets.stage.factors import FACTORS
 from tbvis.datasets.stage.figure import Cast, Pose
 from tbvis.datasets.stage.paint import Pen
 
 Values = Mapping[str, float | str]
 
 SCENES: dict[str, type[Scene]] = {}
+
+#: The factors that every action shows, since posture and face are everybody's.
+COMMON = ("foam", "makeup", "eye_motion", "mouth_motion", "head_tilt", "head_motion", "body_sway", "mirror")
 
 
 def scene(name: str) -> Callable[[type[Scene]], type[Scene]]:
@@ -24,6 +28,16 @@ def scene(name: str) -> Callable[[type[Scene]], type[Scene]]:
     return cls
 
   return register
+
+
+def shown_factors(class_name: str) -> tuple[str, ...]:
+  """Returns the factors that can be seen in clips of a class: those of its action, of posture and face, and of the setting.
+
+  >>> "bow_axis" in shown_factors("PlayingCello"), "bow_axis" in shown_factors("Billiards")
+  (True, False)
+  """
+  shown = {*SCENES[class_name].uses, *COMMON}
+  return tuple(name for name, factor in FACTORS.items() if factor.world or name in shown)
 
 
 class Scene:

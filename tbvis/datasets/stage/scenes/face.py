@@ -37,8 +37,6 @@ class FaceScene(Scene):
     "stroke_rate",
     "stroke_amplitude",
     "stroke_axis",
-    "foam",
-    "makeup",
   )
 
   def draw(self, pen: Pen, t: float) -> None:
