@@ -96,8 +96,8 @@ class Store:
     data = read.get(run, {}).get(tag, [])
     if not data:
       raise NotFoundError(f"Expected tag {tag!r} in run {run!r}, found none (it may still be loading).")
-    # A stimulus made again has the same step; the later of the two counts.
-    last = max(data, key=lambda datum: datum.wall_time)
+    # Of a stimulus made again, the later counts.
+    last = max(data, key=lambda datum: datum.step)
     return last.wall_time, [value.blob_key for value in last.values]
 
   def cell(self, ctx: context_lib.RequestContext, experiment: str, run: str, tag: str) -> bytes:

@@ -76,6 +76,11 @@ def blobs_value(tag: str, blobs: list[bytes], plugin: str, content: Any) -> summ
   return summary_pb2.Summary.Value(tag=tag, tensor=_strings(blobs), metadata=metadata)
 
 
+def version_step() -> int:
+  """Returns a step for what may be written again: milliseconds, as TensorBoard tells blobs of a tag by step alone."""
+  return time.time_ns() // 1_000_000
+
+
 class EventFile:
   """An event file, opened at the first write; each `add` reaches the file in one piece."""
 

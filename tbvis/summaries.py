@@ -128,8 +128,8 @@ class StimulusWriter:
     ]
     last = int(steps[-1]) if len(steps) else 0
     shown = self._stock_pictures(record, prefix, media)
-    shown.append(events.blobs_value(f"{STIMULUS_PREFIX}{prefix}", [*small, events.to_json(meta)], PLUGIN_NAME, identity))
-    self._events.add([*curves, (last, shown)])
+    own = events.blobs_value(f"{STIMULUS_PREFIX}{prefix}", [*small, events.to_json(meta)], PLUGIN_NAME, identity)
+    self._events.add([*curves, (last, shown), (events.version_step(), [own])])
 
   def _stock_pictures(self, record: StimulusRecord, prefix: str, media: Mapping[str, bytes]) -> list[Any]:
     values = []
@@ -353,6 +353,6 @@ def write_unit_statistics(logdir: str | os.PathLike[str], run: str, statistics: 
 def _write_once(folder: pathlib.Path, value: Any) -> None:
   written = events.EventFile(folder)
   try:
-    written.add([(0, [value])])
+    written.add([(events.version_step(), [value])])
   finally:
     written.close()

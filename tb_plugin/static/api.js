@@ -83,5 +83,8 @@ export const clips = json("clips");
 /** What is known of units from real clips. */
 export const statistics = json("statistics");
 
+/** The address of the small animation of a clip. */
+export const clipAddress = (run, name, v) => `./clip?${new URLSearchParams({run, name, v})}`;
+
 /** The small animation of a clip as bytes. */
 export const clip = (run, name, v) => queued(async () => (await get("clip", {run, name, v})).arrayBuffer());

@@ -32,7 +32,7 @@ export function start(body) {
     const chosen = parseView(state.get("view"));
     units.hidden = Boolean(chosen);
     focus.hidden = !chosen;
-    const key = chosen && [state.get("view"), model.run?.name, model.evaluation?.name, state.get("tower"), model.text.length].join("\n");
+    const key = chosen && [state.get("view"), state.get("tower"), ...model.signature(chosen)].join("\n");
     if (key === shownView) return;
     const opened = chosen && state.get("view") !== shownView?.split("\n")[0];
     shownView = key;

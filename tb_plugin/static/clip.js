@@ -11,7 +11,7 @@ const near = new IntersectionObserver(
 
 async function decode(data) {
   const decoder = new ImageDecoder({data, type: "image/webp"});
-  await decoder.completed;
+  await Promise.all([decoder.completed, decoder.tracks.ready]);
   const frames = [];
   for (let frameIndex = 0; frameIndex < decoder.tracks.selectedTrack.frameCount; frameIndex += 1) {
     const {image} = await decoder.decode({frameIndex});
@@ -54,8 +54,7 @@ class Clip extends HTMLElement {
       const data = await api.clip(this.run, this.thumbnail, this.version);
       // ImageDecoder is there on secure pages only; elsewhere the picture plays on its own, out of step.
       if (typeof ImageDecoder === "undefined") {
-        const image = h("img", {alt: this.name, src: URL.createObjectURL(new Blob([data], {type: "image/webp"}))});
-        return this.replaceChildren(image);
+        return this.replaceChildren(h("img", {alt: this.name, src: api.clipAddress(this.run, this.thumbnail, this.version)}));
       }
       this.frames = await decode(data);
       const {width, height} = this.frames[0];

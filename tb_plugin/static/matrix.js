@@ -76,7 +76,7 @@ class Matrix extends HTMLElement {
     context.scale(ratio, ratio);
     context.font = this.font();
     const style = getComputedStyle(this);
-    this.colours = Object.fromEntries(["--text", "--soft", "--right", "--wrong", "--empty", "--accent"].map((n) => [n, style.getPropertyValue(n)]));
+    this.colours = Object.fromEntries(["--text", "--soft", "--right", "--wrong", "--empty", "--accent", "--on-cell"].map((n) => [n, style.getPropertyValue(n)]));
     this.drawLabels(context, at);
     this.order.forEach((row, y) => this.order.forEach((column, x) => this.drawCell(context, at, row, column, x, y)));
     if (this.chosen) this.outline(context, at, this.chosen.map((index) => this.order.indexOf(index)), this.colours["--text"]);
@@ -120,7 +120,7 @@ class Matrix extends HTMLElement {
     context.globalAlpha = 1;
     if (at.cell < TEXT_CELL) return;
     context.textAlign = "center";
-    context.fillStyle = strength > 0.55 ? "#fff" : this.colours["--text"];
+    context.fillStyle = strength > 0.55 ? this.colours["--on-cell"] : this.colours["--text"];
     const text = this.rate ? `${Math.round(100 * share)}` : String(count);
     context.fillText(text, rectangle[0] + at.cell / 2, rectangle[1] + at.cell / 2 + 1);
     context.textAlign = "left";

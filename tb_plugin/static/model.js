@@ -93,6 +93,13 @@ class Model extends EventTarget {
       a.isotropic - b.isotropic || a.kappa - b.kappa || a.chi - b.chi || a.seed - b.seed);
   }
 
+  /** What a view is made of: while this stays the same, new data elsewhere leave the view alone. */
+  signature({kind, unit, true: a, predicted: b}) {
+    const shown = kind === "unit" ? this.units.filter((other) => other.unit === unit) : [a, b].flatMap((name) => this.classUnits(name));
+    const cells = shown.flatMap(({cells: of}) => [...of.values()].map((item) => `${item.tag} ${item.v}`));
+    return [this.run?.name, this.evaluation?.name, this.evaluation?.confusions, this.statisticsRun?.statistics, ...cells];
+  }
+
   /** Units that stand for a class. */
   classUnits(name) {
     return this.units.filter((unit) => unit.className === name);

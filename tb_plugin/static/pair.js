@@ -15,14 +15,15 @@ class Pair extends HTMLElement {
     Object.assign(this, {a, b});
     const same = a === b;
     this.counted = h("p.counted");
-    this.clips = h("section.clips");
+    this.confused = h("section.clips");
+    this.recognised = h("section.clips");
     const title = same ? h("h2", {}, a) : h("h2", {}, a, h("i", {}, " taken for "), b);
     this.replaceChildren(
       h("header.panel-head", {},
         h("button.plain.close", {type: "button", onclick: () => state.set({view: ""})}, "← All units"), title,
         !same && h("button.plain.reverse", {type: "button", onclick: () => state.set({view: `pair:${b}~${a}`}), title: `${b} taken for ${a}`}, "⇄ Reverse"),
         this.counted),
-      ...this.layers(same ? [a] : [a, b]), this.clips);
+      this.confused, ...this.layers(same ? [a] : [a, b]), this.recognised);
     this.load();
     return this;
   }
@@ -74,7 +75,7 @@ class Pair extends HTMLElement {
       const found = await api.clips({run: run.name, v: run.confusions, tower, true: a, predicted: b});
       if (a === this.a && b === this.b) this.fill(run, found, tower);
     } catch (error) {
-      this.clips.replaceChildren(h("div.message", {}, h("p", {}, `Clips failed to load: ${error.message}`)));
+      this.confused.replaceChildren(h("div.message", {}, h("p", {}, `Clips failed to load: ${error.message}`)));
     }
   }
 
@@ -90,12 +91,12 @@ class Pair extends HTMLElement {
     ];
     if (a === b) {
       this.counted.textContent = `${name} scores: ${counts.true} clips recognised`;
-      this.clips.replaceChildren(...part(`${a}, recognised`, "true"));
+      this.recognised.replaceChildren(...part(`${a}, recognised`, "true"));
       return;
     }
     this.counted.textContent = `${name} scores: ${counts.confused} ${counts.confused === 1 ? "clip" : "clips"}`;
-    this.clips.replaceChildren(
-      ...part(`${a} taken for ${b}`, "confused"),
+    this.confused.replaceChildren(...part(`Clips of ${a} taken for ${b}`, "confused"));
+    this.recognised.replaceChildren(
       h("div.halves", {}, h("div", {}, ...part(`${a}, recognised`, "true")), h("div", {}, ...part(`${b}, recognised`, "predicted"))));
   }
 

@@ -39,6 +39,7 @@ class Stimulus extends HTMLElement {
   connectedCallback() {
     near.observe(this);
     state.addEventListener("change", this.onstate);
+    if (this.flow) this.group.report(this, this.flow.largest);
   }
 
   disconnectedCallback() {

@@ -40,7 +40,7 @@ class Toolbar extends HTMLElement {
 
   filter() {
     this.input = h("input", {
-      id: "filter", type: "search", placeholder: "conv5_fusion, Cello …", value: state.get("filter"), autocomplete: "off",
+      id: "filter", type: "search", placeholder: "name, e.g. Cello", value: state.get("filter"), autocomplete: "off",
       oninput: () => state.set({filter: this.input.value}),
     });
     return h("label.field", {}, h("span", {}, "Units"), this.input);
@@ -71,11 +71,11 @@ class Toolbar extends HTMLElement {
   colours() {
     const wheel = h("canvas.wheel", {width: 44, height: 44, role: "img", "aria-label": "Colours of flow directions"});
     drawLegend(wheel);
-    this.scale = select([["clip", "own scale each"], ["unit", "one scale a row"]], state.get("scale"),
+    this.scale = select([["clip", "own scale each"], ["unit", "shared scale"]], state.get("scale"),
       (scale) => state.set({scale}), {id: "scale", "aria-label": "Scale of flow colours"});
     const text = "Flow (u, v) in colour: red = u (right), green = v (down), blue = speed |(u, v)|; grey is no motion. "
-      + "Own scale: each clip's largest speed reaches the rim. One scale a row: the largest of the unit's stimuli does, "
-      + "so that speeds can be compared.";
+      + "Own scale: each stimulus' largest speed reaches the rim. Shared scale: the largest speed of the row (of the panel) "
+      + "does, so that speeds can be compared. Real clips always have their own scale.";
     return h("div.group.legend", {title: text}, wheel,
       h("div.legend-text", {}, h("span", {}, "R = u →  G = v ↓  B = speed"), this.scale));
   }

@@ -6,6 +6,8 @@ import {model, variantTitle} from "./model.js";
 import {state} from "./state.js";
 import {stimulus} from "./stimulus.js";
 
+const count = (shown, all) => (shown === all ? `${all} ${all === 1 ? "unit" : "units"}` : `${shown} of ${all} units`);
+
 class Units extends HTMLElement {
   constructor() {
     super();
@@ -46,7 +48,7 @@ class Units extends HTMLElement {
   }
 
   table(units, variants) {
-    const head = h("tr", {}, h("th.corner", {scope: "col"}, h("span", {}, "unit")));
+    const head = h("tr", {}, h("th.corner", {scope: "col"}, count(units.length, model.units.length)));
     for (const item of variants) {
       const [main, small] = variantTitle(item);
       head.append(h("th", {scope: "col", "data-variant": item.variant}, main, small && h("small", {}, small)));

@@ -1,0 +1,54 @@
+"""The plugin in a real TensorBoard, under both of its loaders, found through the entry point."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.parse
+
+import pytest
+
+from tests.tb_plugin import serving, synthetic
+
+
+@pytest.fixture(scope="module")
+def logdir(tmp_path_factory):
+  return synthetic.write_logdir(tmp_path_factory.mktemp("served") / "logdir", size=48)
+
+
+def _loaded(address):
+  """Contents once all stimuli are there: the loaders bring them little by little."""
+  expected = len(synthetic.UNITS) * len(synthetic.CHIS)
+  deadline = time.monotonic() + 30
+  while True:
+    contents = json.loads(serving.fetch(f"{address}/data/plugin/tbvis/contents"))
+    count = sum(len(run["stimuli"]) for run in contents["runs"])
+    if count == expected and any(run["statistics"] for run in contents["runs"]):
+      return contents
+    assert time.monotonic() < deadline, f"{count} of {expected} stimuli after 30 s"
+    time.sleep(0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fast", ["true", "false"])
+def test_both_loaders_serve_everything(logdir, tmp_path, fast):
+  with serving.tensorboard(logdir, tmp_path, f"--load_fast={fast}") as address:
+    contents = _loaded(address)
+    listed = json.loads(serving.fetch(f"{address}/data/plugins_listing"))
+    assert listed["tbvis"]["enabled"] and listed["images"]["enabled"] and listed["scalars"]["enabled"]
+
+    def get(route, **parameters):
+      return serving.fetch(f"{address}/data/plugin/tbvis/{route}?{urllib.parse.urlencode(parameters)}")
+
+    for stimulus in next(run for run in contents["runs"] if run["name"] == "stimuli")["stimuli"]:
+      assert len(get("cell", run="stimuli", tag=stimulus["tag"])) > 100
+    tag = "tbvis/stimulus/prediction/PlayingCello/chi=10"
+    assert get("media", run="stimuli", tag=tag, name="flow.webp")[:4] == b"RIFF"
+    assert json.loads(get("confusions", run="evaluation"))["accuracies"]["fused"] == pytest.approx(77 / 80)
+    found = json.loads(get("clips", run="evaluation", tower="fused", true="PlayingCello", predicted="PlayingViolin"))
+    assert found["counts"]["confused"] == 3
+    assert get("clip", run="evaluation", name=found["confused"][0]["thumbnail"])[:4] == b"RIFF"
+    images = json.loads(serving.fetch(f"{address}/data/plugin/images/tags"))["stimuli"]
+    assert "prediction/PlayingCello/chi=10/motion" in images
+    scalars = json.loads(serving.fetch(f"{address}/data/plugin/scalars/tags"))["stimuli"]
+    assert "conv5_fusion/f021/chi=10/activation" in scalars

@@ -1,0 +1,249 @@
+"""What is written is read back; nothing half-written is taken for finished; TensorBoard sees the stock tags."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing import plugin_event_multiplexer
+from tensorboard.compat.proto import event_pb2
+
+from tbvis import events, summaries
+from tbvis.errors import UsageError
+from tbvis.rendering import animation
+from tbvis.rendering.appearance import appearance_to_rgb
+from tests.tb_plugin import synthetic
+
+
+def _write(logdir, *records, run="stimuli", **options):
+  with summaries.StimulusWriter(logdir, run, **options) as writer:
+    for record in records:
+      writer.write(record)
+    return writer.finished()
+
+
+def _multiplexer(logdir):
+  multiplexer = plugin_event_multiplexer.EventMultiplexer(tensor_size_guidance={"scalars": 1000, "images": 10, "tbvis": 10})
+  multiplexer.AddRunsFromDirectory(str(logdir))
+  multiplexer.Reload()
+  return multiplexer
+
+
+def _only_event_file(folder: pathlib.Path) -> pathlib.Path:
+  (path,) = folder.glob("*tfevents*")
+  return path
+
+
+def test_a_run_is_read_back_as_it_was_written(tmp_path):
+  unit = synthetic.UNITS[3]
+  records = [
+    synthetic.record(unit, chi=0, seed=2),
+    synthetic.record(unit, chi=10),
+    synthetic.record(synthetic.UNITS[0], chi=10),
+    synthetic.record(synthetic.UNITS[1], chi=10),
+    synthetic.record(unit, kappa=5, chi=5, isotropic=True),
+  ]
+  _write(tmp_path, *records)
+  found = summaries.read_run(tmp_path, "stimuli").stimuli
+  assert [r.key for r in found] == [records[i].key for i in (2, 3, 0, 1, 4)], "not in the order of layers, units, chi"
+  for record, again in zip((records[i] for i in (2, 3, 0, 1, 4)), found, strict=True):
+    for field in dataclasses.fields(record):
+      given, read = getattr(record, field.name), getattr(again, field.name)
+      if field.name in ("appearance", "motion"):
+        assert (given is None) == (read is None), field.name
+        if given is not None:
+          assert read.dtype == np.float32
+          np.testing.assert_allclose(read, given, rtol=2**-11, atol=1e-4)
+      elif field.name == "history":
+        assert given.keys() == read.keys()
+        for term in given:
+          np.testing.assert_array_equal(given[term], read[term])
+      else:
+        assert np.array_equal(given, read) and json.dumps(record.config) == json.dumps(again.config), field.name
+
+
+def test_small_and_full_pictures_show_the_same_values(tmp_path):
+  record = synthetic.record(size=160)
+  _write(tmp_path, record)
+  folder = tmp_path / "stimuli/tbvis/stimuli/conv5_fusion/f021/chi=10"
+  assert sorted(path.name for path in folder.iterdir()) == ["appearance.png", "flow.webp", "stimulus.json", "values.npz"]
+  np.testing.assert_array_equal(animation.decode((folder / "appearance.png").read_bytes())[0], appearance_to_rgb(record.appearance))
+  meta = json.loads((folder / "stimulus.json").read_text())
+  ((_, _, _, blobs),) = events.read_values(tmp_path / "stimuli", "tbvis")
+  assert json.loads(blobs[2]) == meta
+  small, full = animation.decode(blobs[1])[0], animation.decode((folder / "flow.webp").read_bytes())[0]
+  assert small.shape == (10 * 96, 96, 3) and full.shape == (10 * 160, 160, 3)
+  values = (small[:96, :, 0].astype(float) - 128) * meta["motion"]["small_step"]
+  expected = animation.resize_values(record.motion[:, :, 0][None], 96, 96)[0, ..., 0]
+  assert np.abs(values - expected).max() <= 0.51 * meta["motion"]["small_step"]
+
+
+def test_stock_dashboards_get_curves_a_png_and_a_gif_that_moves(tmp_path):
+  record = synthetic.record(chi=1)
+  _write(tmp_path, record)
+  multiplexer = _multiplexer(tmp_path)
+  points = multiplexer.Tensors("stimuli", "conv5_fusion/f021/chi=1/activation")
+  assert [point.step for point in points] == record.steps.tolist()
+  np.testing.assert_allclose([point.tensor_proto.float_val[0] for point in points], record.history["activation"], rtol=1e-6)
+  tags = multiplexer.PluginRunToTagToContent("images")["stimuli"]
+  assert sorted(tags) == ["conv5_fusion/f021/chi=1/appearance", "conv5_fusion/f021/chi=1/motion"]
+  width, height, gif = multiplexer.Tensors("stimuli", "conv5_fusion/f021/chi=1/motion")[0].tensor_proto.string_val
+  frames = animation.decode(gif)
+  assert gif[:4] == b"GIF8" and frames.shape == (10, int(height), int(width), 3)
+  assert np.abs(np.diff(frames.astype(int), axis=0)).mean() > 1
+  assert multiplexer.Tensors("stimuli", "conv5_fusion/f021/chi=1/appearance")[0].tensor_proto.string_val[2][:4] == b"\x89PNG"
+
+
+def test_gifs_are_capped_but_for_class_units(tmp_path):
+  general = [synthetic.record(chi=chi) for chi in (0, 1, 5)]
+  classes = [synthetic.record(synthetic.UNITS[4], chi=chi) for chi in (0, 1)]
+  _write(tmp_path, general[0], stock_gifs=2)
+  _write(tmp_path, *general[1:], *classes, stock_gifs=2)  # The cap holds over a resumed run.
+  tags = _multiplexer(tmp_path).PluginRunToTagToContent("images")["stimuli"]
+  motion = [tag for tag in tags if tag.endswith("/motion")]
+  assert len([tag for tag in motion if tag.startswith("conv5_fusion")]) == 2
+  assert len([tag for tag in motion if tag.startswith("prediction")]) == 2
+
+
+def test_finished_names_whole_stimuli_only(tmp_path):
+  whole, torn, failed = synthetic.record(chi=0), synthetic.record(chi=1), synthetic.record(chi=5, error="NaN at step 3")
+  assert _write(tmp_path, whole, torn, failed) == {whole.key, torn.key}
+  media = tmp_path / "stimuli/tbvis/stimuli/conv5_fusion/f021/chi=1/values.npz"
+  media.write_bytes(media.read_bytes()[:-5])
+  with summaries.StimulusWriter(tmp_path, "stimuli") as writer:
+    assert writer.finished() == {whole.key}
+    assert [r.key for r in summaries.read_run(tmp_path, "stimuli").stimuli if r.error is None] == [whole.key]
+    writer.write(torn)
+    assert writer.finished() == {whole.key, torn.key}
+  # One of the two that were written twice, not both.
+  assert len(summaries.read_run(tmp_path, "stimuli").stimuli) == 3
+
+
+def test_an_event_cut_short_is_not_finished_and_harms_nobody(tmp_path):
+  first, second = synthetic.record(chi=0), synthetic.record(chi=1)
+  _write(tmp_path, first, second)
+  path = _only_event_file(tmp_path / "stimuli")
+  path.write_bytes(path.read_bytes()[:-100])
+  with summaries.StimulusWriter(tmp_path, "stimuli") as writer:
+    assert writer.finished() == {first.key}
+    writer.write(second)
+  assert len(summaries.read_run(tmp_path, "stimuli").stimuli) == 2
+
+
+def test_the_event_comes_after_its_files(tmp_path, monkeypatch):
+  seen = []
+  monkeypatch.setattr(
+    events.EventFile, "add", lambda self, added: seen.extend(path.name for path in tmp_path.rglob("*") if path.is_file()) or list(added)
+  )
+  _write(tmp_path, synthetic.record())
+  assert sorted(seen) == ["appearance.png", "flow.webp", "stimulus.json", "values.npz"]
+
+
+def test_a_writer_with_nothing_to_do_leaves_no_event_file(tmp_path):
+  assert _write(tmp_path) == set()
+  assert not list(tmp_path.rglob("*tfevents*"))
+
+
+def test_nan_becomes_null_in_json_and_nan_again(tmp_path):
+  record = dataclasses.replace(synthetic.record(), activation=float("nan"), history={"activation": np.full(10, np.nan)})
+  _write(tmp_path, record)
+  (again,) = summaries.read_run(tmp_path, "stimuli").stimuli
+  assert np.isnan(again.activation) and np.isnan(again.history["activation"]).all()
+
+
+def test_confusions_come_back_with_their_matrices(tmp_path):
+  synthetic.write_evaluation(tmp_path)
+  run = summaries.read_run(tmp_path, "evaluation")
+  found = run.confusions
+  assert list(found.scores) == list(summaries.TOWERS) and found.split == synthetic.SPLIT
+  matrix = found.matrix("fused")
+  cello, violin = synthetic.CLASSES.index("PlayingCello"), synthetic.CLASSES.index("PlayingViolin")
+  assert matrix[cello, violin] == 3 and matrix[violin, cello] == 0, "true classes are rows"
+  assert matrix.sum() == 80 and found.accuracy("fused") == pytest.approx(77 / 80)
+  assert len(list((tmp_path / "evaluation/tbvis/clips").glob("*.webp"))) == 80
+  assert run.statistics["conv5_fusion/f021"]["a_hat"] == 10
+
+
+def test_a_later_evaluation_replaces_the_earlier(tmp_path):
+  synthetic.write_evaluation(tmp_path, thumbnails=False)
+  summaries.write_confusions(tmp_path, "evaluation", classes=["a", "b"], labels=[1], scores={"fused": np.array([[0.0, 1.0]])}, clips=["x"])
+  assert summaries.read_run(tmp_path, "evaluation").confusions.classes == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"labels": [0, 2]}, "labels 0 to 1, received 0 to 2"),
+    ({"labels": [0]}, "one label a clip"),
+    ({"scores": {"fused": np.zeros((2, 3))}}, r"\(2 clips, 2 classes\), received \(2, 3\)"),
+    ({"scores": {"fusd": np.zeros((2, 2))}}, "Unknown tower 'fusd'.*Nearest: fused"),
+    ({"scores": {}}, "at least one tower"),
+    ({"clips": ["x", "x"]}, "one twice"),
+    ({"thumbnails": {"z": b""}}, "Unknown clip 'z' in thumbnails"),
+  ],
+)
+def test_wrong_confusions_are_named(tmp_path, change, message):
+  given = {"classes": ["a", "b"], "labels": [0, 1], "scores": {"fused": np.zeros((2, 2))}, "clips": ["x", "y"]}
+  with pytest.raises(UsageError, match=message):
+    summaries.write_confusions(tmp_path, "r", **(given | change))
+  assert not list(tmp_path.rglob("*tfevents*"))
+
+
+def test_wrong_records_are_named():
+  good = synthetic.record()
+  with pytest.raises(UsageError, match=r"expected motion \(H, W, T, 2\), received \(4, 4, 20\)"):
+    dataclasses.replace(good, motion=np.zeros((4, 4, 20)))
+  with pytest.raises(UsageError, match="expected 10 values of 'activation'"):
+    dataclasses.replace(good, history={"activation": np.zeros(3)})
+  with pytest.raises(UsageError, match="received none"):
+    dataclasses.replace(good, appearance=None, motion=None)
+
+
+def test_wrong_places_are_named(tmp_path):
+  _write(tmp_path, synthetic.record())
+  with pytest.raises(UsageError, match="Unknown run 'stimulli'.*Nearest: stimuli"):
+    summaries.read_run(tmp_path, "stimulli")
+  for run in ("../elsewhere", "/absolute", ""):
+    with pytest.raises(UsageError, match="name of a run inside the logdir"):
+      summaries.StimulusWriter(tmp_path, run)
+  (tmp_path / "file").write_text("")
+  with pytest.raises(UsageError, match="--logdir"):
+    summaries.StimulusWriter(tmp_path / "file", "run")
+
+
+def test_records_are_what_tensorboard_checks(tmp_path):
+  """The checksums of our records satisfy TensorBoard's strict reader."""
+  from tensorboard.compat.tensorflow_stub import pywrap_tensorflow
+
+  _write(tmp_path, synthetic.record())
+  reader = pywrap_tensorflow.PyRecordReader_New(str(_only_event_file(tmp_path / "stimuli")))
+  steps = []
+  while True:
+    try:
+      reader.GetNext()
+    except Exception as error:
+      assert type(error).__name__ == "OutOfRangeError", error
+      break
+    steps.append(event_pb2.Event.FromString(reader.record()).step)
+  assert steps[:-1] == [0, *range(0, 200, 20), 180] and steps[-1] > 1e12
+
+
+def test_neither_tensorflow_nor_opencv_is_needed(tmp_path):
+  program = f"""
+import sys
+sys.modules["tensorflow"] = sys.modules["cv2"] = sys.modules["keras"] = None
+from tests.tb_plugin import synthetic
+from tbvis import summaries
+import tb_plugin.loader, tb_plugin.plugin
+synthetic.write_logdir({str(tmp_path)!r}, size=16)
+print(len(summaries.read_run({str(tmp_path)!r}, "stimuli").stimuli))
+"""
+  root = pathlib.Path(__file__).resolve().parent.parent
+  done = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True)
+  assert done.returncode == 0, done.stderr
+  assert int(done.stdout) == len(synthetic.UNITS) * len(synthetic.CHIS)
