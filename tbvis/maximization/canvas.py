@@ -1,0 +1,66 @@
+"""How large a stimulus is, from what its unit sees."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tbvis.errors import UsageError
+from tbvis.maximization import config as config_lib
+
+if TYPE_CHECKING:
+  from tbvis.models.geometry import LayerGeometry
+
+_LEAST_LOCATIONS = 4
+# Up to this field the authors' pictures have twice the receptive field, beyond it 1.1 times (METHOD 2.5).
+_SMALL_FIELD = 100
+# Beyond pool5 only fc6 and what follows it is left.
+_WHOLE_STRIDE = 32
+
+
+def canvas_size(geometry: LayerGeometry, config: config_lib.MaximizationConfig, input_size: int = 224) -> int:
+  """Returns the side of a stimulus in pixels.
+
+  An odd number of locations n = field / stride * factor, at least 5, and the largest canvas whose map is still
+  n x n: n * stride + stride - 1 (METHOD 2.5). A network trained on small crops has never seen more than these, so
+  n is not above a crop's own. Units from fc6 on see a whole crop: for them the canvas is the crop.
+
+  Args:
+    geometry: of the layer.
+    config: its `canvas` and `canvas_factor` go before the rule.
+    input_size: side of the network's training crop.
+
+  Raises:
+    UsageError: if `canvas` leaves the layer without a location.
+
+  >>> from tbvis.models.geometry import LayerGeometry
+  >>> conv4_3 = LayerGeometry("conv4_3_motion", 512, 92, 8, ("motion",))
+  >>> [canvas_size(conv4_3, config_lib.MaximizationConfig(), size) for size in (224, 112)]
+  [191, 127]
+  """
+  whole = geometry.stride >= _WHOLE_STRIDE
+  least = input_size if whole else geometry.stride
+  if config.canvas:
+    if config.canvas < least:
+      raise UsageError(f"--canvas: expected at least {least} pixels for layer {geometry.name}, received {config.canvas}.")
+    return config.canvas
+  if whole:
+    return input_size
+  factor = config.canvas_factor or (2.0 if geometry.field <= _SMALL_FIELD else 1.1)
+  locations = max(round(geometry.field / geometry.stride * factor), _LEAST_LOCATIONS)
+  if not config.canvas_factor:
+    locations = min(locations, input_size // geometry.stride)
+  locations += 1 - locations % 2
+  return locations * geometry.stride + geometry.stride - 1
+
+
+def bytes_per_row(table: dict[str, LayerGeometry], layers: tuple[str, ...], canvas: int, value_bytes: int) -> int:
+  """Estimates the memory that one row's values take up to `layers`, forward and backward."""
+  streams = {stream for layer in layers for stream in table[layer].streams}
+  last = max(list(table).index(layer) for layer in layers)
+  total = 0.0
+  for geometry in list(table.values())[: last + 1]:
+    if set(geometry.streams) <= streams:
+      total += geometry.channels * (canvas / geometry.stride) ** 2
+  # The ascent itself holds the inputs, their two moments and a few copies in float32.
+  inputs = canvas**2 * 23 * 4 * 8
+  return int(total * value_bytes * 1.3 + inputs)

@@ -1,0 +1,124 @@
+"""Every constant of the search, with its default, its meaning and its source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Any
+
+from tbvis.errors import UsageError, unknown_name
+
+LOCATIONS = ("centre", "mean", "sum")
+PRESETS = ("default", "paper")
+
+
+def _constant(default: Any, help_text: str, source: str, *, low: float | None = None, choices: tuple[str, ...] = ()) -> Any:
+  return dataclasses.field(default=default, metadata={"help": help_text, "source": source, "low": low, "choices": choices})
+
+
+@dataclasses.dataclass(frozen=True)
+class MaximizationConfig:
+  """Constants of the search; `constants()` lists them with help and source. Units are those of the network's inputs.
+
+  >>> MaximizationConfig().steps == MaximizationConfig.preset("paper").steps
+  True
+  """
+
+  steps: int = _constant(120, "Steps of the ascent.", "not published; chosen by eye", low=1)
+  learning_rate: float = _constant(
+    8.0, "Adam's rate at the first step, grey levels of 255.", "not published; METHOD 2.3 gives 1-3, 8 with 120 steps by eye", low=0
+  )
+  final_rate: float = _constant(
+    0.05, "Rate of the last step, as a part of the first; it falls by a cosine.", "'adaptively decreasing' (3.4); by eye", low=0
+  )
+  beta1: float = _constant(0.9, "Adam's decay of the mean gradient.", "nnpreimage's momentum (METHOD 2.3)", low=0)
+  beta2: float = _constant(0.9, "Adam's decay of the mean squared gradient.", "nnpreimage's forgetting (METHOD 2.3)", low=0)
+  epsilon: float = _constant(1e-14, "Adam's epsilon; gradients are about 1e-7, so it must be far smaller.", "measured", low=0)
+  exponent: float = _constant(6.0, "Exponent alpha of the energy (equation 2).", "nnpreimage; the paper prints 3", low=1)
+  energy_scale: float = _constant(
+    80.0,
+    "B in the weight 1/(H W B^alpha) of the energy and, by V = B / 6.5, of total variation.",
+    "nnpreimage; the paper prints 160",
+    low=1e-6,
+  )
+  bound: float = _constant(
+    160.0, "Largest norm of a pixel, kept by projection after each step (equation 2).", "the paper's B = 160", low=1e-6
+  )
+  motion_weight: float = _constant(10.0, "Weight of the motion's total variation over the appearance's.", "the paper, 3.4", low=0)
+  per_frame: bool = _constant(
+    True, "Divide the motion's regularisers by its frames (1/T); without it they drown the target.", "measured; the paper has no 1/T"
+  )
+  data_weight: float = _constant(
+    1e4, "Weight of the target before calibration, times 1/(rho^2 a_hat).", "nnpreimage; the paper prints none, which is 1", low=0
+  )
+  calibrate: bool = _constant(
+    True, "Adapt each row's data weight during the ascent, so that its activation ends near `target` times a_hat.", "ours; FEASIBILITY"
+  )
+  target: float = _constant(1.0, "Activation sought by the calibration, in parts of a_hat.", "ours: natural amplitude is 1", low=1e-6)
+  calibration_rate: float = _constant(
+    0.15, "Largest change a step of the logarithm of a data weight; it falls with Adam's rate.", "ours; by eye", low=0
+  )
+  location: str = _constant(
+    "centre", "Which locations of the map are summed: the centre one, their mean, or all.",
+    "the authors' pictures show the centre (METHOD 2.4); the paper's words are 'summed over all locations'", choices=LOCATIONS,
+  )  # fmt: skip
+  jitter: float = _constant(
+    0.25,
+    "Range of the random shift of both inputs, in parts of the layer's stride.",
+    "nnpreimage has 1/4, the paper the whole stride",
+    low=0,
+  )
+  start: float = _constant(
+    46.2, "Amplitude of the appearance's uniform start noise, over its 95 % quantile.", "nnpreimage: 80 / sqrt(3) (METHOD 2.3)", low=0
+  )
+  motion_start: float = _constant(46.2, "The same for motion.", "nnpreimage, as for appearance", low=0)
+  canvas: int = _constant(
+    0, "Side of the stimulus in pixels; 0 takes the rule of METHOD 2.5, and the training crop from fc6 on.", "ours", low=0
+  )
+  canvas_factor: float = _constant(
+    0.0, "Side of the stimulus in receptive fields; 0 takes the rule's 2.0 up to a field of 100 px, 1.1 beyond.", "METHOD 2.5", low=0
+  )
+  batch_size: int = _constant(0, "Rows (unit and chi) searched together; 0 takes as many as fit about `batch_memory`.", "ours", low=0)
+  batch_memory: int = _constant(1000, "MiB of network values that a batch may take.", "ours", low=1)
+  log_every: int = _constant(5, "Steps between logged values.", "ours", low=1)
+
+  def __post_init__(self):
+    for name, field in self.constants().items():
+      value, low, choices = getattr(self, name), field.metadata["low"], field.metadata["choices"]
+      if choices and value not in choices:
+        raise UsageError(f"Invalid value for {name}. Expected one of {', '.join(choices)}. Received: {value!r}.")
+      if low is not None and not (isinstance(value, (int, float)) and low <= value < float("inf")):
+        raise UsageError(f"Invalid value for {name}. Expected a number of at least {low:g}. Received: {value!r}.")
+    for name in ("beta1", "beta2"):
+      if getattr(self, name) >= 1:
+        raise UsageError(f"Invalid value for {name}. Expected a number below 1. Received: {getattr(self, name)!r}.")
+
+  @classmethod
+  def constants(cls) -> Mapping[str, dataclasses.Field[Any]]:
+    """Returns all constants by name, each with "help" and "source" in its metadata."""
+    return {field.name: field for field in dataclasses.fields(cls)}
+
+  @classmethod
+  def preset(cls, name: str) -> MaximizationConfig:
+    """Returns "default", whose stimuli are clear, or "paper", the constants as section 3.4 of the paper prints them.
+
+    Raises:
+      UsageError: for another name.
+    """
+    if name not in PRESETS:
+      raise unknown_name("preset", name, PRESETS)
+    return cls(**PAPER) if name == "paper" else cls()
+
+
+# Section 3.4 as printed. What it does not print (rate, steps, Adam's decays) stays as in the default.
+PAPER: Mapping[str, Any] = {
+  "exponent": 3.0,
+  "energy_scale": 160.0,
+  "bound": 160.0,
+  "motion_weight": 10.0,
+  "per_frame": False,
+  "data_weight": 1.0,
+  "calibrate": False,
+  "location": "sum",
+  "jitter": 1.0,
+}
