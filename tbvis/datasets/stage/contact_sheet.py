@@ -17,7 +17,7 @@ def contact_sheet(frames: Sequence[np.ndarray], columns: int, gap: int = 4) -> n
   """Returns frames (uint8 RGB, one size) laid out row by row on white, uint8 (H, W, 3).
 
   >>> contact_sheet([np.zeros((10, 20, 3), np.uint8)] * 3, columns=2).shape
-  (28, 52, 3)
+  (32, 52, 3)
   """
   if not frames or columns < 1:
     raise UsageError(f"Expected frames and at least one column for a contact sheet, received {len(frames)} frames, {columns} columns.")
