@@ -34,7 +34,7 @@ def _client(logdir, /, **context) -> werkzeug_test.Client:
 
 @pytest.fixture(scope="module")
 def logdir(tmp_path_factory):
-  return synthetic.write_logdir(tmp_path_factory.mktemp("routes") / "logdir", size=100)
+  return synthetic.write_logdir(tmp_path_factory.mktemp("routes") / "logdir", size=40)
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +76,8 @@ def test_a_cell_carries_both_pictures_and_what_is_written_below_them(client):
   header = json.loads(data[4 : 4 + length])
   first, second = header["lengths"]
   assert len(data) == 4 + length + first + second
-  assert animation.decode(data[4 + length : 4 + length + first]).shape == (1, 96, 96, 3)
-  assert animation.decode(data[4 + length + first :]).shape == (1, 960, 96, 3)
+  assert animation.decode(data[4 + length : 4 + length + first]).shape == (1, 40, 40, 3)
+  assert animation.decode(data[4 + length + first :]).shape == (1, 400, 40, 3)
   assert header["meta"]["motion"]["frames"] == 10 and header["meta"]["a_hat"] == 10
   assert "history" not in header["meta"] and "config" not in header["meta"]
 

@@ -13,7 +13,7 @@ from tests.tb_plugin import serving, synthetic
 
 @pytest.fixture(scope="module")
 def logdir(tmp_path_factory):
-  return synthetic.write_logdir(tmp_path_factory.mktemp("served") / "logdir", size=48)
+  return synthetic.write_logdir(tmp_path_factory.mktemp("served") / "logdir", size=32)
 
 
 def _loaded(address):
