@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -31,7 +32,10 @@ def networks(tmp_path_factory):
 
 
 def _run(*arguments):
-  done = subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], capture_output=True, text=True, check=False)
+  # In a checkout that is not installed the project is found all the same.
+  environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
+  command = [sys.executable, str(SCRIPT), *map(str, arguments)]
+  done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
   assert "Traceback" not in done.stderr, done.stderr[-3000:]
   return done
 
