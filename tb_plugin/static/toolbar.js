@@ -51,8 +51,10 @@ class Toolbar extends HTMLElement {
     this.slider = h("input", {
       id: "frame", type: "range", min: 0, max: FRAMES - 1, step: 1, "aria-label": "Frame",
       oninput: () => {
+        // Read first: pausing puts the slider back to the clock's frame.
+        const frame = Number(this.slider.value);
         clock.play(false);
-        clock.seek(Number(this.slider.value));
+        clock.seek(frame);
       },
     });
     this.count = h("output.count", {"aria-live": "off"});
