@@ -83,6 +83,7 @@ def main() -> None:
     raise UsageError("--seeds: expected at least one seed, received none.")
 
   # After the flags are known to be good: TensorFlow takes seconds to load.
+  app.load_tensorflow()
   from tbvis import summaries
   from tbvis.diagnostics import statistics, transfer
   from tbvis.models import checkpoint as checkpoint_lib

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+import contextlib
 import json
 import os
 import pathlib
 import sys
+import tempfile
 from typing import Any
 
 from absl import app, flags, logging
@@ -14,8 +16,11 @@ from absl import app, flags, logging
 from tbvis import files
 from tbvis.errors import UsageError, nearest
 
-# TensorFlow's start-up lines would bury our own; the user may still set the variable.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# TensorFlow's start-up lines would bury our own; the user may still set the variable. Where there is no GPU's driver
+# it calls that an error (level 2), and a reader would take it for one.
+_GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg")
+_ASKED_FOR_LOGS = "TF_CPP_MIN_LOG_LEVEL" in os.environ
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if any(map(os.path.exists, _GPU_DRIVERS)) else "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 # A flag defined by a function of this module belongs to the script that calls it.
@@ -74,6 +79,36 @@ def run(main: Callable[[], None]) -> None:
       raise SystemExit(130) from None
 
   app.run(call, flags_parser=lambda argv: _parse(argv, main.__module__))
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[None]:
+  """Keeps what is written to standard error, also by C++ code, and shows it only if the block fails."""
+  sys.stderr.flush()
+  terminal = os.dup(2)
+  with tempfile.TemporaryFile() as kept:
+    os.dup2(kept.fileno(), 2)
+    try:
+      yield
+    except BaseException:
+      kept.seek(0)
+      os.write(terminal, kept.read())
+      raise
+    finally:
+      os.dup2(terminal, 2)
+      os.close(terminal)
+
+
+def load_tensorflow() -> None:
+  """Imports TensorFlow without the lines that it writes at start-up whatever the log level says.
+
+  They are shown to whoever sets TF_CPP_MIN_LOG_LEVEL, and where the processor lacks AVX: there TensorFlow says so and
+  aborts, and nothing could show it afterwards.
+  """
+  processor = pathlib.Path("/proc/cpuinfo")
+  hold = not _ASKED_FOR_LOGS and processor.exists() and " avx " in processor.read_text(errors="replace")
+  with _held_back() if hold else contextlib.nullcontext():
+    import tensorflow  # noqa: F401 -- Imported for what it does; takes seconds.
 
 
 def expand_path(value: str | None, flag: str) -> pathlib.Path | None:

@@ -104,6 +104,7 @@ def main() -> None:
       files.ensure_writable(folder, flag)
 
   # After the flags are known to be good: TensorFlow takes seconds to load.
+  app.load_tensorflow()
   from tbvis import summaries
   from tbvis.datasets import reader
   from tbvis.diagnostics import evaluation, statistics, thumbnails

@@ -162,6 +162,7 @@ def main() -> None:
   chi, isotropic = _numbers(_CHI.value, "chi"), _numbers(_ISOTROPIC.value, "isotropic")
 
   # After the flags are known to be good: TensorFlow takes seconds to load.
+  app.load_tensorflow()
   from tbvis import progress, summaries
   from tbvis.maximization import sweep
   from tbvis.models import checkpoint as checkpoint_lib

@@ -11,7 +11,6 @@ from absl import flags
 
 from tbvis import files
 from tbvis.datasets import catalogue as catalogue_lib
-from tbvis.errors import UsageError
 from tbvis.scripts import app
 
 _DATASET = flags.DEFINE_enum(
@@ -19,7 +18,9 @@ _DATASET = flags.DEFINE_enum(
   "What to prepare: the embedded stage set (filmed first), UCF101 by its official lists, or any folder of class folders of videos.",
 )  # fmt: skip
 _VIDEOS = flags.DEFINE_string("videos", None, "Folder of videos; may name environment variables. For stage: where its clips are filmed.")
-_LISTS = flags.DEFINE_string("lists", None, "Folder of classInd.txt, trainlist0N.txt and testlist0N.txt (ucf101); the official ones by default.")
+_LISTS = flags.DEFINE_string(
+  "lists", None, "Folder of classInd.txt, trainlist0N.txt and testlist0N.txt (ucf101); the official ones by default."
+)
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder that takes the prepared data set.")
 _NAME = flags.DEFINE_string("name", None, "Name of the data set in the prepared set's name; that of --dataset by default.")
 _SPLIT = flags.DEFINE_integer("split", 1, "Number of the official split.", lower_bound=1, upper_bound=3)
@@ -31,7 +32,9 @@ _PROCESSES = flags.DEFINE_integer("processes", None, "Parallel processes; all co
 _SEED = flags.DEFINE_integer("stage_seed", 0, "Seed of the stage set.")
 _SCRIPT = flags.DEFINE_string("stage_script", None, "JSON file of planted causes for the stage set, instead of data/stage/script.json.")
 _CLASSES = flags.DEFINE_list("stage_classes", [], "Classes of the stage set to film; all by default.")
-_MASKED = flags.DEFINE_bool("stage_mask_action", False, "Film the stage set without actors and props (background, clutter and camera only).")
+_MASKED = flags.DEFINE_bool(
+  "stage_mask_action", False, "Film the stage set without actors and props (background, clutter and camera only)."
+)
 _JSON = app.define_json()
 
 
@@ -55,7 +58,8 @@ def _stage(data_dir: pathlib.Path, groups: frozenset[int] | None) -> tuple[pathl
 
 def main() -> None:
   """Runs the script."""
-  from tbvis.datasets import builder  # After the flags are known to be good: TensorFlow takes seconds to load.
+  app.load_tensorflow()
+  from tbvis.datasets import builder
 
   started = time.monotonic()
   data_dir = files.ensure_writable(app.required_path(_DATA_DIR.value, "data_dir"), "data_dir")

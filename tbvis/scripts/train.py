@@ -18,20 +18,28 @@ from tbvis.training import recipe
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder given to tbvis-prepare.")
 _DATASET = flags.DEFINE_string("dataset", None, "Name of the prepared set, such as stage_split1_dis.")
-_OUTPUT_DIR = flags.DEFINE_string("output_dir", None, "Folder of the checkpoint and the backups; a second run goes on from what it finds there.")
+_OUTPUT_DIR = flags.DEFINE_string(
+  "output_dir", None, "Folder of the checkpoint and the backups; a second run goes on from what it finds there."
+)
 _LOGDIR = flags.DEFINE_string("logdir", None, "TensorBoard folder for losses and accuracies; --output_dir by default.")
 _PHASES = flags.DEFINE_list("phases", list(recipe.PHASES), "Phases to train, in this order: appearance, motion, fusion.")
 _FUSION = flags.DEFINE_enum("fusion", "conv1x1", ["conv1x1", "conv3x3x3"], "Kernel of the fusion (CVPR 2016; METHOD 1.4).")
 _WIDTH = flags.DEFINE_float("width", 1.0, "Factor on the channels of every convolution.", lower_bound=0.01, upper_bound=4)
 _INPUT_SIZE = flags.DEFINE_integer("input_size", 224, "Side of the training crop in pixels; frames are scaled with it.", lower_bound=32)
 _FC_UNITS = flags.DEFINE_integer("fc_units", 4096, "Channels of fc6 and fc7.", lower_bound=1)
-_DROPOUT = flags.DEFINE_float("dropout", 0.85, "Dropout after relu6 and relu7 (the released appearance tower: 0.85).", lower_bound=0, upper_bound=0.99)
+_DROPOUT = flags.DEFINE_float(
+  "dropout", 0.85, "Dropout after relu6 and relu7 (the released appearance tower: 0.85).", lower_bound=0, upper_bound=0.99
+)
 _IMAGENET = flags.DEFINE_string("imagenet_weights", None, "npz of ImageNet VGG-16 (Keras layout) to start from; from nothing by default.")
-_VALIDATION = flags.DEFINE_string("validation_groups", "23-25", "Training groups held out for choosing settings and for unit statistics; empty for none.")
+_VALIDATION = flags.DEFINE_string(
+  "validation_groups", "23-25", "Training groups held out for choosing settings and for unit statistics; empty for none."
+)
 _CROPS = flags.DEFINE_list("crop_sizes", ["256", "224", "192", "168"], "Sides of the crops in pixels of the 256-scaled frame (METHOD 1.3).")
 _COLOUR = flags.DEFINE_float("colour", 0.0, "Strength of random brightness and colour; 0 as in the paper.", lower_bound=0, upper_bound=0.9)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of weights, order and crops.")
-_DTYPE = flags.DEFINE_enum("dtype", "auto", ["auto", "float32", "bfloat16"], "Number format of the network; auto takes bfloat16 where the hardware has it.")
+_DTYPE = flags.DEFINE_enum(
+  "dtype", "auto", ["auto", "float32", "bfloat16"], "Number format of the network; auto takes bfloat16 where the hardware has it."
+)
 _JSON = app.define_json()
 
 # The published settings (METHOD 1.3, 1.4) are SGD with momentum 0.9 and weight decay 5e-4; `flags/` has recipes.
@@ -69,7 +77,9 @@ def _define_phase_flags() -> dict[tuple[str, str], flags.FlagHolder]:
       elif isinstance(default, str):
         holders[phase, field.name] = flags.DEFINE_string(name, default, text)
       elif isinstance(default, int) and field.type == "int":
-        holders[phase, field.name] = flags.DEFINE_integer(name, default, text, lower_bound=0 if field.name in ("cached_crops", "warmup_steps") else 1)
+        holders[phase, field.name] = flags.DEFINE_integer(
+          name, default, text, lower_bound=0 if field.name in ("cached_crops", "warmup_steps") else 1
+        )
       else:
         holders[phase, field.name] = flags.DEFINE_float(name, default, text, lower_bound=0)
   return holders
@@ -101,8 +111,8 @@ def main() -> None:
   files.ensure_writable(logdir, "logdir")
 
   # After the flags are known to be good: TensorFlow takes seconds to load.
-  from tbvis.datasets import reader
-  from tbvis.datasets import snippets
+  app.load_tensorflow()
+  from tbvis.datasets import reader, snippets
   from tbvis.models import checkpoint as checkpoint_lib
   from tbvis.models import precision
   from tbvis.training import train

@@ -149,3 +149,30 @@ def test_a_variable_that_is_not_set_is_said(monkeypatch):
 def test_a_required_path_is_asked_for():
   with pytest.raises(UsageError, match="--videos is required"):
     app.required_path(None, "videos")
+
+
+def test_tensorflow_loads_in_silence(tmp_path):
+  # A process of its own: what is silenced is written by C++ at the first import.
+  environment = {k: v for k, v in os.environ.items() if not k.startswith("TF_")} | {"PYTHONPATH": os.pathsep.join(sys.path)}
+  code = (
+    "from tbvis.scripts import app; app.load_tensorflow(); import tensorflow; print(tensorflow.config.list_physical_devices('CPU') != [])"
+  )
+  done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path)
+  assert (done.returncode, done.stdout, done.stderr) == (0, "True\n", "")
+
+
+def test_what_was_held_back_is_shown_after_a_failure(tmp_path):
+  code = textwrap.dedent("""
+    import os
+    from tbvis.scripts import app
+    with app._held_back():
+      os.write(2, b"lost\\n")
+    os.write(2, b"between\\n")
+    with app._held_back():
+      os.write(2, b"the reason\\n")
+      raise ImportError("no library")
+  """)
+  environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+  done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path)
+  assert done.stderr.startswith("between\nthe reason\nTraceback")
+  assert "lost" not in done.stderr
