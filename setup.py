@@ -21,6 +21,7 @@ def read_version() -> str:
 
 REQUIREMENTS = [
   "absl-py>=2",  # Flags, flagfiles and start-up of every script.
+  "importlib_resources>=6",  # tensorflow-datasets 4.9.10 imports it when a data set is prepared, without asking for it.
   "keras>=3.5",  # The networks: Keras layers and keras.ops, on any Keras 3 backend.
   "numpy>=1.26",  # Arrays everywhere.
   # Decoding, scaling, DIS and TV-L1 flow, filming. "contrib" has TV-L1 (cv2.optflow), which opencv-python

@@ -152,7 +152,8 @@ def test_what_is_imported_is_declared_and_the_reverse():
   of_tensorboard |= {"google"}
   undeclared = {name: str(path) for name, path in imported.items() if name not in declared_modules and name.lower() not in of_tensorboard}
   assert not undeclared
-  assert declared_modules <= set(imported)
+  # Needed by tensorflow-datasets, which does not declare it.
+  assert declared_modules - {"importlib_resources"} <= set(imported)
 
 
 def test_every_requirement_has_its_reason_and_none_an_upper_bound():
