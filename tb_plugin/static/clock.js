@@ -20,11 +20,20 @@ class Clock extends EventTarget {
 
   /** Stops while the tab is hidden: a hidden TensorBoard tab goes on getting animation frames. */
   watch(element) {
-    new IntersectionObserver((entries) => {
-      this.shown = entries[entries.length - 1].isIntersecting;
-      this.dispatchEvent(new Event(this.shown ? "shown" : "hidden"));
+    let intersects = true;
+    const update = () => {
+      const shown = intersects && innerHeight > 0;
+      if (shown === this.shown) return;
+      this.shown = shown;
+      this.dispatchEvent(new Event(shown ? "shown" : "hidden"));
       this.run();
+    };
+    new IntersectionObserver((entries) => {
+      intersects = entries[entries.length - 1].isIntersecting;
+      update();
     }).observe(element);
+    // A page without height may still count as touching the window: its own height decides as well.
+    addEventListener("resize", update);
     this.run();
   }
 

@@ -105,7 +105,7 @@ class Pair extends HTMLElement {
     const own = row.towers[tower];
     const others = Object.entries(row.towers)
       .map(([name, p]) => `${TOWER_NAMES[name]}: ${a} ${percent(p.true)}${a === b ? "" : `, ${b} ${percent(p.predicted)}`}, best ${p.best}`);
-    const score = (label, value) => h("span.score", {}, h("span", {}, label), h("b", {}, percent(value, 0)));
+    const score = (label, value) => h("span.score", {}, h("span", {}, `${label} `), h("b", {}, percent(value, 0)));
     return h("li", {title: others.join("\n")},
       clip(run.name, run.confusions, row.clip, row.thumbnail),
       h("p.clip-name", {}, row.clip),

@@ -43,18 +43,31 @@ def address(tmp_path_factory):
     yield served
 
 
+def _is_ours(message):
+  # Chromium itself asks for an icon where the tab's page is opened alone.
+  return message.type == "error" and not message.location.get("url", "").endswith("/favicon.ico")
+
+
 @pytest.fixture
 def open_tab(browser):
-  """Opens the tab at an address and returns (page, frame); at the end no page may have logged an error."""
+  """Opens the tab and returns (page, frame); at the end no page may have logged an error.
+
+  `hosted` opens TensorBoard's own page, which takes seconds, and the tab in it; otherwise the tab's page alone.
+  """
   pages, problems = [], []
 
-  def open_at(address, chosen="", width=1600, height=1000, dark=False):
+  def open_at(address, chosen="", width=1600, height=1000, hosted=False):
     page = browser.new_page(viewport={"width": width, "height": height})
     pages.append(page)
     page.set_default_timeout(_PATIENCE)
-    page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    page.on("console", lambda message: problems.append(message.text) if _is_ours(message) else None)
     page.on("pageerror", lambda error: problems.append(str(error)))
-    page.goto(f"{address}/{'?darkMode=true' if dark else ''}#tbvis{'&p.tbvis.' + chosen if chosen else ''}")
+    fragment = f"#tbvis{'&p.tbvis.' + chosen if chosen else ''}"
+    if not hosted:
+      page.goto(f"{address}/data/plugin_entry.html?name=tbvis{fragment}")
+      page.wait_for_selector(".page")
+      return page, page.main_frame
+    page.goto(f"{address}/{fragment}")
     page.wait_for_selector("iframe[src*=plugin_entry]", state="attached")
     page.wait_for_function("() => [...document.querySelectorAll('iframe')].some((f) => f.contentDocument?.querySelector('.page'))")
     (frame,) = (f for f in page.frames if "plugin_entry" in f.url)
@@ -97,7 +110,7 @@ def _click_cell(frame, row, column):
 
 
 def test_grid_has_units_by_layer_and_chi_in_order_with_missing_and_failed_cells(address, open_tab):
-  _, frame = open_tab(address)
+  _, frame = open_tab(address, hosted=True)
   frame.wait_for_selector(_PLAYING)
   layers = frame.eval_on_selector_all("tr.layer th span", "(all) => all.map((e) => e.firstChild.textContent)")
   assert layers == ["conv3_3_appearance", "conv4_3_motion", "conv5_fusion", "prediction"]
@@ -226,14 +239,14 @@ def test_a_unit_opens_with_all_chi_activation_and_settings(address, open_tab):
 
 
 def test_a_link_opens_what_it_names_and_the_address_follows(address, open_tab):
-  page, frame = open_tab(address, _PAIR)
+  page, frame = open_tab(address, _PAIR, hosted=True)
   assert _text(frame, "tbvis-pair h2") == "PlayingCello taken for PlayingViolin"
   page.evaluate("location.hash = '#tbvis&p.tbvis.view=unit%3Aconv5_fusion%2Ff004'")
   assert _text(frame, "tbvis-unit h2") == "conv5_fusion/f004"
 
 
 def test_dark_mode_follows_tensorboard(address, open_tab):
-  page, frame = open_tab(address)
+  page, frame = open_tab(address, hosted=True)
   background = "() => getComputedStyle(document.body).backgroundColor"
   frame.wait_for_selector("tbvis-toolbar")
   assert frame.evaluate(background) == "rgb(255, 255, 255)"
@@ -242,15 +255,15 @@ def test_dark_mode_follows_tensorboard(address, open_tab):
 
 
 def test_the_clock_stops_behind_another_tab(address, open_tab):
-  page, frame = open_tab(address)
+  page, frame = open_tab(address, hosted=True)
   _wait_for_change(frame, _PLAYING, _pixels(frame, _PLAYING))
   page.evaluate("location.hash = '#scalars'")
-  frame.wait_for_function("async () => !(await import('./static/clock.js')).clock.shown")
+  frame.wait_for_function("async () => !(await import('./static/clock.js')).clock.shown", polling=100)
   before = frame.evaluate("async () => (await import('./static/clock.js')).clock.time")
   page.wait_for_timeout(400)
   assert frame.evaluate("async () => (await import('./static/clock.js')).clock.time") == before
   page.evaluate("location.hash = '#tbvis'")
-  frame.wait_for_function("async () => (await import('./static/clock.js')).clock.shown")
+  frame.wait_for_function("async () => (await import('./static/clock.js')).clock.shown", polling=100)
   _wait_for_change(frame, _PLAYING, _pixels(frame, _PLAYING))
 
 
@@ -307,7 +320,7 @@ def test_write_the_pictures_of_the_documentation(open_tab, tmp_path):
   folder = pathlib.Path(os.environ["TBVIS_SCREENSHOT"])
   folder.mkdir(parents=True, exist_ok=True)
   with serving.tensorboard(logdir, tmp_path, "--load_fast=true") as served:
-    _, frame = open_tab(served, os.environ.get("TBVIS_SCREENSHOT_VIEW", ""))
+    _, frame = open_tab(served, os.environ.get("TBVIS_SCREENSHOT_VIEW", ""), hosted=True)
     _screenshot(frame, folder / "tab.png")
     frame.click(".most li button")
     frame.wait_for_selector("tbvis-clip canvas, tbvis-pair .message")
