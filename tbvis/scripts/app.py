@@ -19,7 +19,6 @@ from tbvis.errors import UsageError, nearest
 # TensorFlow's start-up lines would bury our own; the user may still set the variable. Where there is no GPU's driver
 # it calls that an error (level 2), and a reader would take it for one.
 _GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg")
-_ASKED_FOR_LOGS = "TF_CPP_MIN_LOG_LEVEL" in os.environ
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if any(map(os.path.exists, _GPU_DRIVERS)) else "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
@@ -102,11 +101,11 @@ def _held_back() -> Iterator[None]:
 def load_tensorflow() -> None:
   """Imports TensorFlow without the lines that it writes at start-up whatever the log level says.
 
-  They are shown to whoever sets TF_CPP_MIN_LOG_LEVEL, and where the processor lacks AVX: there TensorFlow says so and
+  They are shown to whoever sets TF_CPP_MIN_LOG_LEVEL to 0 or 1, and where the processor lacks AVX: there TensorFlow says so and
   aborts, and nothing could show it afterwards.
   """
   processor = pathlib.Path("/proc/cpuinfo")
-  hold = not _ASKED_FOR_LOGS and processor.exists() and " avx " in processor.read_text(errors="replace")
+  hold = os.environ["TF_CPP_MIN_LOG_LEVEL"] not in ("0", "1") and processor.exists() and " avx " in processor.read_text(errors="replace")
   with _held_back() if hold else contextlib.nullcontext():
     import tensorflow  # noqa: F401 -- Imported for what it does; takes seconds.
 
