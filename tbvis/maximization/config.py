@@ -29,7 +29,7 @@ class MaximizationConfig:
     8.0, "Adam's rate at the first step, grey levels of 255.", "not published; METHOD 2.3 gives 1-3, 8 with 120 steps by eye", low=0
   )
   final_rate: float = _constant(
-    0.05, "Rate of the last step, as a part of the first; it falls by a cosine.", "'adaptively decreasing' (3.4); by eye", low=0
+    0.02, "Rate of the last step, as a part of the first; it falls by a cosine.", "'adaptively decreasing' (3.4); by eye", low=0
   )
   beta1: float = _constant(0.9, "Adam's decay of the mean gradient.", "nnpreimage's momentum (METHOD 2.3)", low=0)
   beta2: float = _constant(0.9, "Adam's decay of the mean squared gradient.", "nnpreimage's forgetting (METHOD 2.3)", low=0)
@@ -54,9 +54,9 @@ class MaximizationConfig:
   calibrate: bool = _constant(
     True, "Adapt each row's data weight during the ascent, so that its activation ends near `target` times a_hat.", "ours; FEASIBILITY"
   )
-  target: float = _constant(1.0, "Activation sought by the calibration, in parts of a_hat.", "ours: natural amplitude is 1", low=1e-6)
+  target: float = _constant(2.0, "Activation sought by the calibration, in parts of a_hat.", "ours, by eye: 1 is natural but soft, 3 crisp", low=1e-6)
   calibration_rate: float = _constant(
-    0.15, "Largest change a step of the logarithm of a data weight; it falls with Adam's rate.", "ours; by eye", low=0
+    0.25, "Largest change a step of the logarithm of a data weight; it falls with Adam's rate.", "ours; by eye", low=0
   )
   location: str = _constant(
     "centre", "Which locations of the map are summed: the centre one, their mean, or all.",

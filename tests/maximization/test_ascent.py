@@ -1,0 +1,162 @@
+"""The search on a small network: it climbs, rows stay apart, chi slows, and the network is left as it was."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import tbvis
+from tbvis.errors import UsageError
+from tbvis.maximization import ascent, sweep
+from tbvis.maximization.config import MaximizationConfig
+from tbvis.records import StimulusRecord
+from tbvis.units import Unit
+
+SHORT = MaximizationConfig(steps=12, log_every=1)
+
+
+def _a_hat(network, *layers):
+  return {layer: np.ones(network.get_layer(layer).filters, np.float32) for layer in layers}
+
+
+@pytest.fixture(scope="module")
+def search(network):
+  return ascent.Ascent(network, ["conv3_3_motion"], 47, SHORT)
+
+
+def test_a_rows_gradient_does_not_depend_on_who_shares_the_batch(search):
+  starts = search.start(0, ["a", "b", "c", "d"])
+  together = search.gradient(starts, [0, 5, 2, 0])
+  for row, channel in enumerate([0, 5, 2, 0]):
+    alone = search.gradient({stream: x[row : row + 1] for stream, x in starts.items()}, [channel])
+    for stream, gradient in alone.items():
+      difference = np.linalg.norm(together[stream][row] - gradient[0])
+      assert np.linalg.norm(gradient) > 0 and difference <= 1e-5 * np.linalg.norm(gradient)
+
+
+def test_rows_have_their_own_weights_and_settings(search):
+  # A mate with another a_hat, chi and channel changes nothing (to rounding) in the first steps of a row.
+  def first(units, channels, a_hat, chi):
+    return search.run(units, channels, np.array(a_hat)[:, None], [1.0] * len(units), chi).history["data_weight"][:, 0]
+
+  alone = first(["a"], [1], [1.0], [0.0])
+  shared = first(["a", "b"], [1, 4], [1.0, 50.0], [0.0, 10.0])
+  np.testing.assert_allclose(shared[:4], alone[:4], rtol=1e-3)
+
+
+def test_the_ascent_raises_the_activation(network):
+  stimulus = tbvis.maximize(network, "conv3_3_motion/f002", chi=[0], a_hat=_a_hat(network, "conv3_3_motion"), config=SHORT)[0]
+  assert stimulus.history["activation"][-1] > stimulus.history["activation"][0] + 0.1
+  assert stimulus.activation == pytest.approx(stimulus.history["activation"][-1], rel=0.5)
+  assert set(stimulus.history) >= {
+    "activation", "activation_over_a_hat", "data", "data_weight", "energy_motion", "tv_motion", "contrast_motion",
+  }  # fmt: skip
+
+
+def test_chi_slows_the_motion_down(network):
+  config = dataclasses.replace(SHORT, steps=40)
+  # About what this network gives to inputs of natural strength; at a_hat = 1 nothing but the start noise's rest is left.
+  a_hat = {"conv3_3_motion": np.full(network.get_layer("conv3_3_motion").filters, 200.0)}
+  fast, slow = tbvis.maximize(network, ["conv3_3_motion/f002"], chi=[0, 10], a_hat=a_hat, config=config)
+  assert fast.temporal_ratio > 2 * slow.temporal_ratio
+  assert min(fast.activation_over_a_hat, slow.activation_over_a_hat) > 0.5
+
+
+def test_calibration_brings_the_activation_to_its_target(network):
+  config = dataclasses.replace(SHORT, steps=80, target=2.0)
+  layer = "conv3_3_appearance"
+  stimuli = tbvis.maximize(network, [f"{layer}/f001-f004"], chi=[0], a_hat=_a_hat(network, layer), config=config)
+  assert np.median([s.activation_over_a_hat for s in stimuli]) == pytest.approx(2.0, rel=0.3)
+
+
+def test_no_pixel_leaves_the_bound(network):
+  config = dataclasses.replace(SHORT, bound=20.0, calibrate=False, data_weight=1e8)
+  stimulus = tbvis.maximize(network, ["conv5_fusion/f001"], chi=[0], a_hat=_a_hat(network, "conv5_fusion"), config=config)[0]
+  for x in (stimulus.appearance, stimulus.motion):
+    largest = np.linalg.norm(x, axis=-1).max()
+    assert 19.9 < largest <= 20.0 * (1 + 1e-5)
+
+
+def test_the_network_is_left_as_it_was(network):
+  before = [w.numpy().copy() for w in network.weights]
+  flags = [layer.trainable for layer in network.layers]
+  tbvis.maximize(network, ["prediction/f001"], chi=[0], a_hat=_a_hat(network, "prediction"), config=dataclasses.replace(SHORT, steps=2))
+  for old, new in zip(before, network.weights, strict=True):
+    np.testing.assert_array_equal(old, new.numpy())
+  assert flags == [layer.trainable for layer in network.layers]
+  assert {layer.compute_dtype for layer in network.layers} == {"float32"}
+
+
+def test_the_same_seed_gives_the_same_stimulus_and_another_another(network):
+  def find(seed):
+    return tbvis.maximize(network, ["conv2_2/f001"], chi=[1], a_hat=_a_hat(network), config=dataclasses.replace(SHORT, steps=3), seed=seed)[
+      0
+    ]
+
+  first, again, other = find(0), find(0), find(1)
+  np.testing.assert_array_equal(first.motion, again.motion)
+  np.testing.assert_array_equal(first.appearance, again.appearance)
+  assert np.any(first.motion != other.motion)
+
+
+def test_a_unit_in_both_towers_is_the_sum_of_the_two(network):
+  layers = ("conv2_2_appearance", "conv2_2_motion")
+  a_hat = _a_hat(network, *layers)
+  both = tbvis.maximize(network, ["conv2_2/f003"], chi=[0], a_hat=a_hat, config=SHORT)[0]
+  found = {"appearance": both.appearance[None], "motion": both.motion[None]}
+  alone = []
+  for layer, stream in zip(layers, found, strict=True):
+    net, streams = ascent.cut(network, [layer])
+    assert streams == (stream,)
+    maps = net({stream: found[stream].reshape(*found[stream].shape[:3], -1)}, training=False)
+    maps = maps[0] if isinstance(maps, list) else maps
+    alone.append(float(maps[0, maps.shape[1] // 2, maps.shape[2] // 2, 2]))
+  assert both.activation == pytest.approx(sum(alone), rel=1e-4)
+  assert both.a_hat == 2.0
+
+
+def test_a_unit_of_one_tower_has_one_input(network):
+  stimulus = tbvis.maximize(network, ["conv1_2_motion/f001"], chi=[0], a_hat=_a_hat(network), config=dataclasses.replace(SHORT, steps=2))[0]
+  assert stimulus.appearance is None and stimulus.motion.shape[2:] == (10, 2)
+
+
+def test_a_dead_unit_is_an_error_record_with_its_cause(network):
+  from tbvis.models import two_stream
+
+  dead = two_stream.two_stream_fusion_vgg16(2, width=0.05, input_size=32, fc_units=8)
+  dead.get_layer("conv2_1_motion").kernel.assign(np.zeros(dead.get_layer("conv2_1_motion").kernel.shape))
+  with pytest.MonkeyPatch.context() as patch:
+    said = []
+    patch.setattr(sweep.logging, "warning", lambda text, *args: said.append(text % args))
+    stimulus = tbvis.maximize(dead, ["conv2_2_motion/f001"], chi=[0], a_hat=_a_hat(dead, "conv2_2_motion"), config=SHORT)[0]
+  assert stimulus.motion is None and "no gradient reached the input from conv2_2_motion" in stimulus.error
+  assert any("no gradient reached" in text for text in said)
+  assert stimulus.to_record().error == stimulus.error
+
+
+def test_isotropic_settings_and_records(network):
+  found = tbvis.maximize(
+    network, ["conv2_1/f001"], chi=[0], isotropic=[5], a_hat=_a_hat(network), config=dataclasses.replace(SHORT, steps=2)
+  )
+  assert [(s.kappa, s.chi, s.isotropic) for s in found] == [(1.0, 0.0, False), (5.0, 5.0, True)]
+  record = found[1].to_record()
+  assert isinstance(record, StimulusRecord) and record.variant == "isotropic=5" and record.unit == "conv2_1/f001"
+  assert record.config["steps"] == 2 and record.config["layers"] == ["conv2_1_appearance", "conv2_1_motion"]
+  assert record.config["measured"]["temporal_ratio"] > 0
+
+
+def test_the_plan_keeps_units_whole_and_layers_together(network):
+  units = [Unit("conv5_fusion", c, f"f{c + 1:03d}") for c in range(5)] + [Unit("prediction", 0, "f001")]
+  wanted = sweep.settings([0, 1, 10], 1.0)
+  batches = sweep.plan(network, units, wanted, MaximizationConfig(batch_size=6), 32)
+  assert [len(batch.rows) for batch in batches] == [6, 6, 3, 3]
+  assert [batch.layers for batch in batches][-1] == ("prediction",)
+  assert sweep.plan(network, units, wanted, MaximizationConfig(batch_size=6), 32) == batches
+
+
+@pytest.mark.parametrize(
+  "arguments", [{"chi": [-1]}, {"chi": []}, {"chi": [0], "kappa": float("nan")}, {"chi": [0], "a_hat": {"conv2_1_motion": [1, 2]}}]
+)
+def test_bad_calls_are_refused(network, arguments):
+  with pytest.raises(UsageError, match="xpected"):
+    tbvis.maximize(network, ["conv2_1_motion/f001"], config=SHORT, **arguments)

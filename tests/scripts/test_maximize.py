@@ -1,0 +1,75 @@
+"""tbvis-maximize as a user calls it."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tbvis import summaries
+from tbvis.models import checkpoint as checkpoint_lib
+
+CLASSES = ("PlayingCello", "PlayingViolin")
+QUICK = ("--steps=3", "--dtype=float32")
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+  path = tmp_path_factory.mktemp("maximize") / "net.keras"
+  checkpoint_lib.save_checkpoint(
+    checkpoint_lib.build("two_stream_fusion_vgg16", {"width": 0.05, "input_size": 32, "fc_units": 4}, CLASSES), path
+  )
+  return path
+
+
+def _run(*arguments):
+  return subprocess.run([sys.executable, "-m", "tbvis.scripts.maximize", *map(str, arguments)], capture_output=True, text=True, check=False)
+
+
+def test_stimuli_are_written_and_a_second_run_skips_them(network, tmp_path):
+  logs, report = tmp_path / "logs", tmp_path / "numbers.json"
+  common = (f"--checkpoint={network}", f"--logdir={logs}", f"--json={report}", *QUICK)
+  done = _run(*common, "--units=prediction/PlayingCello,conv2_2/f002", "--chi=0,10", f"--pictures={tmp_path / 'pictures'}")
+  assert done.returncode == 0, done.stderr[-3000:]
+  found = summaries.read_run(logs, "stimuli").stimuli
+  assert [(s.unit, s.chi) for s in found] == [
+    ("conv2_2/f002", 0), ("conv2_2/f002", 10), ("prediction/PlayingCello", 0), ("prediction/PlayingCello", 10),
+  ]  # fmt: skip
+  assert found[2].class_name == "PlayingCello" and found[2].appearance.shape == (32, 32, 3)
+  numbers = json.loads(report.read_text())
+  assert numbers["stimuli"] == 4 and numbers["peak_memory_mib"] > 0 and numbers["temporal_ratio_median_prediction_chi=0"] > 0
+  assert sorted(p.name for p in (tmp_path / "pictures").iterdir()) == ["conv2_2_f002.png", "prediction_PlayingCello.png"]
+
+  done = _run(*common, "--units=prediction/PlayingCello,conv2_2/f002", "--chi=0,10", "--isotropic=5")
+  assert done.returncode == 0 and "4 stimuli are finished" in done.stdout
+  numbers = json.loads(report.read_text())
+  assert (numbers["stimuli"], numbers["stimuli_skipped"]) == (2, 4)
+  again = {(s.unit, s.variant): s for s in summaries.read_run(logs, "stimuli").stimuli}
+  assert len(again) == 6 and ("prediction/PlayingCello", "isotropic=5") in again
+  np.testing.assert_array_equal(again["prediction/PlayingCello", "chi=0"].motion, found[2].motion)
+
+
+@pytest.mark.parametrize(
+  ("arguments", "words"),
+  [
+    (["--units=conv5_fushion/f001"], "Nearest: conv5_fusion"),
+    (["--units=prediction/PlayingChello"], "Nearest: PlayingCello"),
+    (["--units=conv2_2/f900"], "has units"),
+    (["--units=conv2_2/f001", "--chi=fast"], "--chi: expected numbers"),
+    (["--units=conv2_2/f001", "--chi=-1"], "at least 0"),
+    (["--units=conv2_2/f001", "--statistics=/no/such.npz"], "/no/such.npz"),
+    (["--units=conv2_2/f001", "--canvas=1"], "--canvas: expected at least"),
+    ([], "--units is required"),
+  ],
+)
+def test_mistakes_get_one_line_and_status_2(network, tmp_path, arguments, words):
+  done = _run(f"--checkpoint={network}", f"--logdir={tmp_path / 'logs'}", *QUICK, *arguments)
+  lines = [line for line in done.stderr.splitlines() if "error:" in line]
+  assert done.returncode == 2 and len(lines) == 1 and words in lines[0], done.stderr[-2000:]
+  assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_checkpoint_names_its_neighbours(network):
+  done = _run(f"--checkpoint={network.with_name('net2.keras')}", "--units=conv2_2/f001", f"--logdir={network.parent / 'x'}")
+  assert done.returncode == 2 and "Beside it: net.keras" in done.stderr and "Traceback" not in done.stderr
