@@ -117,6 +117,8 @@ def prepare(
     builder.download_and_prepare(file_format="tfrecord")
   except Exception as error:
     if len(builder.skipped) and len(builder.skipped) == len({c.name for c in catalogue.clips if c.split}):
-      raise UsageError(f"None of the {len(builder.skipped)} videos can be used; the first {builder.skipped[0][0]} {builder.skipped[0][1]}.") from error
+      raise UsageError(
+        f"None of the {len(builder.skipped)} videos can be used; the first {builder.skipped[0][0]} {builder.skipped[0][1]}."
+      ) from error
     raise
   return builder

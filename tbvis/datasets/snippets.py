@@ -149,7 +149,11 @@ def training_snippet(
 def evaluation_frames(frames: tf.Tensor, count: int) -> tf.Tensor:
   """Returns `count` 0-based frames spread evenly over the valid frames of a clip of T frames."""
   first, end = frame_range(frames)
-  places = tf.linspace(tf.cast(first, tf.float32), tf.cast(end - 1, tf.float32), count) if count > 1 else [tf.cast(first + end - 1, tf.float32) / 2]
+  places = (
+    tf.linspace(tf.cast(first, tf.float32), tf.cast(end - 1, tf.float32), count)
+    if count > 1
+    else [tf.cast(first + end - 1, tf.float32) / 2]
+  )
   return tf.cast(tf.round(places), tf.int32)
 
 
@@ -190,8 +194,13 @@ def evaluation_snippets(
   )
   parts = []
   for flip in (False, True) if flips else (False,):
-    parts.append(tf.map_fn(lambda x, f=flip: to_inputs(x[0], x[1], tf.constant(f), appearance_mean), (pictures, planes),
-                           fn_output_signature={"appearance": tf.float32, "motion": tf.float32}))
+    parts.append(
+      tf.map_fn(
+        lambda x, f=flip: to_inputs(x[0], x[1], tf.constant(f), appearance_mean),
+        (pictures, planes),
+        fn_output_signature={"appearance": tf.float32, "motion": tf.float32},
+      )
+    )
   return {
     "appearance": tf.concat([p["appearance"] for p in parts], 0),
     "motion": tf.concat([p["motion"] for p in parts], 0),

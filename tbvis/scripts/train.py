@@ -165,6 +165,7 @@ def main() -> None:
     recipes = {**checkpoint.metadata.get("recipe", {}), name: dataclasses.asdict(_phase(name))}
     checkpoint = dataclasses.replace(checkpoint, metadata={**checkpoint.metadata, "training": numbers, "recipe": recipes})
     checkpoint_lib.save_checkpoint(checkpoint, path)
+    train.discard_backup(output_dir, _phase(name))
     shown = {k: round(v, 4) for k, v in numbers.items() if k.startswith(("validation", name))}
     print(f"Phase {name}: {json.dumps(shown)}")
   numbers["temporal_fraction"] = train.report_temporal_fraction(checkpoint.model)

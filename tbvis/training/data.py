@@ -6,8 +6,7 @@ from collections.abc import Iterable
 
 import tensorflow as tf
 
-from tbvis.datasets import reader
-from tbvis.datasets import snippets
+from tbvis.datasets import reader, snippets
 
 _BUFFER_CLIPS = 48
 

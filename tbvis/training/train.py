@@ -100,6 +100,15 @@ class _Bar(keras.callbacks.Callback):
     self._bar.close()
 
 
+def _backup(output_dir: pathlib.Path, phase: Phase) -> pathlib.Path:
+  return output_dir / f"backup_{phase.name}"
+
+
+def discard_backup(output_dir: pathlib.Path, phase: Phase) -> None:
+  """Removes the backup of a phase that is finished and saved."""
+  shutil.rmtree(_backup(output_dir, phase), ignore_errors=True)
+
+
 def train_phase(
   checkpoint: checkpoint_lib.Checkpoint,
   dataset: reader.PreparedDataset,
@@ -114,11 +123,12 @@ def train_phase(
 ) -> dict[str, float]:
   """Trains one phase in place and returns its numbers (losses, accuracies, seconds).
 
-  An interrupted phase goes on from its last backup in `output_dir`.
+  An interrupted phase goes on from its last backup in `output_dir`; `discard_backup` is for the caller,
+  once the phase's checkpoint is on disk.
   """
   started = time.monotonic()
   cut = cut_for_phase(checkpoint.model, phase)
-  backup = output_dir / f"backup_{phase.name}"
+  backup = _backup(output_dir, phase)
   epochs = -(-phase.steps // BACKUP_STEPS)
   attempt = len(list(output_dir.glob(f"attempt_{phase.name}_*")))
   files.write_bytes(output_dir / f"attempt_{phase.name}_{attempt}", b"")
@@ -176,11 +186,10 @@ def train_phase(
     if logdir is not None:
       callbacks.append(keras.callbacks.TensorBoard(str(logdir / f"training_{phase.name}"), write_graph=False, update_freq=10))
     training = training.map(lambda x, y: (x, dict.fromkeys(names, y)))
-    history = model.fit(training, epochs=epochs, steps_per_epoch=min(BACKUP_STEPS, phase.steps), callbacks=callbacks, verbose=0, shuffle=False)
+    history = model.fit(training, epochs=epochs, steps_per_epoch=-(-phase.steps // epochs), callbacks=callbacks, verbose=0, shuffle=False)
   finally:
     for layer in frozen:
       layer.trainable = True
-  shutil.rmtree(backup, ignore_errors=True)
   numbers = {f"{phase.name}_{k}": float(v[-1]) for k, v in history.history.items()}
   if not all(np.isfinite(v) for v in numbers.values()):
     raise UsageError(f"Phase {phase.name} diverged (loss not finite). Lower --{phase.name}_learning_rate.")

@@ -45,7 +45,9 @@ def load_imagenet_vgg16(model: keras.Model, path: str | pathlib.Path) -> list[st
         if (block, index) == (1, 1):
           value = kernel[:, :, ::-1] if stream == "appearance" else cross_modality(kernel, layer.kernel.shape[2])
         if tuple(layer.kernel.shape) != value.shape:
-          raise UsageError(f"{path}: {key}_W has shape {value.shape}, layer {layer.name} expects {tuple(layer.kernel.shape)}; width 1 is needed.")
+          raise UsageError(
+            f"{path}: {key}_W has shape {value.shape}, layer {layer.name} expects {tuple(layer.kernel.shape)}; width 1 is needed."
+          )
         layer.set_weights([value, bias])
         done.append(layer.name)
   return done

@@ -6,11 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tbvis.datasets import builder
-from tbvis.datasets import catalogue
-from tbvis.datasets import decoding
-from tbvis.datasets import reader
-from tbvis.datasets import snippets
+from tbvis.datasets import builder, catalogue, decoding, reader, snippets
 from tbvis.errors import UsageError
 
 MEAN = (123.68, 116.779, 103.939)
@@ -111,7 +107,9 @@ def test_training_snippets_are_seeded_and_differ(prepared):
   clip = _clip(prepared, "YoYo")
 
   def draw(seed):
-    return snippets.training_snippet(clip, tf.constant([0, seed]), input_size=48, appearance_mean=MEAN, augmentation=snippets.Augmentation())
+    return snippets.training_snippet(
+      clip, tf.constant([0, seed]), input_size=48, appearance_mean=MEAN, augmentation=snippets.Augmentation()
+    )
 
   first, again, other = draw(1), draw(1), draw(2)
   assert first["appearance"].shape == (48, 48, 3) and first["motion"].shape == (48, 48, 20)

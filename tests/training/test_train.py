@@ -7,8 +7,7 @@ import tensorflow as tf
 
 from tbvis.errors import UsageError
 from tbvis.models import checkpoint as checkpoint_lib
-from tbvis.training import optimizers
-from tbvis.training import train
+from tbvis.training import optimizers, train
 from tbvis.training.recipe import Phase
 
 
@@ -38,7 +37,11 @@ def _snapshot(model):
   ("phase", "size", "changed"),
   [
     (Phase("motion", 2), 32, ("_motion",)),
-    (Phase("appearance", 2, train_from="conv5_1"), 2, ("conv5_1_appearance", "conv5_2_appearance", "conv5_3_appearance", "fc", "prediction")),
+    (
+      Phase("appearance", 2, train_from="conv5_1"),
+      2,
+      ("conv5_1_appearance", "conv5_2_appearance", "conv5_3_appearance", "fc", "prediction"),
+    ),
     (Phase("fusion", 2, optimizer="sgd"), 2, ("conv5_fusion", "fc6", "fc7", "prediction")),
   ],
 )
@@ -62,7 +65,9 @@ def test_a_layer_factor_scales_its_update():
     before = _snapshot(network.model)
     _fit(train.cut_for_phase(network.model, phase), phase)
     after = _snapshot(network.model)
-    moves[factor] = {p: np.linalg.norm(after[p] - before[p]) for p in before if "conv1_1_motion/kernel" in p or "conv1_2_motion/kernel" in p}
+    moves[factor] = {
+      p: np.linalg.norm(after[p] - before[p]) for p in before if "conv1_1_motion/kernel" in p or "conv1_2_motion/kernel" in p
+    }
   first, second = sorted(moves[1.0])
   assert moves[10.0][first] == pytest.approx(10 * moves[1.0][first], rel=1e-2)
   assert moves[10.0][second] == pytest.approx(moves[1.0][second], rel=1e-2)
