@@ -13,6 +13,8 @@ MOTION_FRAMES = 10
 MOTION_CHANNELS = 2 * MOTION_FRAMES
 STREAMS = ("appearance", "motion")
 FUSIONS = ("conv1x1", "conv3x3x3")
+# Typical spread of an input: new first kernels are divided by it, so that activations start near 1 and biases count.
+INPUT_SPREAD = {"appearance": 64.0, "motion": 16.0}
 # (block, number of convolutions, channels at width 1)
 BLOCKS = ((1, 2, 64), (2, 2, 128), (3, 3, 256), (4, 3, 512), (5, 3, 512))
 
@@ -144,10 +146,11 @@ def two_stream_fusion_vgg16(
   seeds = iter(range(seed * 1000, seed * 1000 + 1000))
   layers = keras.layers
 
-  def conv(x: Any, name: str, filters: int, kernel: int, padding: str = "same", stddev: float | None = None) -> Any:
-    initializer = (
-      keras.initializers.RandomNormal(stddev=stddev, seed=next(seeds)) if stddev else keras.initializers.HeNormal(seed=next(seeds))
-    )
+  def conv(x: Any, name: str, filters: int, kernel: int, padding: str = "same", stddev: float | None = None, spread: float = 1.0) -> Any:
+    if stddev:
+      initializer = keras.initializers.RandomNormal(stddev=stddev, seed=next(seeds))
+    else:  # He et al. 2015.
+      initializer = keras.initializers.VarianceScaling(2.0 / spread**2, "fan_in", "truncated_normal", seed=next(seeds))
     return layers.Conv2D(filters, kernel, padding=padding, kernel_initializer=initializer, name=name, dtype=dtype)(x)
 
   def relu(x: Any, name: str) -> Any:
@@ -158,7 +161,8 @@ def two_stream_fusion_vgg16(
       if block > 1:
         x = layers.MaxPooling2D(2, name=f"pool{block - 1}_{stream}", dtype=dtype)(x)
       for index in range(1, depth + 1):
-        x = conv(x, f"conv{block}_{index}_{stream}", scaled_channels(channels, width), 3)
+        spread = INPUT_SPREAD[stream] if (block, index) == (1, 1) else 1.0
+        x = conv(x, f"conv{block}_{index}_{stream}", scaled_channels(channels, width), 3, spread=spread)
         x = relu(x, f"relu{block}_{index}_{stream}")
     return x
 

@@ -14,15 +14,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from tbvis import files
-from tbvis import progress
-from tbvis.datasets import reader
-from tbvis.datasets import snippets
+from tbvis import files, progress
+from tbvis.datasets import reader, snippets
 from tbvis.errors import UsageError
 from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.models import two_stream
-from tbvis.training import data
-from tbvis.training import optimizers
+from tbvis.training import data, optimizers
 from tbvis.training.recipe import Phase
 
 # Updates between two backups: what an interruption may cost.
