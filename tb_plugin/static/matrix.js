@@ -114,7 +114,9 @@ class Matrix extends HTMLElement {
     if (!count) return;
     // Errors have a scale of their own, by square root: the diagonal would hide them.
     const strength = row === column ? share : Math.sqrt(share / this.largestError);
-    context.globalAlpha = 0.12 + 0.88 * strength;
+    // Small cells have no number to show that they are not empty.
+    const faintest = at.cell < TEXT_CELL ? 0.4 : 0.12;
+    context.globalAlpha = faintest + (1 - faintest) * strength;
     context.fillStyle = this.colours[row === column ? "--right" : "--wrong"];
     context.fillRect(...rectangle);
     context.globalAlpha = 1;
