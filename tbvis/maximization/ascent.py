@@ -81,7 +81,6 @@ class Ascent:
     self._values_and_gradient = tf.function(self._forward_backward, reduce_retracing=True)
     self._step = tf.function(self._ascend, reduce_retracing=True)
     self._update = tf.function(self._regularised_update, jit_compile=True)
-    self._evaluate = tf.function(self._values, reduce_retracing=True)
 
   def _values(self, inputs: Mapping[str, tf.Tensor], shift: tf.Tensor, channels: tf.Tensor) -> tf.Tensor:
     """Returns the target values (rows, layers) of the window at `shift`."""
@@ -246,7 +245,7 @@ class Ascent:
       if on_step:
         on_step(step)
     margin = (self.shifts - 1) // 2
-    activations = self._evaluate(inputs, tf.fill((2,), margin), rows["channels"]).numpy()
+    activations = self._values(inputs, tf.fill((2,), margin), rows["channels"]).numpy()
     inside = slice(margin, margin + self.canvas)
     return Result(
       {stream: x.numpy()[:, inside, inside] for stream, x in inputs.items()},

@@ -54,7 +54,9 @@ class MaximizationConfig:
   calibrate: bool = _constant(
     True, "Adapt each row's data weight during the ascent, so that its activation ends near `target` times a_hat.", "ours; FEASIBILITY"
   )
-  target: float = _constant(2.0, "Activation sought by the calibration, in parts of a_hat.", "ours, by eye: 1 is natural but soft, 3 crisp", low=1e-6)
+  target: float = _constant(
+    2.0, "Activation sought by the calibration, in parts of a_hat.", "ours, by eye: 1 is natural but soft, 3 crisp", low=1e-6
+  )
   calibration_rate: float = _constant(
     0.25, "Largest change a step of the logarithm of a data weight; it falls with Adam's rate.", "ours; by eye", low=0
   )

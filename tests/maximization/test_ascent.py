@@ -15,8 +15,8 @@ from tbvis.units import Unit
 SHORT = MaximizationConfig(steps=12, log_every=1)
 
 
-def _a_hat(network, *layers):
-  return {layer: np.ones(network.get_layer(layer).filters, np.float32) for layer in layers}
+def _a_hat(network, *layers, value=1.0):
+  return {layer: np.full(network.get_layer(layer).filters, value, np.float32) for layer in layers}
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_the_ascent_raises_the_activation(network):
 def test_chi_slows_the_motion_down(network):
   config = dataclasses.replace(SHORT, steps=40)
   # About what this network gives to inputs of natural strength; at a_hat = 1 nothing but the start noise's rest is left.
-  a_hat = {"conv3_3_motion": np.full(network.get_layer("conv3_3_motion").filters, 200.0)}
+  a_hat = _a_hat(network, "conv3_3_motion", value=200.0)
   fast, slow = tbvis.maximize(network, ["conv3_3_motion/f002"], chi=[0, 10], a_hat=a_hat, config=config)
   assert fast.temporal_ratio > 2 * slow.temporal_ratio
   assert min(fast.activation_over_a_hat, slow.activation_over_a_hat) > 0.5
@@ -65,13 +65,13 @@ def test_chi_slows_the_motion_down(network):
 def test_calibration_brings_the_activation_to_its_target(network):
   config = dataclasses.replace(SHORT, steps=80, target=2.0)
   layer = "conv3_3_appearance"
-  stimuli = tbvis.maximize(network, [f"{layer}/f001-f004"], chi=[0], a_hat=_a_hat(network, layer), config=config)
+  stimuli = tbvis.maximize(network, [f"{layer}/f001-f004"], chi=[0], a_hat=_a_hat(network, layer, value=200.0), config=config)
   assert np.median([s.activation_over_a_hat for s in stimuli]) == pytest.approx(2.0, rel=0.3)
 
 
 def test_no_pixel_leaves_the_bound(network):
   config = dataclasses.replace(SHORT, bound=20.0, calibrate=False, data_weight=1e8)
-  stimulus = tbvis.maximize(network, ["conv5_fusion/f001"], chi=[0], a_hat=_a_hat(network, "conv5_fusion"), config=config)[0]
+  stimulus = tbvis.maximize(network, ["conv2_2/f001"], chi=[0], a_hat=_a_hat(network), config=config)[0]
   for x in (stimulus.appearance, stimulus.motion):
     largest = np.linalg.norm(x, axis=-1).max()
     assert 19.9 < largest <= 20.0 * (1 + 1e-5)
