@@ -44,7 +44,19 @@ class ActionClips(tfds.core.GeneratorBasedBuilder):
       name=dataset_name(catalogue.dataset, catalogue.split, flow),
       description=f"{catalogue.dataset}, split {catalogue.split}, {flow} flow",
     )
-    super().__init__(config=config, **kwargs)
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)  # TFDS warns of every configuration that is not on a list made beforehand.
+    try:
+      super().__init__(config=config, **kwargs)
+    finally:
+      logging.set_verbosity(verbosity)
+
+  def _log_download_bytes(self) -> None:
+    # TFDS would speak of a download of unknown size; nothing is downloaded.
+    print(f"Preparing {self.builder_config.name} in {self.data_dir}")
+
+  def _log_download_done(self) -> None:
+    pass
 
   def _info(self) -> tfds.core.DatasetInfo:
     """Describes the examples."""

@@ -84,7 +84,8 @@ def open_dataset(data_dir: str | pathlib.Path, name: str) -> PreparedDataset:
   current = folder / builder_lib.CURRENT_VERSION
   if current not in ready:
     raise UsageError(
-      f"{folder} holds version {', '.join(p.name for p in ready)}, expected {builder_lib.CURRENT_VERSION}. Prepare it again with tbvis-prepare."
+      f"{folder} holds version {', '.join(p.name for p in ready)}, expected {builder_lib.CURRENT_VERSION}. "
+      "Prepare it again with tbvis-prepare."
     )
   builder = tfds.builder_from_directory(str(current))
   classes = tuple(builder.info.features["label"].names)
