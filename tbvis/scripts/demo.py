@@ -6,7 +6,6 @@ back and the printed command is one that can be copied.
 
 from __future__ import annotations
 
-import pathlib
 import resource
 import time
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 from absl import flags
 
 from tbvis import files
-from tbvis.errors import UsageError
 from tbvis.scripts import app, demo_steps
 
 _DATA_DIR = flags.DEFINE_string("data_dir", "demo/data", "Folder for films, prepared clips, scores and the retrained network.")
@@ -28,28 +26,6 @@ _PORT = flags.DEFINE_integer(
   "port", None, "Port of TensorBoard; the first free one from 6006 by default, 0 for any free one.", lower_bound=0, upper_bound=65535
 )
 _JSON = app.define_json()
-
-
-def serve(logdir: pathlib.Path, host: str, port: int | None) -> None:
-  """Starts TensorBoard, prints the address of the tab and waits until interrupted.
-
-  Raises:
-    UsageError: if it cannot listen there.
-  """
-  from tensorboard import program  # Only where it is wanted: it takes seconds to load.
-
-  board = program.TensorBoard()
-  board.configure(argv=[None, f"--logdir={logdir}", f"--host={host}", *([] if port is None else [f"--port={port}"])])
-  try:
-    url = board.launch()
-  except program.TensorBoardServerException as error:
-    raise UsageError(f"--port, --host: expected an address that is free, received {host}:{port or 6006}; {error.msg}") from error
-  print(f"\nTensorBoard: {url}#tbvis (stop it with Ctrl-C)", flush=True)
-  try:
-    while True:
-      time.sleep(3600)
-  except KeyboardInterrupt:
-    print("TensorBoard stopped.")
 
 
 def main() -> None:
@@ -72,7 +48,7 @@ def main() -> None:
   print(f"All steps: {numbers['seconds']} s. The logdir is {logdir}.", flush=True)
   app.report_json(_JSON.value, numbers)
   if _TENSORBOARD.value:
-    serve(logdir, _HOST.value, _PORT.value)
+    demo_steps.serve(logdir, _HOST.value, _PORT.value)
 
 
 def entry() -> None:

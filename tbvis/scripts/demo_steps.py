@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+import re
 import shlex
 import shutil
 import subprocess
@@ -16,9 +17,11 @@ from typing import Any
 
 import tbvis
 from tbvis import files, resources
+from tbvis.errors import UsageError
 
 # Test groups of the stage set, as in UCF101's split 1; the demo scores these and needs no others.
 TEST_GROUPS = "1-7"
+_ADDRESS = re.compile(r"https?://\S+:\d+/\S*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,3 +217,38 @@ def run_steps(steps: Sequence[Step], state_file: pathlib.Path, execute: Callable
     print(f"  {seconds[step.name]} s", flush=True)
     files.write_json(state_file, state := {**state, step.name: {**now, "finished": True}})
   return seconds
+
+
+def serve(logdir: pathlib.Path, host: str = "localhost", port: int | None = None) -> None:
+  """Starts TensorBoard, prints the address of the tab once it answers, and waits until it ends or is interrupted.
+
+  Args:
+    logdir: what it shows.
+    host: address that it listens at.
+    port: its port; the first free one from 6006 if None, any free one if 0.
+
+  Raises:
+    UsageError: if it does not start, with its own reason.
+  """
+  # A process of its own: TensorBoard's command line and absl's flags would both want --logdir.
+  command = [sys.executable, "-m", "tensorboard.main", f"--logdir={logdir}", f"--host={host}"]
+  command += [] if port is None else [f"--port={port}"]
+  said: list[str] = []
+  with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as board:
+    try:
+      for line in board.stderr:
+        said.append(line.strip())
+        if address := _ADDRESS.search(line):
+          print(f"\nTensorBoard: {address.group()}#tbvis (stop it with Ctrl-C)", flush=True)
+          break
+      for line in board.stderr:
+        sys.stderr.write(line)
+      board.wait()
+    except KeyboardInterrupt:
+      # TensorBoard has had the same signal; a terminal sends it to both, kill only to one.
+      board.terminate()
+      print("TensorBoard stopped.")
+      return
+  if not any(map(_ADDRESS.search, said)):
+    reason = next((line for line in reversed(said) if line), f"status {board.returncode}")
+    raise UsageError(f"--host, --port: TensorBoard does not start at {host}:{'6006' if port is None else port}; it says: {reason}")

@@ -1,10 +1,18 @@
 """The demo's plan: what is called, what is reused, what a failure leaves."""
 
 import json
+import os
 import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
 
 import pytest
 
+from tbvis.errors import UsageError
 from tbvis.scripts import demo_steps
 from tbvis.scripts.demo_steps import Step, run_steps
 
@@ -180,3 +188,31 @@ def test_an_unreadable_state_is_no_state(project, tmp_path):
   script = Script()
   call(tmp_path, script)
   assert len(script.calls) == 4
+
+
+@pytest.mark.slow
+def test_tensorboard_answers_at_the_printed_address_until_interrupted(tmp_path):
+  environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+  code = f"from pathlib import Path; from tbvis.scripts import demo_steps; demo_steps.serve(Path({str(tmp_path)!r}), port=0)"
+  with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment, cwd=tmp_path) as demo:
+    line = next(line for line in demo.stdout if line.strip())
+    found = re.fullmatch(r"TensorBoard: (http://localhost:\d+/)#tbvis \(stop it with Ctrl-C\)\n", line)
+    assert found, line
+    environment = json.load(urllib.request.urlopen(found.group(1) + "data/environment"))
+    assert environment["data_location"] == str(tmp_path)
+    demo.send_signal(signal.SIGINT)
+    assert demo.stdout.read() == "TensorBoard stopped.\n"
+    assert demo.wait(30) == 0
+  # Nothing listens there any more.
+  with pytest.raises(OSError):
+    urllib.request.urlopen(found.group(1), timeout=5)
+
+
+@pytest.mark.slow
+def test_a_port_in_use_is_said(tmp_path):
+  with socket.socket() as taken:
+    taken.bind(("localhost", 0))
+    taken.listen()
+    port = taken.getsockname()[1]
+    with pytest.raises(UsageError, match=rf"TensorBoard does not start at localhost:{port}; it says: .*{port}"):
+      demo_steps.serve(tmp_path, port=port)
