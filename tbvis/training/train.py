@@ -58,7 +58,7 @@ def cut_for_phase(model: keras.Model, phase: Phase) -> Cut:
     streams = (phase.name,)
     name = f"{phase.train_from}_{phase.name}"
     if name not in {layer.name for layer in model.layers}:
-      raise UsageError(f"Phase {phase.name}: expected train_from to name a layer of the tower such as conv4_1 or fc6, received {phase.train_from!r}.")
+      raise UsageError(f"--{phase.name}_train_from: expected a layer of the tower such as conv4_1 or fc6, received {phase.train_from!r}.")
     boundary = [model.get_layer(name).input]
     scores = {f"scores_{phase.name}": outputs[f"scores_{phase.name}"]}
   if phase.name != "fusion" and phase.train_from == "conv1_1":
@@ -168,7 +168,8 @@ def train_phase(
     trained_layers = {layer.name for layer in cut.trained.layers}
     if cut.below is not None:
       model = keras.Model(cut.below.input, cut.trained(cut.below.output))
-  frozen = [layer for layer in (cut.below.layers if cut.below is not None else []) if trained_layers is None or layer.name not in trained_layers]
+  below = cut.below.layers if cut.below is not None else []
+  frozen = [layer for layer in below if trained_layers is None or layer.name not in trained_layers]
   for layer in frozen:
     layer.trainable = False
   try:
@@ -179,7 +180,11 @@ def train_phase(
       jit_compile=False,  # XLA is slower than oneDNN on a CPU, and three times so in bfloat16.
       metrics={n: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")] for n in names},
     )
-    callbacks: list[keras.callbacks.Callback] = [keras.callbacks.BackupAndRestore(str(backup)), _Bar(phase), keras.callbacks.TerminateOnNaN()]
+    callbacks: list[keras.callbacks.Callback] = [
+      keras.callbacks.BackupAndRestore(str(backup)),
+      _Bar(phase),
+      keras.callbacks.TerminateOnNaN(),
+    ]
     if logdir is not None:
       callbacks.append(keras.callbacks.TensorBoard(str(logdir / f"training_{phase.name}"), write_graph=False, update_freq=10))
     training = training.map(lambda x, y: (x, dict.fromkeys(names, y)))

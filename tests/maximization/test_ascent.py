@@ -54,7 +54,7 @@ def test_the_ascent_raises_the_activation(network):
 
 
 def test_chi_slows_the_motion_down(network):
-  config = dataclasses.replace(SHORT, steps=40)
+  config = dataclasses.replace(SHORT, steps=40, target=1.0)
   # About what this network gives to inputs of natural strength; at a_hat = 1 nothing but the start noise's rest is left.
   a_hat = _a_hat(network, "conv3_3_motion", value=200.0)
   fast, slow = tbvis.maximize(network, ["conv3_3_motion/f002"], chi=[0, 10], a_hat=a_hat, config=config)
