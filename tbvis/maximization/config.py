@@ -58,7 +58,7 @@ class MaximizationConfig:
     2.0, "Activation sought by the calibration, in parts of a_hat.", "ours, by eye: 1 is natural but soft, 3 crisp", low=1e-6
   )
   calibration_rate: float = _constant(
-    0.25, "Largest change a step of the logarithm of a data weight; it falls with Adam's rate.", "ours; by eye", low=0
+    0.15, "Largest change a step of the logarithm of a data weight; it falls with Adam's rate.", "ours; by eye", low=0
   )
   location: str = _constant(
     "centre", "Which locations of the map are summed: the centre one, their mean, or all.",
