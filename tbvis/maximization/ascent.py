@@ -18,6 +18,16 @@ from tbvis.models import geometry
 COMPONENTS = {"appearance": (1, 3), "motion": (10, 2)}
 # Data weights stay inside this range of their first value: beyond it a unit is dead, or needs no data.
 _WEIGHT_RANGE = np.log(1e8)
+# An activation below this part of a_hat counts as off.
+_OFF = 0.02
+# Calibration: weight of the rate of change, and the part of the gain that stays while Adam's rate falls.
+_DAMPING = 4.0
+_LEAST_GAIN = 0.3
+
+
+def _level(relative: tf.Tensor) -> tf.Tensor:
+  """Returns the logarithm of activation over a_hat, of `_OFF` at least."""
+  return tf.math.log(tf.maximum(relative, _OFF))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -148,6 +158,7 @@ class Ascent:
     inputs: Mapping[str, tf.Tensor],
     moments: Mapping[str, Any],
     weights: tf.Tensor,
+    before: tf.Tensor,
     rows: Mapping[str, tf.Tensor],
     shift: tf.Tensor,
     step: tf.Tensor,
@@ -167,12 +178,15 @@ class Ascent:
     terms["data"] = tf.reduce_sum(scale * values, axis=1)
     terms["data_weight"] = tf.exp(tf.reduce_mean(weights, axis=1))
     if config.calibrate:
-      # Integral control of each row by itself: up while the unit is below its target, down while it is above.
-      error = tf.clip_by_value((config.target - relative) / config.target, -1.0, 1.0)
-      weights = weights + config.calibration_rate * fall * error
+      # Control of each row by itself, in logarithms: up while the unit is below its target, down while it is above, and held
+      # back by how fast the unit rises already, since an activation follows its weight some steps later.
+      level = _level(relative)
+      error = tf.clip_by_value(np.log(config.target).astype(np.float32) - level, -1.0, 1.0)
+      gain = config.calibration_rate * tf.maximum(fall, _LEAST_GAIN)
+      weights = weights + gain * (error - _DAMPING * tf.clip_by_value(level - before, -0.5, 0.5))
       first = np.log(max(config.data_weight, 1e-30)).astype(np.float32)
       weights = tf.clip_by_value(weights, first - _WEIGHT_RANGE, first + _WEIGHT_RANGE)
-    return inputs, moments, weights, size, terms
+    return inputs, moments, weights, _level(relative), size, terms
 
   def start(self, seed: int, units: Sequence[str]) -> dict[str, np.ndarray]:
     """Returns the start noise of rows, float32 (rows, side, side, frames, components) by stream."""
@@ -228,14 +242,15 @@ class Ascent:
     inputs = {stream: tf.constant(x) for stream, x in self.start(seed, units).items()}
     moments = {stream: (tf.zeros_like(x), tf.zeros_like(x)) for stream, x in inputs.items()}
     weights = tf.fill(a_hat.shape, np.float32(np.log(max(config.data_weight, 1e-30))))
+    level = tf.fill(a_hat.shape, np.float32(np.log(_OFF)))
     steps = int(config.steps)
     logged: list[int] = []
     history: dict[str, list[np.ndarray]] = {}
     largest = np.zeros(a_hat.shape, np.float32)
     for step, shift in enumerate(transforms.shifts(seed, steps, self.shifts)):
       fall = adam.falling_rate(step, steps, config.final_rate)
-      inputs, moments, weights, size, terms = self._step(
-        inputs, moments, weights, rows, tf.constant(shift), tf.constant(step + 1, tf.float32), tf.constant(fall, tf.float32)
+      inputs, moments, weights, level, size, terms = self._step(
+        inputs, moments, weights, level, rows, tf.constant(shift), tf.constant(step + 1, tf.float32), tf.constant(fall, tf.float32)
       )
       if step % config.log_every == 0 or step == steps - 1:
         logged.append(step)
