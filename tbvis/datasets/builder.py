@@ -128,9 +128,11 @@ def prepare(
   try:
     builder.download_and_prepare(file_format="tfrecord")
   except Exception as error:
-    if len(builder.skipped) and len(builder.skipped) == len({c.name for c in catalogue.clips if c.split}):
-      raise UsageError(
-        f"None of the {len(builder.skipped)} videos can be used; the first {builder.skipped[0][0]} {builder.skipped[0][1]}."
-      ) from error
+    # TFDS cannot write a split without examples; say whose fault it is.
+    reasons = dict(builder.skipped)
+    for split in ("train", "test"):
+      names = [clip.name for clip in catalogue.clips if clip.split == split]
+      if names and all(name in reasons for name in names):
+        raise UsageError(f"None of the {len(names)} {split} videos can be used; the first, {names[0]}, {reasons[names[0]]}.") from error
     raise
   return builder
