@@ -53,10 +53,11 @@ class Model extends EventTarget {
     return (this.contents?.runs ?? []).filter((run) => run.confusions);
   }
 
-  /** The run whose stimuli are shown. */
+  /** The run whose stimuli are shown: the chosen one, else the one that has most of them. */
   get run() {
     const runs = this.stimulusRuns;
-    return runs.find((run) => run.name === state.get("run")) ?? runs[0] ?? null;
+    const largest = [...runs].sort((a, b) => b.stimuli.length - a.stimuli.length)[0];
+    return runs.find((run) => run.name === state.get("run")) ?? largest ?? null;
   }
 
   /** The run whose confusions are shown: the chosen one, else the one named most like the stimuli's. */
