@@ -45,7 +45,6 @@ __all__ = [
   "read_run",
   "variant_name",
   "write_confusions",
-  "write_unit_statistics",
 ]
 
 STIMULUS_PREFIX = "tbvis/stimulus/"
@@ -131,6 +130,19 @@ class StimulusWriter:
     own = events.blobs_value(f"{STIMULUS_PREFIX}{prefix}", [*small, events.to_json(meta)], PLUGIN_NAME, identity)
     self._events.add([*curves, (last, shown), (events.version_step(), [own])])
 
+  def add_statistics(self, statistics: Mapping[str, Any]) -> None:
+    """Writes what is known of units from clips, shown beside their stimuli; other units keep what was written before.
+
+    Args:
+      statistics: by unit, any of {"a_hat": float, "class_means": {class: mean response}, "top_clips": [{"clip": name,
+        "class": name, "layer": name, "value": float, "frame": int, "x": int, "y": int}, ...]}.
+    """
+    before = _read_statistics(self._folder) or {}
+    if before | statistics != before:
+      content = {"kind": "unit_statistics", "version": _VERSION}
+      value = events.blobs_value(STATISTICS_TAG, [events.to_json(before | statistics)], PLUGIN_NAME, content)
+      self._events.add([(events.version_step(), [value])])
+
   def _stock_pictures(self, record: StimulusRecord, prefix: str, media: Mapping[str, bytes]) -> list[Any]:
     values = []
     if record.appearance is not None:
@@ -215,13 +227,18 @@ def read_run(logdir: str | os.PathLike[str], run: str) -> Run:
     raise unknown_name("run", run, _runs(logdir), where=str(logdir))
   stimuli = [_read_stimulus(folder, content, meta) for content, meta in _stimuli(folder).values() if _complete(folder, content, meta)]
   stimuli.sort(key=lambda r: (r.layer_index, r.channel, r.unit, r.isotropic, r.kappa, r.chi, r.seed))
-  confusions = statistics = None
-  for tag, _, _, blobs in events.read_values(folder, PLUGIN_NAME):
-    if tag == CONFUSIONS_TAG:
-      confusions = _read_confusions(blobs)
-    elif tag == STATISTICS_TAG:
-      statistics = json.loads(blobs[0])
-  return Run(stimuli, confusions, statistics)
+  confusions = _last(folder, CONFUSIONS_TAG)
+  return Run(stimuli, _read_confusions(confusions) if confusions else None, _read_statistics(folder))
+
+
+def _last(folder: pathlib.Path, tag: str) -> list[bytes] | None:
+  found = [blobs for name, _, _, blobs in events.read_values(folder, PLUGIN_NAME) if name == tag]
+  return found[-1] if found else None
+
+
+def _read_statistics(folder: pathlib.Path) -> dict[str, Any] | None:
+  blobs = _last(folder, STATISTICS_TAG)
+  return json.loads(blobs[0]) if blobs else None
 
 
 def _runs(logdir: str | os.PathLike[str]) -> list[str]:
@@ -334,20 +351,6 @@ def _read_confusions(blobs: Sequence[bytes]) -> Confusions:
   return Confusions(
     content["classes"], labels, dict(zip(towers, scores, strict=True)), content["clips"], content["split"], content["checkpoint"]
   )
-
-
-def write_unit_statistics(logdir: str | os.PathLike[str], run: str, statistics: Mapping[str, Any]) -> None:
-  """Writes what is known of units from real clips, shown beside their stimuli.
-
-  Args:
-    logdir: TensorBoard's logdir.
-    run: the run's name inside it.
-    statistics: by unit, any of {"a_hat": float, "class_means": {class: mean response}, "top_clips": [{"clip": name,
-      "value": float, "frame": int, "x": int, "y": int}, ...]}.
-  """
-  folder = files.ensure_writable(_run_folder(logdir, run), "logdir")
-  value = events.blobs_value(STATISTICS_TAG, [events.to_json(statistics)], PLUGIN_NAME, {"kind": "unit_statistics", "version": _VERSION})
-  _write_once(folder, value)
 
 
 def _write_once(folder: pathlib.Path, value: Any) -> None:

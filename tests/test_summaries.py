@@ -166,7 +166,17 @@ def test_confusions_come_back_with_their_matrices(tmp_path):
   assert matrix[cello, violin] == 3 and matrix[violin, cello] == 0, "true classes are rows"
   assert matrix.sum() == 80 and found.accuracy("fused") == pytest.approx(77 / 80)
   assert len(list((tmp_path / "evaluation/tbvis/clips").glob("*.webp"))) == 80
-  assert run.statistics["conv5_fusion/f021"]["a_hat"] == 10
+
+
+def test_statistics_of_units_add_up_over_writers(tmp_path):
+  for known in ({"conv3_1/f001": {"a_hat": 1.0}, "conv3_1/f002": {"a_hat": 2.0}}, {"conv3_1/f002": {"a_hat": 3.0}}):
+    with summaries.StimulusWriter(tmp_path, "stimuli") as writer:
+      writer.add_statistics(known)
+  files = list((tmp_path / "stimuli").glob("*tfevents*"))
+  with summaries.StimulusWriter(tmp_path, "stimuli") as writer:
+    writer.add_statistics({"conv3_1/f001": {"a_hat": 1.0}})
+  assert list((tmp_path / "stimuli").glob("*tfevents*")) == files, "nothing new: nothing written"
+  assert summaries.read_run(tmp_path, "stimuli").statistics == {"conv3_1/f001": {"a_hat": 1.0}, "conv3_1/f002": {"a_hat": 3.0}}
 
 
 def test_a_later_evaluation_replaces_the_earlier(tmp_path):

@@ -68,12 +68,6 @@ class Model extends EventTarget {
     return chosen ?? [...runs].sort((a, b) => sharedPrefix(b.name, name) - sharedPrefix(a.name, name))[0] ?? null;
   }
 
-  /** The run that has statistics of units: the evaluation's own first. */
-  get statisticsRun() {
-    const runs = (this.contents?.runs ?? []).filter((run) => run.statistics);
-    return runs.find((run) => run === this.evaluation) ?? runs.find((run) => run === this.run) ?? runs[0] ?? null;
-  }
-
   /** Units of the shown run in the network's order: [{unit, layer, className, cells: Map(variant -> stimulus)}]. */
   get units() {
     const units = new Map();
@@ -98,7 +92,7 @@ class Model extends EventTarget {
   signature({kind, unit, true: a, predicted: b}) {
     const shown = kind === "unit" ? this.units.filter((other) => other.unit === unit) : [a, b].flatMap((name) => this.classUnits(name));
     const cells = shown.flatMap(({cells: of}) => [...of.values()].map((item) => `${item.tag} ${item.v}`));
-    return [this.run?.name, this.evaluation?.name, this.evaluation?.confusions, this.statisticsRun?.statistics, ...cells];
+    return [this.run?.name, this.evaluation?.name, this.evaluation?.confusions, this.run?.statistics, ...cells];
   }
 
   /** Units that stand for a class. */

@@ -76,8 +76,8 @@ class Unit extends HTMLElement {
   }
 
   async statistics(name) {
-    const run = model.statisticsRun;
-    if (!run) return;
+    const run = model.run;
+    if (!run?.statistics) return;
     try {
       const known = (await api.statistics({run: run.name, v: run.statistics}))[name];
       if (known) this.known.replaceChildren(...facts(known));
@@ -98,7 +98,7 @@ function facts(known) {
   }
   if (known.top_clips?.length) {
     parts.push(h("h3", {}, "Clips that excite it most"), h("ol.top", {}, ...known.top_clips.slice(0, CLASSES_SHOWN).map((top) =>
-      h("li", {}, top.clip, h("small", {}, [top.frame !== undefined && ` frame ${top.frame}`, ` ${number(top.value)}`].filter(Boolean).join(","))))));
+      h("li", {}, top.clip, h("small", {}, ` frame ${top.frame}, at ${top.x}, ${top.y}: ${number(top.value)}`)))));
   }
   return parts;
 }

@@ -180,6 +180,33 @@ class UnitStatistics:
     with np.errstate(invalid="ignore"):
       return (self._layer(layer).class_sums / np.where(counts > 0, counts, np.nan)[:, None]).astype(np.float32)
 
+  def describe(self, layers: Sequence[str], channel: int) -> dict[str, Any]:
+    """Returns what is known of a unit, as `summaries.StimulusWriter.add_statistics` takes it.
+
+    Args:
+      layers: the layers that the unit is of: one, or both towers', whose values add up.
+      channel: 0-based.
+
+    Returns:
+      {"a_hat": float, "class_means": {class: mean response, of classes with clips}, "top_clips": [{"clip", "class", "layer",
+      "value", "frame", "x", "y"}, ...]}: the clips best first, by their value over the layer's a_hat.
+    """
+    a_hat = {layer: float(self.a_hat(layer)[channel]) for layer in layers}
+    means = np.sum([self.class_means(layer)[:, channel] for layer in layers], axis=0)
+    top = [(layer, clip) for layer in layers for clip in self.top_clips(layer, channel)]
+    top.sort(key=lambda found: -found[1].value / a_hat[found[0]])
+    return {
+      "a_hat": sum(a_hat.values()),
+      "class_means": {name: float(mean) for name, mean in zip(self.classes, means, strict=True) if np.isfinite(mean)},
+      "top_clips": [
+        {
+          "clip": clip.clip, "class": self.classes[clip.label], "layer": layer, "value": clip.value,
+          "frame": clip.frame, "x": clip.input_yx[1], "y": clip.input_yx[0],
+        }
+        for layer, clip in top[:TOP]
+      ],
+    }  # fmt: skip
+
   def save(self, path: str | os.PathLike[str]) -> None:
     """Writes the npz: clips, labels, classes, layers, source, key, and <layer>/<field> of every layer."""
     arrays: dict[str, Any] = {

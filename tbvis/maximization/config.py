@@ -64,6 +64,18 @@ class MaximizationConfig:
     "centre", "Which locations of the map are summed: the centre one, their mean, or all.",
     "the authors' pictures show the centre (METHOD 2.4); the paper's words are 'summed over all locations'", choices=LOCATIONS,
   )  # fmt: skip
+  relu_leak: float = _constant(
+    0.05,
+    "Part of the gradient that passes a ReLU that is off, in the search only; values are the network's own.",
+    "nnpreimage has a leak of 0.05, in the values too (METHOD 2.3)",
+    low=0,
+  )
+  balance: float = _constant(
+    10.0,
+    "Largest factor by which the target's gradients on a joint unit's two inputs are brought to the same size; 0 leaves them as they are.",
+    "ours: without it one input does all the work while the other fades",
+    low=0,
+  )
   jitter: float = _constant(
     0.25,
     "Range of the random shift of both inputs, in parts of the layer's stride.",
@@ -122,5 +134,7 @@ PAPER: Mapping[str, Any] = {
   "data_weight": 1.0,
   "calibrate": False,
   "location": "sum",
+  "relu_leak": 0.0,
+  "balance": 0.0,
   "jitter": 1.0,
 }

@@ -164,6 +164,7 @@ def main() -> None:
   # After the flags are known to be good: TensorFlow takes seconds to load.
   app.load_tensorflow()
   from tbvis import progress, summaries
+  from tbvis.diagnostics import statistics as statistics_lib
   from tbvis.maximization import sweep
   from tbvis.models import checkpoint as checkpoint_lib
   from tbvis.models import precision
@@ -174,7 +175,8 @@ def main() -> None:
   model = checkpoint.model
   units = parse_units(_UNITS.value, model, checkpoint.classes)
   layers = list(dict.fromkeys(layer for unit in units for layer in unit.layers))
-  a_hat = sweep.a_hat_by_layer(statistics_path, model, layers, checkpoint.classes)
+  statistics = statistics_lib.UnitStatistics.load(statistics_path, classes=checkpoint.classes) if statistics_path else None
+  a_hat = sweep.a_hat_by_layer(statistics, model, layers, checkpoint.classes)
   batches = sweep.plan(model, units, wanted, config, checkpoint.input_size, _SEED.value)
   sheets = _Pictures(pictures, _FRAMES.value) if pictures else None
 
@@ -182,6 +184,10 @@ def main() -> None:
   made: list[Stimulus] = []
   writer = summaries.StimulusWriter(logdir, _RUN.value) if logdir else None
   finished = writer.finished() if writer else set()
+  if writer and statistics:
+    writer.add_statistics(
+      {unit.name: statistics.describe(unit.layers, unit.channel) for unit in units if set(unit.layers) <= set(statistics.layers)}
+    )
   # A batch keeps its members, so that who shared it never depends on an interruption.
   open_batches = [batch for batch in batches if any(row.key not in finished for row in batch.rows)]
   skipped = sum(row.key in finished for batch in batches for row in batch.rows)

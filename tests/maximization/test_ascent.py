@@ -2,8 +2,10 @@
 
 import dataclasses
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tbvis
 from tbvis.errors import UsageError
@@ -69,6 +71,48 @@ def test_calibration_turns_each_data_weight_towards_the_target(network):
     below = stimulus.history["activation_over_a_hat"][:-1] < SHORT.target
     rises = np.diff(stimulus.history["data_weight"]) > 0
     np.testing.assert_array_equal(rises, below)
+
+
+def test_calibration_reaches_the_target(network):
+  layer = "conv3_3_motion"
+  a_hat = _a_hat(network, layer, value=200.0)
+  found = tbvis.maximize(network, [f"{layer}/f001-f004"], chi=[0], a_hat=a_hat, config=MaximizationConfig(steps=100))
+  for stimulus in found:
+    assert 0.6 < stimulus.activation_over_a_hat / MaximizationConfig().target < 1.6, stimulus.unit.name
+
+
+def test_both_inputs_of_a_joint_unit_are_pulled_alike(network):
+  # One input weighs a thousandth of the other in the fusion: only balancing lets the target reach it.
+  model = keras.models.clone_model(network)
+  model.set_weights(network.get_weights())
+  fusion = model.get_layer("conv5_fusion")
+  kernel = fusion.kernel.numpy()
+  kernel[..., kernel.shape[2] // 2 :, :] *= 1e-3
+  fusion.kernel.assign(kernel)
+  shares = {}
+  for balance in (0.0, 1e6):
+    search = ascent.Ascent(model, ["conv5_fusion"], 31, dataclasses.replace(SHORT, balance=balance, steps=1))
+    found = search.run(["a", "b"], [0, 1], np.ones((2, 1)), [1.0, 1.0], [0.0, 0.0])
+    shares[balance] = found.history
+  assert not any(name.startswith("balance") for name in shares[0.0])
+  one, other = shares[1e6]["balance_appearance"], shares[1e6]["balance_motion"]
+  assert np.all(other / one > 100) and np.allclose(one * other, 1, rtol=1e-4)
+
+
+def test_what_the_leak_lets_through_a_relu_that_is_off():
+  x = keras.Input((3,), name="appearance")
+  hidden = keras.layers.Dense(2, kernel_initializer="ones", bias_initializer=keras.initializers.Constant(-10), name="hidden")(x)
+  outputs = keras.layers.Dense(1, kernel_initializer="ones", name="sum")(keras.layers.ReLU(name="relu")(hidden))
+  net = keras.Model(x, outputs)
+  start = tf.ones((1, 3))
+  for slope, expected in ((0.0, 0.0), (0.05, 0.1)):
+    leaky = ascent.leak_gradients(net, slope)
+    with tf.GradientTape() as tape:
+      tape.watch(start)
+      value = leaky(start)
+    np.testing.assert_allclose(tape.gradient(value, start), np.full((1, 3), expected), rtol=1e-6)
+    np.testing.assert_array_equal(value, net(start), "the values are the network's own")
+    assert leaky.get_layer("hidden").kernel is net.get_layer("hidden").kernel
 
 
 def test_no_pixel_leaves_the_bound(network):

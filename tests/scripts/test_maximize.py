@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tbvis import summaries
+from tbvis.diagnostics import statistics as statistics_lib
 from tbvis.models import checkpoint as checkpoint_lib
 
 CLASSES = ("PlayingCello", "PlayingViolin")
@@ -48,6 +49,23 @@ def test_stimuli_are_written_and_a_second_run_skips_them(network, tmp_path):
   again = {(s.unit, s.variant): s for s in summaries.read_run(logs, "stimuli").stimuli}
   assert len(again) == 6 and ("prediction/PlayingCello", "isotropic=5") in again
   np.testing.assert_array_equal(again["prediction/PlayingCello", "chi=0"].motion, found[2].motion)
+
+
+def test_what_clips_say_of_the_units_is_written_beside_them(network, tmp_path):
+  layers = {}
+  for layer, units in (("conv2_2_appearance", 8), ("conv2_2_motion", 8)):
+    found = statistics_lib.LayerStatistics.empty(units, 2)
+    best = {"value": np.arange(1, units + 1, dtype=np.float32), "frame": np.full(units, 9, np.int32), "yx": np.full((units, 2), 3, np.int32)}
+    layers[layer] = found.with_clip(0, 1, best, offset=0.5, stride=2)
+  path = tmp_path / "statistics.npz"
+  statistics_lib.UnitStatistics(CLASSES, ("v_PlayingViolin_g08_c01",), np.array([1]), layers).save(path)
+  done = _run(f"--checkpoint={network}", f"--logdir={tmp_path}", f"--statistics={path}", *QUICK, "--units=conv2_2/f002", "--chi=0")
+  assert done.returncode == 0, done.stderr[-3000:]
+  known = summaries.read_run(tmp_path, "stimuli").statistics["conv2_2/f002"]
+  assert known["a_hat"] == 4 and known["class_means"] == {"PlayingViolin": 4}
+  assert [(top["clip"], top["layer"], top["frame"], top["value"]) for top in known["top_clips"]] == [
+    ("v_PlayingViolin_g08_c01", "conv2_2_appearance", 9, 2), ("v_PlayingViolin_g08_c01", "conv2_2_motion", 9, 2),
+  ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

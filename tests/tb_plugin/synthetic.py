@@ -85,9 +85,6 @@ def write_evaluation(logdir: str | os.PathLike[str], run: str = "evaluation", th
   summaries.write_confusions(
     logdir, run, classes=CLASSES, labels=labels, scores=scores, clips=clips, thumbnails=pictures, split=SPLIT, checkpoint="made-up.keras"
   )
-  means = {name: 8.0 if name == "PlayingCello" else 1.0 + i / 8 for i, name in enumerate(CLASSES)}
-  top = [{"clip": clips[40], "frame": 12, "x": 30, "y": 20, "value": 9.5}]
-  summaries.write_unit_statistics(logdir, run, {"conv5_fusion/f021": {"a_hat": 10.0, "class_means": means, "top_clips": top}})
 
 
 def write_logdir(logdir: str | os.PathLike[str], size: int = 64) -> pathlib.Path:
@@ -100,6 +97,9 @@ def write_logdir(logdir: str | os.PathLike[str], size: int = 64) -> pathlib.Path
           failed = unit[0] == "conv5_fusion/f004" and chi == 1
           writer.write(record(unit, chi=chi, size=size, error="activation became NaN at step 40" if failed else None))
     writer.write(record(UNITS[3], kappa=5.0, chi=5.0, isotropic=True, size=size))
+    means = {name: 8.0 if name == "PlayingCello" else 1.0 + i / 8 for i, name in enumerate(CLASSES)}
+    top = [{"clip": "v_PlayingCello_g01_c01", "class": "PlayingCello", "layer": "conv5_fusion", "frame": 12, "x": 30, "y": 20, "value": 9.5}]
+    writer.add_statistics({"conv5_fusion/f021": {"a_hat": 10.0, "class_means": means, "top_clips": top}})
   write_evaluation(logdir)
   return pathlib.Path(logdir)
 

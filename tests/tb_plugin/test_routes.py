@@ -170,7 +170,7 @@ def test_the_matrix_agrees_with_the_lists_of_clips(client):
 
 
 def test_statistics_of_units(client):
-  assert _json(client, "statistics", run="evaluation")["conv5_fusion/f021"]["class_means"]["PlayingCello"] == 8
+  assert _json(client, "statistics", run="stimuli")["conv5_fusion/f021"]["class_means"]["PlayingCello"] == 8
 
 
 @pytest.mark.parametrize(
