@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 import contextlib
 import json
 import os
@@ -53,12 +53,12 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
   write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def write_npz(path: str | os.PathLike[str], save: Callable[..., None] | None = None, **arrays: Any) -> None:
-  """Writes arrays to a compressed npz in one step (`save` defaults to `np.savez_compressed`)."""
+def write_npz(path: str | os.PathLike[str], **arrays: Any) -> None:
+  """Writes arrays to a compressed npz in one step."""
   import numpy as np  # Kept out of the module: the plugin imports this package without needing arrays.
 
   with atomic_path(path) as temporary, open(temporary, "wb") as stream:
-    (save or np.savez_compressed)(stream, **arrays)
+    np.savez_compressed(stream, **arrays)
 
 
 def ensure_writable(folder: str | os.PathLike[str], flag: str) -> pathlib.Path:

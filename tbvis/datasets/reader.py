@@ -56,7 +56,8 @@ class PreparedDataset:
 
   def groups(self, split: str) -> tuple[int, ...]:
     """Returns the groups of a split, sorted."""
-    return tuple(sorted({int(clip["group"]) for clip in self.clips(split)}))
+    only = tfds.decode.PartialDecoding({"group": True})
+    return tuple(sorted({int(clip["group"]) for clip in self.builder.as_dataset(split=split, decoders=only)}))
 
 
 def prepared_names(data_dir: str | pathlib.Path) -> list[str]:

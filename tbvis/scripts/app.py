@@ -24,6 +24,8 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 # A flag defined by a function of this module belongs to the script that calls it.
 flags.disclaim_key_flags()
+# Below this the first motion layer sees ten nearly equal frames (METHOD 1.2).
+_LEAST_TEMPORAL_FRACTION = 0.10
 _HELP = {"--help", "-help", "-h", "-?", "--helpshort"}
 
 
@@ -141,3 +143,26 @@ def report_json(path: str | None, numbers: dict[str, Any]) -> None:
   """Writes measured numbers where --json was given."""
   if path:
     files.write_json(expand_path(path, "json"), json.loads(json.dumps(numbers)))
+
+
+def report_temporal_fraction(model: Any) -> float:
+  """Prints how temporal the motion stream's first layer is, with a warning where it is blind to time.
+
+  Args:
+    model: a network with a layer conv1_1_motion.
+
+  Returns:
+    |W - mean over channels| / |W| of that layer (METHOD 1.2).
+  """
+  import keras
+
+  from tbvis.models import two_stream
+
+  fraction = two_stream.temporal_fraction(keras.ops.convert_to_numpy(model.get_layer("conv1_1_motion").kernel))
+  print(f"conv1_1_motion: |W - mean over channels| / |W| = {fraction:.1%}")
+  if fraction < _LEAST_TEMPORAL_FRACTION:
+    logging.warning(
+      "The motion stream's first layer sees ten nearly equal frames (%.1f %%, expected at least %d %%): its stimuli will not move. "
+      "Train it longer or raise --motion_first_layer_factor.", 100 * fraction, 100 * _LEAST_TEMPORAL_FRACTION,
+    )  # fmt: skip
+  return fraction

@@ -75,21 +75,6 @@ def _write_predictions(predictions: predictions_lib.Predictions, folder: pathlib
     confusions.write_confusion_csv(folder / f"confusion_{tower}{suffix}.csv", predictions.confusion(tower), predictions.classes)
 
 
-def _temporal_fraction(model: Any) -> float:
-  """Returns and prints how far the motion stream's first layer is from seeing ten equal frames."""
-  from tbvis.models import two_stream
-
-  fraction = two_stream.temporal_fraction(model.get_layer("conv1_1_motion").kernel.numpy())
-  print(f"conv1_1_motion differs from ten equal frames by {100 * fraction:.1f} % of its norm.")
-  if fraction < 0.10:
-    logging.warning(
-      "conv1_1_motion sees almost no motion: |W - mean over channels| / |W| is %.3f, below 0.10. "
-      "Stimuli will hardly change over time; train the motion stream longer, its first layer at a higher rate.",
-      fraction,
-    )
-  return fraction
-
-
 def main() -> None:
   """Runs the script."""
   checkpoint_path = app.required_path(_CHECKPOINT.value, "checkpoint")
@@ -118,7 +103,7 @@ def main() -> None:
     raise unknown_name("split", _SPLIT.value, dataset.splits, f"prepared set {dataset.name!r} (--split)")
   checkpoint = checkpoint_lib.load_checkpoint(checkpoint_path, dtype=precision.resolve_dtype(_DTYPE.value))
   predictions_lib.check_classes(checkpoint.classes, str(checkpoint_path), dataset.classes, f"prepared set {dataset.name!r}")
-  fraction = _temporal_fraction(checkpoint.model)
+  fraction = app.report_temporal_fraction(checkpoint.model)
 
   suffix = f"_without_{_BLANK.value}" if _BLANK.value else ""
   started = time.monotonic()

@@ -168,7 +168,7 @@ def main() -> None:
     train.discard_backup(output_dir, _phase(name))
     shown = {k: round(v, 4) for k, v in numbers.items() if k.startswith(("validation", name))}
     print(f"Phase {name}: {json.dumps(shown)}")
-  numbers["temporal_fraction"] = train.report_temporal_fraction(checkpoint.model)
+  numbers["temporal_fraction"] = app.report_temporal_fraction(checkpoint.model)
   numbers["train_seconds"] = sum(v for k, v in numbers.items() if k.endswith("_seconds") and k != "train_seconds")
   numbers["this_run_seconds"] = round(time.monotonic() - started, 1)
   numbers["peak_memory_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

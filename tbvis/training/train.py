@@ -9,13 +9,13 @@ import shutil
 import time
 from typing import Any
 
-from absl import logging
 import keras
 import numpy as np
 import tensorflow as tf
 
 from tbvis import files, progress
 from tbvis.datasets import reader, snippets
+from tbvis.diagnostics import evaluation
 from tbvis.errors import UsageError
 from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.models import two_stream
@@ -24,7 +24,6 @@ from tbvis.training.recipe import Phase
 
 # Updates between two backups: what an interruption may cost.
 BACKUP_STEPS = 50
-MINIMUM_TEMPORAL_FRACTION = 0.10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,8 +126,8 @@ def train_phase(
   cut = cut_for_phase(checkpoint.model, phase)
   backup = _backup(output_dir, phase)
   epochs = -(-phase.steps // BACKUP_STEPS)
-  attempt = len(list(output_dir.glob(f"attempt_{phase.name}_*")))
-  files.write_bytes(output_dir / f"attempt_{phase.name}_{attempt}", b"")
+  attempt = len(list(backup.glob("attempt_*")))
+  files.write_bytes(backup / f"attempt_{attempt}", b"")
   arguments = {
     "input_size": checkpoint.input_size,
     "appearance_mean": checkpoint.appearance_mean,
@@ -207,36 +206,8 @@ def validate(
   """Scores the held-out training groups by the mean over `count` snippets a clip.
 
   Returns:
-    {"validation_accuracy_<tower>": fraction} for the towers that the streams reach.
+    {"validation_accuracy_<tower>": fraction} for the towers that a phase over `streams` has trained.
   """
-  model = checkpoint.model
-  towers = [k for k in model.output if k == "scores_hybrid" and len(streams) == 2 or k.removeprefix("scores_") in streams]
-  part = keras.Model({s: model.get_layer(s).output for s in streams}, {k: model.output[k] for k in towers})
-  forward = tf.function(lambda x: part(x, training=False), reduce_retracing=True)
-  clips = dataset.clips("train", groups).map(
-    lambda clip: (
-      snippets.evaluation_snippets(
-        clip, input_size=checkpoint.input_size, appearance_mean=checkpoint.appearance_mean, count=count, flips=False
-      ),
-      clip["label"],
-    ),
-    num_parallel_calls=2,
-  )
-  right: dict[str, list[bool]] = {k: [] for k in towers}
-  for inputs, label in progress.bar(clips.prefetch(2), description="validation", unit="clip"):
-    scores = forward({s: inputs[s] for s in streams})
-    for tower in towers:
-      right[tower].append(int(np.argmax(scores[tower].numpy().mean(0))) == int(label))
-  return {f"validation_accuracy_{k.removeprefix('scores_')}": float(np.mean(v)) for k, v in right.items()}
-
-
-def report_temporal_fraction(model: keras.Model) -> float:
-  """Prints how temporal the motion stream's first layer is, with a warning where it is blind to time."""
-  fraction = two_stream.temporal_fraction(keras.ops.convert_to_numpy(model.get_layer("conv1_1_motion").kernel))
-  print(f"conv1_1_motion: |W - mean over channels| / |W| = {fraction:.1%}")
-  if fraction < MINIMUM_TEMPORAL_FRACTION:
-    logging.warning(
-      "The motion stream's first layer sees ten nearly equal frames (%.1f %%, expected at least %d %%): its stimuli will not move. "
-      "Train it longer or raise --motion_first_layer_factor.", 100 * fraction, 100 * MINIMUM_TEMPORAL_FRACTION,
-    )  # fmt: skip
-  return fraction
+  found = evaluation.evaluate(checkpoint, dataset, "train", groups, count, flips=False).accuracies()
+  towers = streams if len(streams) == 1 else found
+  return {f"validation_accuracy_{tower}": found[tower].fraction for tower in towers}

@@ -17,9 +17,7 @@ PICTURE = np.zeros((32, 32), np.uint8)
 def test_an_opencv_without_contrib_is_said_with_the_way_out(monkeypatch, left):
   monkeypatch.setattr(cv2, "optflow", left)
   flow._tvl1.cache_clear()
-  with pytest.raises(
-    UsageError, match="--flow=tvl1 needs OpenCV.s contrib modules.*pip install .*--flow=dis"
-  ):
+  with pytest.raises(UsageError, match="--flow=tvl1 needs OpenCV.s contrib modules.*pip install .*--flow=dis"):
     flow.compute_flow(PICTURE, PICTURE, "tvl1")
   assert flow.compute_flow(PICTURE, PICTURE, "dis").shape == (32, 32, 2)
 

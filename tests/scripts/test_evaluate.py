@@ -129,7 +129,7 @@ def test_mistakes_are_named_and_a_blank_stream_is_left_out(work, tmp_path):
   said = json.loads(done.stdout.splitlines()[-1])
   for message, (arguments, expected) in zip(said, cases, strict=True):
     assert expected in message and bool(expected) == bool(message) and "\n" not in message, arguments
-  assert "conv1_1_motion sees almost no motion" in done.stderr and "0.000, below 0.10" in done.stderr
+  assert "sees ten nearly equal frames (0.0 %, expected at least 10 %)" in done.stderr
   assert not (tmp_path / "out" / "predictions.npz").exists() and not (tmp_path / "out" / "statistics.npz").exists()
   blank = Predictions.load(tmp_path / "out" / "predictions_without_motion.npz")
   assert np.ptp(blank.scores["motion"], axis=0).max() == 0

@@ -55,7 +55,11 @@ def test_what_clips_say_of_the_units_is_written_beside_them(network, tmp_path):
   layers = {}
   for layer, units in (("conv2_2_appearance", 8), ("conv2_2_motion", 8)):
     found = statistics_lib.LayerStatistics.empty(units, 2)
-    best = {"value": np.arange(1, units + 1, dtype=np.float32), "frame": np.full(units, 9, np.int32), "yx": np.full((units, 2), 3, np.int32)}
+    best = {
+      "value": np.arange(1, units + 1, dtype=np.float32),
+      "frame": np.full(units, 9, np.int32),
+      "yx": np.full((units, 2), 3, np.int32),
+    }
     layers[layer] = found.with_clip(0, 1, best, offset=0.5, stride=2)
   path = tmp_path / "statistics.npz"
   statistics_lib.UnitStatistics(CLASSES, ("v_PlayingViolin_g08_c01",), np.array([1]), layers).save(path)

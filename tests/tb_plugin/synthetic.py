@@ -98,7 +98,9 @@ def write_logdir(logdir: str | os.PathLike[str], size: int = 64) -> pathlib.Path
           writer.write(record(unit, chi=chi, size=size, error="activation became NaN at step 40" if failed else None))
     writer.write(record(UNITS[3], kappa=5.0, chi=5.0, isotropic=True, size=size))
     means = {name: 8.0 if name == "PlayingCello" else 1.0 + i / 8 for i, name in enumerate(CLASSES)}
-    top = [{"clip": "v_PlayingCello_g01_c01", "class": "PlayingCello", "layer": "conv5_fusion", "frame": 12, "x": 30, "y": 20, "value": 9.5}]
+    top = [
+      {"clip": "v_PlayingCello_g01_c01", "class": "PlayingCello", "layer": "conv5_fusion", "frame": 12, "x": 30, "y": 20, "value": 9.5}
+    ]
     writer.add_statistics({"conv5_fusion/f021": {"a_hat": 10.0, "class_means": means, "top_clips": top}})
   write_evaluation(logdir)
   return pathlib.Path(logdir)
