@@ -85,7 +85,7 @@ def main() -> None:
   # After the flags are known to be good: TensorFlow takes seconds to load.
   app.load_tensorflow()
   from tbvis import summaries
-  from tbvis.diagnostics import statistics, transfer
+  from tbvis.diagnostics import controls, statistics, transfer
   from tbvis.models import checkpoint as checkpoint_lib
   from tbvis.models import precision
 
@@ -124,7 +124,7 @@ def main() -> None:
         raise unknown_name("class", name, maker.classes, f"{maker_path} (--maker)")
     control = []
     for seed in untrained_seeds:
-      fresh = transfer.untrained(maker, seed, dtype)
+      fresh = controls.untrained(maker, seed, dtype)
       scale = transfer.score_scale(fresh, stimuli)
       control += _make(fresh, names, seeds[:1], {transfer.CLASS_LAYER: [scale] * len(maker.classes)})
     numbers |= report("transfer_untrained", transfer.judge_stimuli(judge, control, maker), _PERMUTATIONS.value)

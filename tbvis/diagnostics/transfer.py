@@ -164,14 +164,6 @@ def judge_stimuli(
   return Verdicts(labels, {view: values.argmax(axis=1).astype(np.int64) for view, values in stacked.items()}, stacked)
 
 
-def untrained(checkpoint: checkpoint_lib.Checkpoint, seed: int, dtype: str = "float32") -> checkpoint_lib.Checkpoint:
-  """Returns a freshly initialised network of the same architecture, classes and mean."""
-  arguments = {**checkpoint.arguments, "seed": seed}
-  return checkpoint_lib.build(
-    checkpoint.architecture, arguments, checkpoint.classes, dtype=dtype, appearance_mean=list(checkpoint.appearance_mean)
-  )
-
-
 def score_scale(checkpoint: checkpoint_lib.Checkpoint, stimuli: Sequence[ClassStimulus]) -> float:
   """Returns the largest score of `prediction` over stimuli: what stands in for a_hat in a network that never saw a clip.
 

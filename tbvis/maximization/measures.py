@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+import dataclasses
+
 import numpy as np
 
 from tbvis.maximization.transforms import NOISE_LEVEL
+from tbvis.records import StimulusRecord
+
+# What a unit has to show for chi to count as working on it: the paper's own pictures have quotients of 6 to 8.
+LEAST_QUOTIENT = 3.0
+LEAST_ACTIVATION = 0.5
 
 
 def temporal_ratio(motion: np.ndarray) -> float:
@@ -36,3 +44,55 @@ def contrast(x: np.ndarray) -> float:
   0.0
   """
   return float(np.std(np.asarray(x, np.float64)) / NOISE_LEVEL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Speeds:
+  """How fast stimuli of the units of one layer change at the smallest and at the largest chi, smallest first.
+
+  Attributes:
+    ratios: (units, 2), `temporal_ratio`.
+    activations: (units, 2), over a_hat.
+    contrasts: (units, 2), of the motion.
+  """
+
+  ratios: np.ndarray
+  activations: np.ndarray
+  contrasts: np.ndarray
+
+  @property
+  def quotients(self) -> np.ndarray:
+    """(units,): how many times as fast a stimulus changes at the smallest chi as at the largest."""
+    return self.ratios[:, 0] / np.maximum(self.ratios[:, 1], 1e-12)
+
+  @property
+  def passed(self) -> int:
+    """Number of units whose quotient and both activations are large enough for it to mean something."""
+    return int(np.sum((self.quotients >= LEAST_QUOTIENT) & (self.activations.min(axis=1) >= LEAST_ACTIVATION)))
+
+  def __str__(self) -> str:
+    middle = [np.median(values, axis=0) for values in (self.ratios, self.activations, self.contrasts)]
+    fast, slow = zip(*middle, strict=True)
+    return (
+      f"{len(self.ratios)} units: change {fast[0]:.2f} and {slow[0]:.2f}, quotient {np.median(self.quotients):.1f}, "
+      f"activation / a_hat {fast[1]:.2f} and {slow[1]:.2f}, contrast {fast[2]:.3f} and {slow[2]:.3f} (medians); "
+      f"{self.passed} of {len(self.ratios)} with a quotient of {LEAST_QUOTIENT:g} or more at {LEAST_ACTIVATION:g} a_hat or more"
+    )
+
+
+def speeds(records: Iterable[StimulusRecord]) -> dict[str, Speeds]:
+  """Compares each unit's motion at its smallest chi with that at its largest, by layer.
+
+  Isotropic stimuli, failed ones and units with one chi only are left out.
+  """
+  by_unit: dict[tuple[str, str], dict[float, StimulusRecord]] = {}
+  for record in records:
+    if record.error is None and record.motion is not None and not record.isotropic:
+      by_unit.setdefault((record.layer, record.unit), {})[record.chi] = record
+  rows: dict[str, list[np.ndarray]] = {}
+  for (layer, _), found in by_unit.items():
+    if len(found) > 1:
+      ends = found[min(found)], found[max(found)]
+      values = [(temporal_ratio(r.motion), r.activation / (r.a_hat or 1.0), contrast(r.motion)) for r in ends]
+      rows.setdefault(layer, []).append(np.array(values).T)
+  return {layer: Speeds(*np.stack(values, axis=1)) for layer, values in rows.items()}

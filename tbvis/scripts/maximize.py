@@ -106,6 +106,7 @@ def _summary(stimuli: Sequence[Stimulus]) -> dict[str, Any]:
   """Prints medians by layer and setting, and returns them as flat numbers."""
   import numpy as np
 
+  from tbvis.maximization import measures
   from tbvis.records import variant_name
 
   groups: dict[tuple[str, str], list[Stimulus]] = {}
@@ -127,26 +128,10 @@ def _summary(stimuli: Sequence[Stimulus]) -> dict[str, Any]:
     cells = ["-" if value is None else f"{value:.2f}" for value in list(values.values())[1:]]
     print(f"{layer:<22}{variant:<16}{len(group):>6}{cells[0]:>9}{cells[1]:>8}{cells[2]:>10}{cells[3]:>8}{cells[4]:>9}")
     numbers |= {f"{name}_{layer}_{variant}": value for name, value in values.items()}
-  numbers |= _speed_comparison(stimuli)
+  for layer, speeds in measures.speeds(stimulus.to_record() for stimulus in stimuli).items():
+    print(f"{layer}: smallest and largest chi, {speeds}.")
+    numbers[f"units_three_times_faster_{layer}"] = speeds.passed
   return numbers
-
-
-def _speed_comparison(stimuli: Sequence[Stimulus]) -> dict[str, Any]:
-  """Prints by layer how many units change at least 3 times as fast at the smallest chi as at the largest."""
-  by_unit: dict[str, dict[float, Stimulus]] = {}
-  for stimulus in stimuli:
-    if not (stimulus.error or stimulus.isotropic or stimulus.motion is None):
-      by_unit.setdefault(stimulus.unit.name, {})[stimulus.chi] = stimulus
-  layers: dict[str, list[bool]] = {}
-  for found in by_unit.values():
-    fast, slow = found[min(found)], found[max(found)]
-    if fast is slow:
-      continue
-    strong = min(fast.activation_over_a_hat, slow.activation_over_a_hat) >= 0.5
-    layers.setdefault(fast.unit.layer, []).append(strong and fast.temporal_ratio >= 3 * slow.temporal_ratio)
-  for layer, passed in layers.items():
-    print(f"{layer}: {sum(passed)} of {len(passed)} units change at least 3 times as fast at the smallest chi, at 0.5 a_hat or more.")
-  return {f"units_three_times_faster_{layer}": sum(passed) for layer, passed in layers.items()}
 
 
 def main() -> None:

@@ -103,15 +103,3 @@ def test_npz_of_stimuli(tmp_path):
   np.savez(path, classes=["Bowing"], appearance=np.ones((2, 5, 6, 3)), motion=np.ones((2, 5, 6, 10, 2)))
   with pytest.raises(UsageError, match=r"received shapes \(1,\)"):
     transfer.load_npz(path)
-
-
-def test_an_untrained_network_is_of_the_same_kind_and_its_own_start():
-  maker = checkpoint_lib.build(
-    "two_stream_fusion_vgg16", {"width": 0.05, "input_size": 32, "fc_units": 4}, CLASSES, appearance_mean=[1, 2, 3]
-  )
-  first, second = transfer.untrained(maker, 1), transfer.untrained(maker, 2)
-  assert first.classes == maker.classes and first.appearance_mean == (1, 2, 3)
-  assert first.arguments == {**maker.arguments, "seed": 1}
-  kernels = [c.model.get_layer("conv3_1_motion").kernel.numpy() for c in (maker, first, second)]
-  assert kernels[0].shape == kernels[1].shape and not np.allclose(kernels[1], kernels[2])
-  assert transfer.score_scale(first, [_stimulus(0, 0, 0)]) > 0

@@ -10,6 +10,7 @@ from tbvis.errors import UsageError
 from tbvis.maximization import adam, canvas, measures, objectives, regularizers, transforms
 from tbvis.maximization.config import PAPER, MaximizationConfig
 from tbvis.models.geometry import LayerGeometry
+from tbvis.records import StimulusRecord
 
 
 @pytest.fixture
@@ -162,3 +163,26 @@ def test_the_paper_preset_has_the_printed_constants():
 def test_every_constant_says_what_it_is_and_where_it_comes_from():
   for name, field in MaximizationConfig.constants().items():
     assert len(field.metadata["help"]) > 10 and field.metadata["source"], name
+
+
+def test_speeds_compare_the_ends_of_chi_unit_by_unit():
+  def record(unit, chi, step, activation=2.0, isotropic=False, error=None):
+    still = np.random.default_rng(0).normal(size=(8, 8, 1, 2))
+    motion = still + step * np.arange(10).reshape(1, 1, 10, 1)
+    return StimulusRecord(
+      unit=f"conv3_3/{unit}", layer="conv3_3", layer_index=5, channel=0, class_name=None, kappa=1.0, chi=chi, isotropic=isotropic, seed=0,
+      appearance=None, motion=None if error else motion, steps=np.array([0]), history={"activation": np.array([1.0])},
+      activation=activation, a_hat=2.0, config={}, error=error,
+    )  # fmt: skip
+
+  found = measures.speeds(
+    [
+      record("f001", 0, 8), record("f001", 5, 4), record("f001", 10, 1), record("f001", 9, 1, isotropic=True),
+      record("f002", 10, 1), record("f002", 0, 2), record("f003", 0, 9, activation=0.8), record("f003", 10, 1),
+      record("f004", 0, 9), record("f004", 10, 1, error="dead"), record("f005", 0, 9),
+    ]
+  )  # fmt: skip
+  assert list(found) == ["conv3_3"]
+  np.testing.assert_allclose(found["conv3_3"].quotients, [8, 2, 9])
+  np.testing.assert_allclose(found["conv3_3"].activations, [[1, 1], [1, 1], [0.4, 1]])
+  assert found["conv3_3"].passed == 1 and "3 units" in str(found["conv3_3"]) and "1 of 3" in str(found["conv3_3"])

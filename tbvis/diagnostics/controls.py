@@ -1,0 +1,40 @@
+"""Networks to compare with: the same architecture without what training gave it, whole or in the motion tower."""
+
+from __future__ import annotations
+
+import os
+
+from tbvis.models import checkpoint as checkpoint_lib
+from tbvis.models import two_stream
+from tbvis.weights import imagenet
+
+
+def untrained(checkpoint: checkpoint_lib.Checkpoint, seed: int, dtype: str = "float32") -> checkpoint_lib.Checkpoint:
+  """Returns a freshly initialised network of the same architecture, classes and mean."""
+  arguments = {**checkpoint.arguments, "seed": seed}
+  return checkpoint_lib.build(
+    checkpoint.architecture, arguments, checkpoint.classes, dtype=dtype, appearance_mean=list(checkpoint.appearance_mean)
+  )
+
+
+def untrained_motion(
+  checkpoint: checkpoint_lib.Checkpoint, imagenet_weights: str | os.PathLike[str] | None = None, dtype: str = "float32"
+) -> checkpoint_lib.Checkpoint:
+  """Returns the network with the convolutions of its motion tower as they were before training; all else as trained.
+
+  Args:
+    checkpoint: a trained network.
+    imagenet_weights: npz that training began from, where it did (METHOD 1.2); random kernels otherwise.
+    dtype: dtype policy of the result.
+
+  Raises:
+    UsageError: if the weights do not fit.
+  """
+  fresh = untrained(checkpoint, int(checkpoint.arguments.get("seed", 0)), dtype)
+  if imagenet_weights:
+    imagenet.load_imagenet_vgg16(fresh.model, imagenet_weights)
+  start = {f"conv{block}_{index}_motion" for block, depth, _ in two_stream.BLOCKS for index in range(1, depth + 1)}
+  for layer in checkpoint.model.layers:
+    if layer.weights and layer.name not in start:
+      fresh.model.get_layer(layer.name).set_weights(layer.get_weights())
+  return fresh
