@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
 
 import tensorflow as tf
@@ -21,11 +22,14 @@ class Augmentation:
     sizes: sides from which width and height are drawn, each on its own.
     flip: whether half the crops are mirrored.
     colour: strength of random brightness and contrast of the appearance, 0 for none.
+    noise: largest standard deviation of white noise on each input, in input units; drawn anew for every snippet.
+      A network trained without it from nothing answers to patterns of single pixels, and its stimuli are made of them.
   """
 
   sizes: tuple[int, ...] = (256, 224, 192, 168)
   flip: bool = True
   colour: float = 0.0
+  noise: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 def frame_range(frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -119,7 +123,7 @@ def training_snippet(
   Returns:
     {"appearance": float32 (S, S, 3), "motion": float32 (S, S, 20)}.
   """
-  seeds = tf.random.split(seed, 7)
+  seeds = tf.random.split(seed, 8)
   first, end = frame_range(tf.shape(clip["frames"])[0])
   frame = tf.random.stateless_uniform([], seeds[0], first, end, tf.int32)
   ratio = decode_ratio(input_size)
@@ -140,6 +144,11 @@ def training_snippet(
     picture = tf.clip_by_value(picture * gain + offset, 0.0, 255.0)
   flip = tf.logical_and(augmentation.flip, tf.random.stateless_uniform([], seeds[5]) < 0.5)
   inputs = to_inputs(picture, planes, flip, appearance_mean)
+  level = tf.random.stateless_uniform([], seeds[6])
+  for stream, largest in augmentation.noise.items():
+    if largest:
+      own = tf.random.experimental.stateless_fold_in(seeds[7], sorted(inputs).index(stream))
+      inputs[stream] += level * largest * tf.random.stateless_normal(tf.shape(inputs[stream]), own)
   return {
     "appearance": tf.ensure_shape(inputs["appearance"], [input_size, input_size, 3]),
     "motion": tf.ensure_shape(inputs["motion"], [input_size, input_size, 2 * FLOW_FRAMES]),

@@ -36,6 +36,12 @@ _VALIDATION = flags.DEFINE_string(
 )
 _CROPS = flags.DEFINE_list("crop_sizes", ["256", "224", "192", "168"], "Sides of the crops in pixels of the 256-scaled frame (METHOD 1.3).")
 _COLOUR = flags.DEFINE_float("colour", 0.0, "Strength of random brightness and colour; 0 as in the paper.", lower_bound=0, upper_bound=0.9)
+_NOISE = {
+  stream: flags.DEFINE_float(
+    f"{stream}_noise", 0.0, f"Largest standard deviation of white noise on {stream} inputs, {unit}; 0 as in the paper.", lower_bound=0
+  )
+  for stream, unit in (("appearance", "grey levels of 255"), ("motion", "units of 40/255 pixel a frame"))
+}
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of weights, order and crops.")
 _DTYPE = flags.DEFINE_enum(
   "dtype", "auto", ["auto", "float32", "bfloat16"], "Number format of the network; auto takes bfloat16 where the hardware has it."
@@ -159,7 +165,7 @@ def main() -> None:
     numbers |= train.train_phase(
       checkpoint, dataset, _phase(name),
       train_groups=train_groups, validation_groups=held_out,
-      augmentation=snippets.Augmentation(sizes=sizes, colour=_COLOUR.value),
+      augmentation=snippets.Augmentation(sizes=sizes, colour=_COLOUR.value, noise={stream: flag.value for stream, flag in _NOISE.items()}),
       output_dir=output_dir, logdir=logdir, seed=_SEED.value,
     )  # fmt: skip
     recipes = {**checkpoint.metadata.get("recipe", {}), name: dataclasses.asdict(_phase(name))}

@@ -117,6 +117,25 @@ def test_training_snippets_are_seeded_and_differ(prepared):
   assert not np.array_equal(first["appearance"], other["appearance"])
 
 
+def test_noise_is_white_up_to_its_bound_and_each_input_has_its_own(prepared):
+  clip = _clip(prepared, "YoYo")
+
+  def draw(seed, **noise):
+    augmentation = snippets.Augmentation(noise=noise)
+    return snippets.training_snippet(clip, tf.constant([0, seed]), input_size=48, appearance_mean=MEAN, augmentation=augmentation)
+
+  levels = []
+  for seed in range(12):
+    plain, noisy = draw(seed), draw(seed, appearance=40.0, motion=8.0)
+    added = {stream: (noisy[stream] - plain[stream]).numpy() for stream in plain}
+    appearance, motion = added["appearance"].std() / 40, added["motion"].std() / 8
+    assert abs(appearance - motion) < 0.05 and abs(added["motion"].mean()) < 0.5, "one level a snippet, of mean zero"
+    assert abs(np.corrcoef(added["appearance"][..., 0].ravel(), added["motion"][..., 0].ravel())[0, 1]) < 0.1
+    np.testing.assert_array_equal(draw(seed, motion=8.0)["appearance"], plain["appearance"])
+    levels.append(appearance)
+  assert min(levels) < 0.35 and 0.6 < max(levels) < 1.05
+
+
 def test_evaluation_snippets_span_the_clip_and_mirror(prepared):
   found = snippets.evaluation_snippets(_clip(prepared, "YoYo"), input_size=56, appearance_mean=MEAN, count=3)
   np.testing.assert_array_equal(found["frame"], [5, 6, 8, 5, 6, 8])
