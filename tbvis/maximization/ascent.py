@@ -50,14 +50,17 @@ class Result:
 
 
 class _LeakyGradient(keras.layers.Layer):
-  """A ReLU that lets a part of the gradient through where it is off; its values are those of a ReLU."""
+  """A ReLU that lets a part of the gradient through where it is off; its values are those of a ReLU, or leak too."""
 
-  def __init__(self, slope: float, **kwargs: Any):
+  def __init__(self, slope: float, values: bool, **kwargs: Any):
     super().__init__(**kwargs)
     self._slope = slope
+    self._values = values
 
   def call(self, x: tf.Tensor) -> tf.Tensor:
-    """Returns max(x, 0)."""
+    """Returns max(x, 0), or max(x, slope x)."""
+    if self._values:
+      return tf.nn.leaky_relu(x, self._slope)
 
     @tf.custom_gradient
     def rectify(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
@@ -70,17 +73,22 @@ def _is_relu(layer: keras.Layer) -> bool:
   return isinstance(layer, keras.layers.ReLU) or getattr(layer, "activation", None) is keras.activations.relu and not layer.weights
 
 
-def leak_gradients(net: keras.Model, slope: float) -> keras.Model:
-  """Returns the network with ReLUs that pass `slope` of the gradient where they are off; weights are shared, values equal.
+def leaky(net: keras.Model, slope: float, values: bool = False) -> keras.Model:
+  """Returns the network with ReLUs that pass `slope` of the gradient where they are off; its weights are shared.
 
   A ReLU that is off hides everything below it from the search: a unit of a fused layer whose motion channel is off at the
-  start noise would keep noise for its motion. nnpreimage searches through leaks of 0.05 in the values too (METHOD 2.3).
+  start noise would keep noise for its motion.
+
+  Args:
+    net: the network.
+    slope: part of the gradient that passes; 0 leaves the network as it is.
+    values: whether the values leak too, as in nnpreimage (METHOD 2.3); otherwise they are the network's own.
   """
   if not slope:
     return net
 
   def shared(layer: keras.Layer) -> keras.Layer:
-    return _LeakyGradient(slope, name=f"{layer.name}_leak", dtype=layer.dtype_policy) if _is_relu(layer) else layer
+    return _LeakyGradient(slope, values, name=f"{layer.name}_leak", dtype=layer.dtype_policy) if _is_relu(layer) else layer
 
   return keras.models.clone_model(net, clone_function=shared)
 
@@ -120,8 +128,8 @@ class Ascent:
     self.canvas = canvas
     self.config = config
     self.field = np.array([table[layer].field for layer in layers], np.float32)
-    net, self.streams = cut(model, layers)
-    self.net = leak_gradients(net, config.relu_leak)
+    self.net, self.streams = cut(model, layers)
+    self._leaky = leaky(self.net, config.relu_leak, config.leak_values)
     self.shifts = transforms.shift_range(config.jitter, max(table[layer].stride for layer in layers))
     self.side = canvas + self.shifts - 1
     # Fixed ranks and sizes, any number of rows: a last, smaller batch needs no second compilation.
@@ -129,14 +137,14 @@ class Ascent:
     self._step = tf.function(self._ascend, reduce_retracing=True)
     self._update = tf.function(self._regularised_update, jit_compile=True)
 
-  def _values(self, inputs: Mapping[str, tf.Tensor], shift: tf.Tensor, channels: tf.Tensor) -> tf.Tensor:
-    """Returns the target values (rows, layers) of the window at `shift`."""
+  def _values(self, net: keras.Model, inputs: Mapping[str, tf.Tensor], shift: tf.Tensor, channels: tf.Tensor) -> tf.Tensor:
+    """Returns the target values (rows, layers) that a network has at the window at `shift`."""
     windows = {}
     for stream, x in inputs.items():
       frames, components = COMPONENTS[stream]
       x = tf.reshape(x, [-1, self.side, self.side, frames * components])
       windows[stream] = transforms.window(x, shift, self.canvas)
-    maps = self.net(windows, training=False)
+    maps = net(windows, training=False)
     maps = maps if isinstance(maps, list) else [maps]
     return tf.stack([objectives.unit_values(m, channels, self.config.location) for m in maps], axis=1)
 
@@ -146,7 +154,7 @@ class Ascent:
     """Returns values (rows, layers) and the gradient by stream of the sum over rows of scale * value; rows never mix."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
       tape.watch(inputs)
-      values = self._values(inputs, shift, channels)
+      values = self._values(self._leaky, inputs, shift, channels)
       total = tf.reduce_sum(values * scale)
     return values, tape.gradient(total, inputs)
 
@@ -310,7 +318,7 @@ class Ascent:
       if on_step:
         on_step(step)
     margin = (self.shifts - 1) // 2
-    activations = self._values(inputs, tf.fill((2,), margin), rows["channels"]).numpy()
+    activations = self._values(self.net, inputs, tf.fill((2,), margin), rows["channels"]).numpy()
     inside = slice(margin, margin + self.canvas)
     return Result(
       {stream: x.numpy()[:, inside, inside] for stream, x in inputs.items()},

@@ -9,7 +9,7 @@ from typing import Any
 from tbvis.errors import UsageError, unknown_name
 
 LOCATIONS = ("centre", "mean", "sum")
-PRESETS = ("default", "paper")
+PRESETS = ("default", "paper", "nnpreimage")
 
 
 def _constant(default: Any, help_text: str, source: str, *, low: float | None = None, choices: tuple[str, ...] = ()) -> Any:
@@ -66,9 +66,14 @@ class MaximizationConfig:
   )  # fmt: skip
   relu_leak: float = _constant(
     0.05,
-    "Part of the gradient that passes a ReLU that is off, in the search only; values are the network's own.",
-    "nnpreimage has a leak of 0.05, in the values too (METHOD 2.3)",
+    "Part of the gradient that passes a ReLU that is off, in the search only.",
+    "nnpreimage (METHOD 2.3)",
     low=0,
+  )
+  leak_values: bool = _constant(
+    False,
+    "Whether the leak changes the values that the search sees, too; reported activations are the network's own.",
+    "nnpreimage does so",
   )
   balance: float = _constant(
     10.0,
@@ -114,14 +119,18 @@ class MaximizationConfig:
 
   @classmethod
   def preset(cls, name: str) -> MaximizationConfig:
-    """Returns "default", whose stimuli are clear, or "paper", the constants as section 3.4 of the paper prints them.
+    """Returns the constants of a preset.
+
+    Args:
+      name: "default", whose stimuli are clear; "paper", as section 3.4 of the paper prints them; "nnpreimage", those of the
+        code that the paper builds on.
 
     Raises:
       UsageError: for another name.
     """
     if name not in PRESETS:
       raise unknown_name("preset", name, PRESETS)
-    return cls(**PAPER) if name == "paper" else cls()
+    return cls(**PRESET_CONSTANTS[name])
 
 
 # Section 3.4 as printed. What it does not print (rate, steps, Adam's decays) stays as in the default.
@@ -138,3 +147,22 @@ PAPER: Mapping[str, Any] = {
   "balance": 0.0,
   "jitter": 1.0,
 }
+
+# The code that the paper cites, as coded (METHOD 2.3): AdaGrad with forgetting and momentum is Adam's step at a constant rate.
+NNPREIMAGE: Mapping[str, Any] = {
+  "steps": 300,
+  "learning_rate": 2.0,
+  "final_rate": 1.0,
+  "exponent": 6.0,
+  "energy_scale": 80.0,
+  "bound": 160.0,
+  "data_weight": 1e4,
+  "calibrate": False,
+  "location": "centre",
+  "jitter": 0.25,
+  "relu_leak": 0.05,
+  "leak_values": True,
+  "balance": 0.0,
+}
+
+PRESET_CONSTANTS: Mapping[str, Mapping[str, Any]] = {"default": {}, "paper": PAPER, "nnpreimage": NNPREIMAGE}

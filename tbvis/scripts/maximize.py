@@ -40,7 +40,10 @@ _PICTURES = flags.DEFINE_string(
 _FRAMES = flags.DEFINE_integer("frames", 5, "Flow frames in a row of --pictures.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the start noise and of the shifts.", lower_bound=0)
 _PRESET = flags.DEFINE_enum(
-  "preset", "default", config_lib.PRESETS, "default: constants that give clear stimuli; paper: those that section 3.4 of the paper prints."
+  "preset",
+  "default",
+  config_lib.PRESETS,
+  "default: constants that give clear stimuli; paper: those that section 3.4 of the paper prints; nnpreimage: those of the code it cites.",
 )
 _DTYPE = flags.DEFINE_enum(
   "dtype", "auto", ["auto", "float32", "bfloat16"],
@@ -53,8 +56,9 @@ def _define_constants() -> dict[str, flags.FlagHolder[Any]]:
   """Defines a flag for every constant of the search; without it the preset's value holds."""
   holders: dict[str, flags.FlagHolder[Any]] = {}
   for name, field in config_lib.MaximizationConfig.constants().items():
-    paper = f"; {config_lib.PAPER[name]} by --preset=paper" if name in config_lib.PAPER else ""
-    text = f"{field.metadata['help']} Default {field.default}{paper}. Source: {field.metadata['source']}."
+    others = {preset: constants[name] for preset, constants in config_lib.PRESET_CONSTANTS.items() if name in constants}
+    elsewhere = "".join(f"; {value} by --preset={preset}" for preset, value in others.items() if value != field.default)
+    text = f"{field.metadata['help']} Default {field.default}{elsewhere}. Source: {field.metadata['source']}."
     low = field.metadata["low"]
     if isinstance(field.default, bool):
       holders[name] = flags.DEFINE_bool(name, None, text)

@@ -105,14 +105,25 @@ def test_what_the_leak_lets_through_a_relu_that_is_off():
   outputs = keras.layers.Dense(1, kernel_initializer="ones", name="sum")(keras.layers.ReLU(name="relu")(hidden))
   net = keras.Model(x, outputs)
   start = tf.ones((1, 3))
-  for slope, expected in ((0.0, 0.0), (0.05, 0.1)):
-    leaky = ascent.leak_gradients(net, slope)
+  for slope, values, expected in ((0.0, False, 0.0), (0.05, False, 0.1), (0.05, True, 0.1)):
+    leaky = ascent.leaky(net, slope, values)
     with tf.GradientTape() as tape:
       tape.watch(start)
       value = leaky(start)
     np.testing.assert_allclose(tape.gradient(value, start), np.full((1, 3), expected), rtol=1e-6)
-    np.testing.assert_array_equal(value, net(start), "the values are the network's own")
+    # Two hidden values of 3 - 10, off: the network's own value is 0.
+    np.testing.assert_allclose(value, [[-0.7 if values else 0.0]], rtol=1e-6)
     assert leaky.get_layer("hidden").kernel is net.get_layer("hidden").kernel
+
+
+def test_reported_activations_are_the_networks_own(network):
+  config = dataclasses.replace(SHORT, relu_leak=0.5, leak_values=True)
+  found = tbvis.maximize(network, "conv3_3_motion/f002", chi=[0], a_hat=_a_hat(network, "conv3_3_motion"), config=config)[0]
+  net, _ = ascent.cut(network, ["conv3_3_motion"])
+  maps = net({"motion": found.motion[None].reshape(1, *found.motion.shape[:2], -1)}, training=False)
+  maps = maps[0] if isinstance(maps, list) else maps
+  own = float(maps[0, maps.shape[1] // 2, maps.shape[2] // 2, 1])
+  assert found.activation == pytest.approx(own, rel=1e-4) and found.history["activation"][-1] != pytest.approx(own, rel=0.01)
 
 
 def test_no_pixel_leaves_the_bound(network):
