@@ -94,7 +94,7 @@ function facts(known) {
     const largest = Math.max(1e-9, means[0][1]);
     const rows = means.slice(0, CLASSES_SHOWN).map(([name, mean]) => h("li", {}, h("span", {}, name),
       h("span.bar", {}, h("span", {style: `width:${Math.max(0, (100 * mean) / largest)}%`})), h("span.count", {}, number(mean))));
-    parts.push(h("h3", {}, "Mean response on real clips"), h("ol.means", {}, ...rows));
+    parts.push(h("h3", {}, "Mean response on validation clips"), h("ol.means", {}, ...rows));
   }
   if (known.top_clips?.length) {
     parts.push(h("h3", {}, "Clips that excite it most"), h("ol.top", {}, ...known.top_clips.slice(0, CLASSES_SHOWN).map((top) =>
