@@ -73,6 +73,7 @@ def main() -> None:
   # After the flags are known to be good: TensorFlow takes seconds to load.
   app.load_tensorflow()
   import tbvis
+  from tbvis import progress, units
   from tbvis.datasets import reader
   from tbvis.diagnostics import controls, statistics
   from tbvis.maximization.config import MaximizationConfig
@@ -94,7 +95,11 @@ def main() -> None:
       known = statistics.UnitStatistics.load(statistics_path, classes=network.classes)
     else:
       known = statistics.collect(network, dataset, groups=groups, count=1 if _QUICK.value else 5)
-    stimuli = tbvis.maximize(network, _UNITS.value, chi=chi, config=config, a_hat=known, seed=_SEED.value)
+    total = len(units.parse_units(_UNITS.value, network.model, network.classes)) * len(set(chi))
+    with progress.bar(total=total, description=f"stimuli of {name}", unit="stimulus") as bar:
+      stimuli = tbvis.maximize(
+        network, _UNITS.value, chi=chi, config=config, a_hat=known, seed=_SEED.value, on_stimulus=lambda _, bar=bar: bar.update()
+      )
     numbers |= _report(name, stimuli)
   numbers |= {
     "seconds": round(time.monotonic() - started, 1),

@@ -58,13 +58,16 @@ def _chi() -> list[float]:
 def _make(checkpoint: Any, classes: list[str], seeds: list[int], a_hat: Any) -> list[Any]:
   """Searches stimuli of class units: every class and chi with every seed."""
   import tbvis
+  from tbvis import progress
   from tbvis.diagnostics import transfer
   from tbvis.maximization.config import MaximizationConfig
 
   steps = _STEPS.value or MaximizationConfig().steps // (2 if _QUICK.value else 1)
   config = MaximizationConfig(steps=steps, canvas=_CANVAS.value or 0)
   units = [f"{transfer.CLASS_LAYER}/{name}" for name in classes]
-  made = [tbvis.maximize(checkpoint, units, chi=_chi(), config=config, a_hat=a_hat, seed=seed) for seed in seeds]
+  with progress.bar(total=len(units) * len(_chi()) * len(seeds), description="stimuli", unit="stimulus") as bar:
+    arguments = {"chi": _chi(), "config": config, "a_hat": a_hat, "on_stimulus": lambda _: bar.update()}
+    made = [tbvis.maximize(checkpoint, units, **arguments, seed=seed) for seed in seeds]
   return transfer.from_records([stimulus.to_record() for group in made for stimulus in group], "what was searched")
 
 
