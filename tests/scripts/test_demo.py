@@ -1,5 +1,6 @@
 """The demo's plan: what is called, what is reused, what a failure leaves."""
 
+import functools
 import json
 import os
 import pathlib
@@ -194,7 +195,10 @@ def test_an_unreadable_state_is_no_state(project, tmp_path):
 def test_tensorboard_answers_at_the_printed_address_until_interrupted(tmp_path):
   environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
   code = f"from pathlib import Path; from tbvis.scripts import demo_steps; demo_steps.serve(Path({str(tmp_path)!r}), port=0)"
-  with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment, cwd=tmp_path) as demo:
+  # A suite that was itself started in the background has SIGINT ignored, and so would have its children.
+  heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+  command = [sys.executable, "-c", code]
+  with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=tmp_path, preexec_fn=heed) as demo:
     line = next(line for line in demo.stdout if line.strip())
     found = re.fullmatch(r"TensorBoard: (http://localhost:\d+/)#tbvis \(stop it with Ctrl-C\)\n", line)
     assert found, line
