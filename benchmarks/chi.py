@@ -3,8 +3,9 @@
   python benchmarks/chi.py --checkpoint=A.keras --data_dir=DATA --dataset=ucf101_subset_split1_dis --imagenet_weights=VGG.npz --json=FILE
 
 "Change" is the mean |difference between frames| of (u, v) over the mean |difference between neighbouring pixels| (METHOD 2.8).
-A high one proves nothing by itself, noise has it too: activation over a_hat and contrast stand beside it. Each network
-is measured against its own a_hat, taken over the held-out training groups.
+A high one proves nothing by itself, noise has it too: activation over a_hat and contrast stand beside it, and how far the
+changes found from two start noises agree, which is what the network asked for and not what was left of the start. Each
+network is measured against its own a_hat, taken over the held-out training groups.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from absl import flags
 import numpy as np
 
+from tbvis.datasets import catalogue
 from tbvis.errors import UsageError
 from tbvis.scripts import app
 
@@ -29,18 +31,38 @@ _UNITS = flags.DEFINE_list(
 )
 _CHI = flags.DEFINE_list("chi", ["0", "10"], "Temporal weights: the smallest and the largest are compared.")
 _TRAINED = flags.DEFINE_bool("trained", True, "Whether the trained network is measured too, or the control alone.")
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the start noise.", lower_bound=0)
+_SEEDS = flags.DEFINE_string(
+  "seeds",
+  "0-1",
+  "Seeds of the start noise. Speeds are the first one's; changes of the first two are correlated, which tells structure from noise.",
+)
+_STEPS = flags.DEFINE_integer("steps", None, "Steps of the ascent; the search's default without it.", lower_bound=1)
 _DTYPE = flags.DEFINE_enum("dtype", "auto", ["auto", "float32", "bfloat16"], "Number format; auto is bfloat16 where the hardware has it.")
-_QUICK = flags.DEFINE_bool("quick", False, "A third of the steps, and one snippet a clip for a_hat.")
+_QUICK = flags.DEFINE_bool("quick", False, "A third of the steps, one seed, and one snippet a clip for a_hat.")
 _JSON = app.define_json()
 
 
-def _report(name: str, stimuli: list[Any]) -> dict[str, Any]:
-  """Prints a line a layer, and returns its numbers."""
+def _agreement(stimuli: list[Any], again: list[Any]) -> dict[tuple[str, float], float]:
+  """Returns by layer and chi the median over units of how far two seeds' stimuli change alike."""
+  from tbvis.maximization import measures
+
+  values: dict[tuple[str, float], list[float]] = {}
+  for first, second in zip(stimuli, again, strict=True):
+    if not (first.error or second.error or first.motion is None):
+      values.setdefault((first.unit.layer, first.chi), []).append(measures.change_agreement(first.motion, second.motion))
+  return {key: float(np.median(found)) for key, found in values.items()}
+
+
+def _report(name: str, runs: list[list[Any]]) -> dict[str, Any]:
+  """Prints a line a layer, and returns its numbers; `runs` has a list of stimuli for each seed."""
   from tbvis.maximization import measures
 
   numbers: dict[str, Any] = {}
-  for layer, found in measures.speeds(stimulus.to_record() for stimulus in stimuli).items():
+  if len(runs) > 1:
+    for (layer, chi), value in _agreement(*runs[:2]).items():
+      print(f"{name} {layer} chi = {chi:g}: changes from two seeds correlate by {value:.2f} (median)")
+      numbers[f"{name}_change_agreement_median_{layer}_chi={chi:g}"] = value
+  for layer, found in measures.speeds(stimulus.to_record() for stimulus in runs[0]).items():
     print(f"{name} {layer}: {found}")
     numbers |= {
       f"{name}_units_{layer}": len(found.ratios),
@@ -70,6 +92,10 @@ def main() -> None:
   if len(set(chi)) < 2:
     raise UsageError(f"--chi: expected at least two different numbers, received {','.join(_CHI.value)!r}.")
 
+  seeds = sorted(catalogue.parse_numbers(_SEEDS.value, "seeds") or ())[: 1 if _QUICK.value else None]
+  if not seeds:
+    raise UsageError("--seeds: expected at least one seed, received none.")
+
   # After the flags are known to be good: TensorFlow takes seconds to load.
   app.load_tensorflow()
   import tbvis
@@ -86,7 +112,8 @@ def main() -> None:
   trained = checkpoint_lib.load_checkpoint(path, dtype=dtype)
   control = controls.untrained_motion(trained, weights, dtype)
   groups = trained.metadata.get("validation_groups")
-  config = MaximizationConfig(steps=MaximizationConfig().steps // (3 if _QUICK.value else 1))
+  steps = _STEPS.value or MaximizationConfig().steps // (3 if _QUICK.value else 1)
+  config = MaximizationConfig(steps=steps)
   numbers: dict[str, Any] = {}
   for name, network in (("trained", trained), ("control", control)):
     if name == "trained" and not _TRAINED.value:
@@ -95,12 +122,11 @@ def main() -> None:
       known = statistics.UnitStatistics.load(statistics_path, classes=network.classes)
     else:
       known = statistics.collect(network, dataset, groups=groups, count=1 if _QUICK.value else 5)
-    total = len(units.parse_units(_UNITS.value, network.model, network.classes)) * len(set(chi))
+    total = len(units.parse_units(_UNITS.value, network.model, network.classes)) * len(set(chi)) * len(seeds)
     with progress.bar(total=total, description=f"stimuli of {name}", unit="stimulus") as bar:
-      stimuli = tbvis.maximize(
-        network, _UNITS.value, chi=chi, config=config, a_hat=known, seed=_SEED.value, on_stimulus=lambda _, bar=bar: bar.update()
-      )
-    numbers |= _report(name, stimuli)
+      arguments = {"chi": chi, "config": config, "a_hat": known, "on_stimulus": lambda _, bar=bar: bar.update()}
+      runs = [tbvis.maximize(network, _UNITS.value, **arguments, seed=seed) for seed in seeds]
+    numbers |= _report(name, runs)
   numbers |= {
     "seconds": round(time.monotonic() - started, 1),
     "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),

@@ -46,6 +46,28 @@ def contrast(x: np.ndarray) -> float:
   return float(np.std(np.asarray(x, np.float64)) / NOISE_LEVEL)
 
 
+def change_agreement(first: np.ndarray, second: np.ndarray) -> float:
+  """Returns the correlation of two stimuli's changes from frame to frame: found from two start noises, it tells structure from noise.
+
+  What the network asks for comes back from another start; what is left of the start does not.
+
+  Args:
+    first: (H, W, T, 2).
+    second: the same unit under the same setting, from another seed.
+
+  Returns:
+    -1 to 1; 0 where one of them does not change.
+
+  >>> moving = np.random.default_rng(0).normal(size=(8, 8, 10, 2))
+  >>> round(change_agreement(moving, 3 * moving), 3)
+  1.0
+  """
+  changes = [np.diff(np.asarray(motion, np.float64), axis=2).ravel() for motion in (first, second)]
+  if min(np.std(change) for change in changes) == 0:
+    return 0.0
+  return float(np.corrcoef(*changes)[0, 1])
+
+
 @dataclasses.dataclass(frozen=True)
 class Speeds:
   """How fast stimuli of the units of one layer change at the smallest and at the largest chi, smallest first.

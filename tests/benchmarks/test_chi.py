@@ -27,16 +27,17 @@ def test_the_network_and_its_control_are_measured(tmp_path):
   )
   checkpoint_lib.save_checkpoint(network, tmp_path / "net.keras")
   environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
-  arguments = [f"--checkpoint={tmp_path / 'net.keras'}", f"--data_dir={tmp_path / 'data'}", f"--json={tmp_path / 'out.json'}", "--quick"]
+  arguments = [f"--checkpoint={tmp_path / 'net.keras'}", f"--data_dir={tmp_path / 'data'}", f"--json={tmp_path / 'out.json'}"]
 
   def run(*more):
     return subprocess.run([sys.executable, str(SCRIPT), *arguments, *more], capture_output=True, text=True, check=False, env=environment)
 
-  done = run("--dataset=moves_split1_dis", "--units=conv2_2/f001-f002,prediction/*")
+  done = run("--dataset=moves_split1_dis", "--units=conv2_2/f001-f002,prediction/*", "--steps=10")
   assert done.returncode == 0, done.stderr[-3000:]
   numbers = json.loads((tmp_path / "out.json").read_text())
   for name in ("trained", "control"):
     assert numbers[f"{name}_units_conv2_2"] == 2 and numbers[f"{name}_units_prediction"] == 2
     assert numbers[f"{name}_change_median_conv2_2_smallest_chi"] > numbers[f"{name}_change_median_conv2_2_largest_chi"]
-  done = run("--dataset=moves_split1_dis", "--chi=3")
+    assert -1 <= numbers[f"{name}_change_agreement_median_conv2_2_chi=0"] <= 1
+  done = run("--dataset=moves_split1_dis", "--chi=3", "--quick")
   assert done.returncode == 2 and "at least two different numbers" in done.stderr and "Traceback" not in done.stderr
