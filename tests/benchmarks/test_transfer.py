@@ -40,6 +40,7 @@ def _run(*arguments):
   return done
 
 
+@pytest.mark.slow
 def test_stimuli_that_are_there_are_judged(networks, tmp_path):
   rng = np.random.default_rng(0)
   np.savez(

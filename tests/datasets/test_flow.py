@@ -33,6 +33,7 @@ def _read_flo(path):
   return np.frombuffer(data[12:], np.float32).reshape(height, width, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.real
 @pytest.mark.parametrize(("method", "expected"), [("tvl1", 0.16), ("dis", 0.22)])
 def test_end_point_error_on_rubber_whale(real_data, method, expected):

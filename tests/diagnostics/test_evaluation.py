@@ -11,6 +11,9 @@ from tbvis.errors import UsageError
 from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.rendering import animation
 
+# Every test passes clips through a network.
+pytestmark = pytest.mark.slow
+
 
 def _brute_force(checkpoint, clip, count, flips, blank=None):
   """Mean score of one clip by plain calls of the model, one snippet at a time."""

@@ -81,6 +81,7 @@ def test_calibration_reaches_the_target(network):
     assert 0.6 < stimulus.activation_over_a_hat / MaximizationConfig().target < 1.6, stimulus.unit.name
 
 
+@pytest.mark.slow
 def test_both_inputs_of_a_joint_unit_are_pulled_alike(network):
   # One input weighs a thousandth of the other in the fusion: only balancing lets the target reach it.
   model = keras.models.clone_model(network)
@@ -144,6 +145,7 @@ def test_the_network_is_left_as_it_was(network):
   assert {layer.compute_dtype for layer in network.layers} == {"float32"}
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_stimulus_and_another_another(network):
   def find(seed):
     return tbvis.maximize(network, ["conv2_2/f001"], chi=[1], a_hat=_a_hat(network), config=dataclasses.replace(SHORT, steps=3), seed=seed)[

@@ -151,6 +151,7 @@ def test_a_required_path_is_asked_for():
     app.required_path(None, "videos")
 
 
+@pytest.mark.slow
 def test_tensorflow_loads_in_silence(tmp_path):
   # A process of its own: what is silenced is written by C++ at the first import.
   environment = {k: v for k, v in os.environ.items() if not k.startswith("TF_")} | {"PYTHONPATH": os.pathsep.join(sys.path)}

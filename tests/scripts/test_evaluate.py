@@ -17,6 +17,9 @@ from tbvis.diagnostics.statistics import UnitStatistics
 from tbvis.models import checkpoint as checkpoint_lib
 from tests.datasets.conftest import write_video
 
+# Every test starts programs or passes clips through a network.
+pytestmark = pytest.mark.slow
+
 CLASSES = ("Left", "Right")
 NETWORK = {"width": 0.05, "input_size": 32, "fc_units": 4}
 

@@ -11,6 +11,9 @@ from tbvis import summaries
 from tbvis.diagnostics import statistics as statistics_lib
 from tbvis.models import checkpoint as checkpoint_lib
 
+# Every test starts programs or passes clips through a network.
+pytestmark = pytest.mark.slow
+
 CLASSES = ("PlayingCello", "PlayingViolin")
 QUICK = ("--steps=3", "--dtype=float32")
 

@@ -11,6 +11,9 @@ import pytest
 from tbvis.models import checkpoint as checkpoint_lib
 from tests.datasets.conftest import write_video
 
+# Every test starts programs or passes clips through a network.
+pytestmark = pytest.mark.slow
+
 
 def _run(verb, *arguments, check=None):
   done = subprocess.run([sys.executable, "-m", f"tbvis.scripts.{verb}", *map(str, arguments)], capture_output=True, text=True, check=False)
@@ -34,7 +37,6 @@ def _one_line(done):
   return lines[-1]
 
 
-@pytest.mark.slow
 def test_prepare_and_train_then_go_on(videos, tmp_path):
   data, out = tmp_path / "data", tmp_path / "out"
   done = _run("prepare", f"--videos={videos}", "--name=moves", f"--data_dir={data}", f"--json={tmp_path / 'prepare.json'}", check=0)
@@ -79,7 +81,6 @@ def test_bad_input_is_one_line_and_status_2(tmp_path, verb, arguments, expected)
   assert expected in _one_line(done)
 
 
-@pytest.mark.slow
 def test_strict_fails_on_a_broken_video_and_names_it(videos, tmp_path):
   broken = videos / "Left" / "v_Left_g11_c01.avi"
   broken.write_bytes(b"no video")

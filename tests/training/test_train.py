@@ -45,6 +45,7 @@ def _snapshot(model):
     (Phase("fusion", 2, optimizer="sgd"), 2, ("conv5_fusion", "fc6", "fc7", "prediction")),
   ],
 )
+@pytest.mark.slow
 def test_a_phase_changes_its_own_layers_alone(phase, size, changed):
   network = _network()
   before = _snapshot(network.model)
@@ -57,6 +58,7 @@ def test_a_phase_changes_its_own_layers_alone(phase, size, changed):
     assert any("conv1_1_motion/kernel" in p for p in moved) and not any("appearance" in p for p in moved)
 
 
+@pytest.mark.slow
 def test_a_layer_factor_scales_its_update():
   moves = {}
   for factor in (1.0, 10.0):
