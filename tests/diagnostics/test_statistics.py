@@ -11,6 +11,9 @@ from tbvis.diagnostics import passes, places, statistics
 from tbvis.errors import UsageError
 from tbvis.models import geometry, two_stream
 
+# Every test passes clips through a network.
+pytestmark = pytest.mark.slow
+
 COUNT = 2
 
 
@@ -158,7 +161,6 @@ def test_only_the_nine_best_are_kept_earlier_first():
   assert layer.class_sums[:, 0].tolist() == [3 + 1 + 9 + 5 + 8 + 6, 7 + 7 + 0 + 2 + 4]
 
 
-@pytest.mark.slow
 def test_save_load_and_resume_are_equal(checkpoint, dataset, found, tmp_path, monkeypatch):
   path = tmp_path / "statistics.npz"
   monkeypatch.setattr(statistics, "_SAVE_EVERY_S", 0)

@@ -36,6 +36,7 @@ def test_a_rows_gradient_does_not_depend_on_who_shares_the_batch(search):
       assert np.linalg.norm(gradient) > 0 and difference <= 1e-5 * np.linalg.norm(gradient)
 
 
+@pytest.mark.slow
 def test_rows_have_their_own_weights_and_settings(search):
   # A mate with another a_hat, chi and channel changes nothing (to rounding) in the first steps of a row.
   def first(units, channels, a_hat, chi):
@@ -55,6 +56,7 @@ def test_the_ascent_raises_the_activation(network):
   }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_chi_slows_the_motion_down(network):
   config = dataclasses.replace(SHORT, steps=80)
   # About what this network gives to inputs of natural strength; at a_hat = 1 nothing but the start noise's rest is left.
