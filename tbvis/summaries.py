@@ -137,7 +137,7 @@ class StimulusWriter:
       statistics: by unit, any of {"a_hat": float, "class_means": {class: mean response}, "top_clips": [{"clip": name,
         "class": name, "layer": name, "value": float, "frame": int, "x": int, "y": int}, ...]}.
     """
-    before = _read_statistics(self._folder) or {}
+    before = _latest(self._folder).get(STATISTICS_TAG, {})
     if before | statistics != before:
       content = {"kind": "unit_statistics", "version": _VERSION}
       value = events.blobs_value(STATISTICS_TAG, [events.to_json(before | statistics)], PLUGIN_NAME, content)
@@ -227,18 +227,15 @@ def read_run(logdir: str | os.PathLike[str], run: str) -> Run:
     raise unknown_name("run", run, _runs(logdir), where=str(logdir))
   stimuli = [_read_stimulus(folder, content, meta) for content, meta in _stimuli(folder).values() if _complete(folder, content, meta)]
   stimuli.sort(key=lambda r: (r.layer_index, r.channel, r.unit, r.isotropic, r.kappa, r.chi, r.seed))
-  confusions = _last(folder, CONFUSIONS_TAG)
-  return Run(stimuli, _read_confusions(confusions) if confusions else None, _read_statistics(folder))
+  latest = _latest(folder)
+  return Run(stimuli, latest.get(CONFUSIONS_TAG), latest.get(STATISTICS_TAG))
 
 
-def _last(folder: pathlib.Path, tag: str) -> list[bytes] | None:
-  found = [blobs for name, _, _, blobs in events.read_values(folder, PLUGIN_NAME) if name == tag]
-  return found[-1] if found else None
-
-
-def _read_statistics(folder: pathlib.Path) -> dict[str, Any] | None:
-  blobs = _last(folder, STATISTICS_TAG)
-  return json.loads(blobs[0]) if blobs else None
+def _latest(folder: pathlib.Path) -> dict[str, Any]:
+  """Returns by tag what was written last of a run's confusions and statistics, in one pass over its events."""
+  readers = {CONFUSIONS_TAG: _read_confusions, STATISTICS_TAG: lambda blobs: json.loads(blobs[0])}
+  found = {tag: blobs for tag, _, _, blobs in events.read_values(folder, PLUGIN_NAME) if tag in readers}
+  return {tag: readers[tag](blobs) for tag, blobs in found.items()}
 
 
 def _runs(logdir: str | os.PathLike[str]) -> list[str]:

@@ -50,17 +50,14 @@ class Result:
 
 
 class _LeakyGradient(keras.layers.Layer):
-  """A ReLU that lets a part of the gradient through where it is off; its values are those of a ReLU, or leak too."""
+  """A ReLU that lets a part of the gradient through where it is off; its values are those of a ReLU."""
 
-  def __init__(self, slope: float, values: bool, **kwargs: Any):
+  def __init__(self, slope: float, **kwargs: Any):
     super().__init__(**kwargs)
     self._slope = slope
-    self._values = values
 
   def call(self, x: tf.Tensor) -> tf.Tensor:
-    """Returns max(x, 0), or max(x, slope x)."""
-    if self._values:
-      return tf.nn.leaky_relu(x, self._slope)
+    """Returns max(x, 0)."""
 
     @tf.custom_gradient
     def rectify(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
@@ -87,8 +84,10 @@ def leaky(net: keras.Model, slope: float, values: bool = False) -> keras.Model:
   if not slope:
     return net
 
+  rectifier = keras.layers.LeakyReLU if values else _LeakyGradient
+
   def shared(layer: keras.Layer) -> keras.Layer:
-    return _LeakyGradient(slope, values, name=f"{layer.name}_leak", dtype=layer.dtype_policy) if _is_relu(layer) else layer
+    return rectifier(slope, name=f"{layer.name}_leak", dtype=layer.dtype_policy) if _is_relu(layer) else layer
 
   return keras.models.clone_model(net, clone_function=shared)
 

@@ -145,6 +145,18 @@ def report_json(path: str | None, numbers: dict[str, Any]) -> None:
     files.write_json(expand_path(path, "json"), json.loads(json.dumps(numbers)))
 
 
+def parse_numbers(texts: Sequence[str], flag: str) -> list[float]:
+  """Reads the values of a list flag.
+
+  Raises:
+    UsageError: if one is no number, naming `flag`.
+  """
+  try:
+    return [float(text) for text in texts]
+  except ValueError:
+    raise UsageError(f"--{flag}: expected numbers separated by commas, received {','.join(texts)!r}.") from None
+
+
 def report_temporal_fraction(model: Any) -> float:
   """Prints how temporal the motion stream's first layer is, with a warning where it is blind to time.
 

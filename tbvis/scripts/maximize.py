@@ -74,13 +74,6 @@ def _define_constants() -> dict[str, flags.FlagHolder[Any]]:
 _CONSTANTS = _define_constants()
 
 
-def _numbers(texts: Sequence[str], flag: str) -> list[float]:
-  try:
-    return [float(text) for text in texts]
-  except ValueError:
-    raise UsageError(f"--{flag}: expected numbers separated by commas, received {','.join(texts)!r}.") from None
-
-
 def _config() -> config_lib.MaximizationConfig:
   given = {name: holder.value for name, holder in _CONSTANTS.items() if holder.value is not None}
   return dataclasses.replace(config_lib.MaximizationConfig.preset(_PRESET.value), **given)
@@ -148,7 +141,7 @@ def main() -> None:
   if not logdir and not pictures:
     raise UsageError("--logdir or --pictures is required, for the stimuli to be kept. See --help.")
   config = _config()
-  chi, isotropic = _numbers(_CHI.value, "chi"), _numbers(_ISOTROPIC.value, "isotropic")
+  chi, isotropic = app.parse_numbers(_CHI.value, "chi"), app.parse_numbers(_ISOTROPIC.value, "isotropic")
 
   # After the flags are known to be good: TensorFlow takes seconds to load.
   app.load_tensorflow()
