@@ -49,7 +49,7 @@ def _agreement(stimuli: list[Any], again: list[Any]) -> dict[tuple[str, float], 
   values: dict[tuple[str, float], list[float]] = {}
   for first, second in zip(stimuli, again, strict=True):
     if not (first.error or second.error or first.motion is None):
-      values.setdefault((first.unit.layer, first.chi), []).append(measures.change_agreement(first.motion, second.motion))
+      values.setdefault((first.target.layer, first.chi), []).append(measures.change_agreement(first.motion, second.motion))
   return {key: float(np.median(found)) for key, found in values.items()}
 
 

@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
   "maximize": "tbvis.maximization.api",
+  "MaximizationConfig": "tbvis.maximization.config",
   "list_layers": "tbvis.models.geometry",
   "load_checkpoint": "tbvis.models.checkpoint",
   "save_checkpoint": "tbvis.models.checkpoint",
@@ -20,10 +21,13 @@ _EXPORTS = {
 }
 
 __all__ = ["__version__"]
+__all__ += ["objectives"]
 __all__ += list(_EXPORTS)
 
 
 def __getattr__(name: str) -> Any:
+  if name == "objectives":
+    return importlib.import_module("tbvis.maximization.objectives")
   if name in _EXPORTS:
     return getattr(importlib.import_module(_EXPORTS[name]), name)
   raise AttributeError(f"module 'tbvis' has no attribute {name!r}")

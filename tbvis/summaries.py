@@ -43,6 +43,7 @@ __all__ = [
   "StimulusRecord",
   "StimulusWriter",
   "read_run",
+  "state_folder",
   "variant_name",
   "write_confusions",
 ]
@@ -62,6 +63,11 @@ def _run_folder(logdir: str | os.PathLike[str], run: str) -> pathlib.Path:
   if not run or run.startswith("/") or ".." in parts:
     raise UsageError(f"Expected the name of a run inside the logdir, received {run!r}.")
   return pathlib.Path(logdir, *parts)
+
+
+def state_folder(logdir: str | os.PathLike[str], run: str) -> pathlib.Path:
+  """Returns the folder in which a run keeps the states of unfinished searches."""
+  return _run_folder(logdir, run) / MEDIA_FOLDER / "state"
 
 
 def _small(shape: tuple[int, ...]) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 import dataclasses
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tbvis.errors import UsageError, unknown_name
 
@@ -60,7 +60,7 @@ def unit_layers(model: keras.Model) -> dict[str, tuple[str, ...]]:
   """Returns the layers that a unit may be named in, by the name to write: those of the network and those without a tower.
 
   Args:
-    model: a network whose convolutions are linear layers of their own.
+    model: a Functional network.
 
   Returns:
     The network's layers by name, in the order of the graph.
@@ -69,7 +69,8 @@ def unit_layers(model: keras.Model) -> dict[str, tuple[str, ...]]:
   >>> unit_layers(two_stream.two_stream_fusion_vgg16(2, width=0.05, input_size=32, fc_units=4))["conv4_3"]
   ('conv4_3_appearance', 'conv4_3_motion')
   """
-  names = [layer.name for layer in model.layers if getattr(layer, "kernel_size", None) and hasattr(layer, "filters")]
+  inputs = {tensor.name.split(":")[0] for tensor in model.inputs}
+  names = [layer.name for layer in model.layers if layer.name not in inputs and _channels_or_none(layer)]
   table = {name: (name,) for name in names}
   for name in names:
     bare = name.removesuffix(f"_{TOWERS[0]}")
@@ -80,8 +81,17 @@ def unit_layers(model: keras.Model) -> dict[str, tuple[str, ...]]:
   return table
 
 
-def _channels(model: keras.Model, layer: str) -> int:
-  return int(model.get_layer(layer).filters)
+def _channels_or_none(layer: Any) -> int | None:
+  """Returns a layer's number of channels, None where it has no output of its own or leaves it open."""
+  if not layer._inbound_nodes or len(layer._inbound_nodes[0].output_tensors) != 1:
+    return None
+  shape = layer._inbound_nodes[0].output_tensors[0].shape
+  return int(shape[-1]) if len(shape) > 1 and shape[-1] else None
+
+
+def channels_of(model: keras.Model, layer: str) -> int:
+  """Returns the number of units of a layer."""
+  return int(_channels_or_none(model.get_layer(layer)) or 0)
 
 
 def _numbered(text: str, layer: str, label: str, count: int) -> list[int]:
@@ -100,7 +110,7 @@ def parse_units(texts: Iterable[str], model: keras.Model, classes: Sequence[str]
 
   Args:
     texts: names such as "conv5_fusion/f021" (1-based), "prediction/PlayingCello", "conv3_3/f001-f025" (a range) or
-      "prediction/*" (all classes). A layer without its tower, as in "conv4_3/f036", names the unit in both towers.
+      "prediction/*" (all of a layer). A layer without its tower, as in "conv4_3/f036", names the unit in both towers.
     model: the network.
     classes: names of its classes, in the order of its scores.
 
@@ -121,11 +131,11 @@ def parse_units(texts: Iterable[str], model: keras.Model, classes: Sequence[str]
     layer, slash, label = text.strip().partition("/")
     if layer not in table:
       raise unknown_name("layer", layer, table, "the network")
-    count = _channels(model, table[layer][0])
+    count = channels_of(model, table[layer][0])
     if not slash or not label:
       raise UsageError(f"Unknown unit {text!r}. Expected LAYER/UNIT, such as {layer}/f001.")
-    named = layer in CLASS_LAYERS and len(classes) == count
-    if named and label == "*":
+    named = len(classes) == count and (layer in CLASS_LAYERS or layer in model.output_names)
+    if label == "*":
       channels = list(range(count))
     elif named and not (_NUMBER.fullmatch(label) or _RANGE.fullmatch(label)):
       if label not in classes:

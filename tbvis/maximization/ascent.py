@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
-from typing import Any
+import os
+import pathlib
+from typing import TYPE_CHECKING, Any
+import zipfile
 
-import keras
+from absl import logging
 import numpy as np
 import tensorflow as tf
 
+from tbvis import files
 from tbvis.errors import UsageError
-from tbvis.maximization import adam, objectives, regularizers, transforms
+from tbvis.maximization import adam, network, objectives, parameterizations, regularizers, transforms
 from tbvis.maximization import config as config_lib
+from tbvis.maximization.streams import Stream
 from tbvis.models import geometry
 
-COMPONENTS = {"appearance": (1, 3), "motion": (10, 2)}
+if TYPE_CHECKING:
+  import keras
+
 # Data weights stay inside this range of their first value: beyond it a unit is dead, or needs no data.
 _WEIGHT_RANGE = np.log(1e8)
 # An activation below this part of a_hat counts as off.
@@ -23,11 +30,50 @@ _OFF = 0.02
 # Calibration: weight of the rate of change, and the part of the gain that stays while Adam's rate falls.
 _DAMPING = 4.0
 _LEAST_GAIN = 0.3
+# Field of a unit that sees the whole input of a network whose own stride and kernels do not tell it (fc6 to prediction of VGG-16).
+_WHOLE_FIELD = 404
 
 
 def _level(relative: tf.Tensor) -> tf.Tensor:
   """Returns the logarithm of activation over a_hat, of `_OFF` at least."""
   return tf.math.log(tf.maximum(relative, _OFF))
+
+
+@dataclasses.dataclass(frozen=True)
+class Term:
+  """One target of a row, with a data weight of its own: its form and the places in the network that it reads."""
+
+  form: objectives.Form
+  taps: tuple[network.Tap, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rows:
+  """What a batch searches.
+
+  Attributes:
+    names: of each row's target, from which its start noise is drawn.
+    parameters: by term, arrays (rows, ...) in the order of the term's form.
+    scale: float32 (rows, terms), positive: a_hat of each target.
+    kappa: spatial weights (rows,).
+    chi: temporal weights (rows,).
+    seed: of start noise and transforms.
+  """
+
+  names: Sequence[str]
+  parameters: tuple[tuple[np.ndarray, ...], ...]
+  scale: np.ndarray
+  kappa: Sequence[float]
+  chi: Sequence[float]
+  seed: int = 0
+
+  def __post_init__(self):
+    scale = np.asarray(self.scale, np.float32)
+    if scale.shape != (len(self.names), len(self.parameters)) or not np.all(scale > 0):
+      raise UsageError(
+        f"Expected a positive a_hat for each of {len(self.names)} rows and {len(self.parameters)} targets, received {scale.tolist()}."
+      )
+    object.__setattr__(self, "scale", scale)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,10 +82,10 @@ class Result:
 
   Attributes:
     inputs: float32 (rows, H, W, frames, components) by stream.
-    activations: float32 (rows, layers), at the inputs.
+    activations: float32 (rows, terms), of the network itself in float32, at the inputs.
     steps: int (logged,).
     history: float32 (logged, rows) by term.
-    gradient: float32 (rows, layers): the largest mean absolute gradient of the target that a row's inputs ever had.
+    gradient: float32 (rows, terms): the largest mean absolute gradient of the target that a row's inputs ever had.
   """
 
   inputs: Mapping[str, np.ndarray]
@@ -49,126 +95,187 @@ class Result:
   gradient: np.ndarray
 
 
-class _LeakyGradient(keras.layers.Layer):
-  """A ReLU that lets a part of the gradient through where it is off; its values are those of a ReLU."""
-
-  def __init__(self, slope: float, **kwargs: Any):
-    super().__init__(**kwargs)
-    self._slope = slope
-
-  def call(self, x: tf.Tensor) -> tf.Tensor:
-    """Returns max(x, 0)."""
-
-    @tf.custom_gradient
-    def rectify(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-      return tf.nn.relu(x), lambda upstream: tf.where(x > 0, upstream, self._slope * upstream)
-
-    return rectify(x)
-
-
-def _is_relu(layer: keras.Layer) -> bool:
-  return isinstance(layer, keras.layers.ReLU) or getattr(layer, "activation", None) is keras.activations.relu and not layer.weights
-
-
-def leaky(net: keras.Model, slope: float, values: bool = False) -> keras.Model:
-  """Returns the network with ReLUs that pass `slope` of the gradient where they are off; its weights are shared.
-
-  A ReLU that is off hides everything below it from the search: a unit of a fused layer whose motion channel is off at the
-  start noise would keep noise for its motion.
+class Snapshot:
+  """The state of an ascent on disk, from which it goes on bit for bit.
 
   Args:
-    net: the network.
-    slope: part of the gradient that passes; 0 leaves the network as it is.
-    values: whether the values leak too, as in nnpreimage (METHOD 2.3); otherwise they are the network's own.
+    path: an npz, written in one step.
+    every: steps between two of them.
+    identity: what the ascent is of; a state of another one is not taken up.
   """
-  if not slope:
-    return net
 
-  rectifier = keras.layers.LeakyReLU if values else _LeakyGradient
+  def __init__(self, path: str | os.PathLike[str], every: int, identity: str):
+    self._path = pathlib.Path(path)
+    self._every = every
+    self._identity = identity
 
-  def shared(layer: keras.Layer) -> keras.Layer:
-    return rectifier(slope, name=f"{layer.name}_leak", dtype=layer.dtype_policy) if _is_relu(layer) else layer
+  def due(self, step: int) -> bool:
+    """Tells whether the state after the 0-based `step` is to be kept."""
+    return self._every > 0 and (step + 1) % self._every == 0
 
-  return keras.models.clone_model(net, clone_function=shared)
+  def save(self, state: Mapping[str, Any]) -> None:
+    """Writes the state."""
+    with files.atomic_path(self._path) as temporary, open(temporary, "wb") as stream:
+      np.savez(stream, identity=self._identity, **state)
 
+  def load(self) -> dict[str, np.ndarray] | None:
+    """Returns the state, None where there is none of this ascent."""
+    if not self._path.exists():
+      return None
+    try:
+      with np.load(self._path) as stored:
+        state = {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+      logging.warning("%s: expected the state of a search, found %s; the search starts anew.", self._path, error)
+      return None
+    return state if str(state.pop("identity", "")) == self._identity else None
 
-def cut(model: keras.Model, layers: Sequence[str]) -> tuple[keras.Model, tuple[str, ...]]:
-  """Cuts a network at layers, with the inputs that they need and no others; the network itself is left as it is.
-
-  Returns:
-    A model from a dict of inputs to a list of maps (N, h, w, units), and the names of its inputs.
-  """
-  table = geometry.layer_geometry(model)
-  streams = tuple(s for s in COMPONENTS if any(s in table[layer].streams for layer in layers))
-  by_name = {tensor.name.split(":")[0]: tensor for tensor in model.inputs}
-  outputs = []
-  for layer in layers:
-    output = model.get_layer(layer).output
-    if len(output.shape) != 4:
-      # A convolution over chunks: (N, T, h, w, C) with T = 1.
-      output = keras.ops.squeeze(output, axis=1)
-    outputs.append(output)
-  return keras.Model({stream: by_name[stream] for stream in streams}, outputs), streams
+  def remove(self) -> None:
+    """Removes the state of an ascent whose results are kept elsewhere."""
+    self._path.unlink(missing_ok=True)
 
 
 class Ascent:
-  """Finds inputs that excite units of given layers; compiled once, used for any number of batches.
+  """Finds inputs that excite targets of given forms; compiled once, used for any number of batches.
 
   Args:
-    model: the network, Functional, inputs `appearance` (N, H, W, 3) and `motion` (N, H, W, 20).
-    layers: layers whose values are summed, each of the same channel.
+    model: the network, Functional; it is left as it was.
+    terms: targets of a row, added up, each with a data weight of its own.
+    streams: the network's inputs by name.
     canvas: side of the stimuli in pixels.
     config: the constants.
   """
 
-  def __init__(self, model: keras.Model, layers: Sequence[str], canvas: int, config: config_lib.MaximizationConfig):
-    table = geometry.layer_geometry(model)
-    self.layers = tuple(layers)
+  def __init__(
+    self,
+    model: keras.Model,
+    terms: Sequence[Term],
+    streams: Mapping[str, Stream],
+    canvas: int,
+    config: config_lib.MaximizationConfig,
+  ):
+    table = geometry.layer_geometry(model, whole=True)
+    self.terms = tuple(terms)
     self.canvas = canvas
     self.config = config
-    self.field = np.array([table[layer].field for layer in layers], np.float32)
-    self.net, self.streams = cut(model, layers)
-    self._leaky = leaky(self.net, config.relu_leak, config.leak_values)
-    self.shifts = transforms.shift_range(config.jitter, max(table[layer].stride for layer in layers))
+    layers = list(dict.fromkeys(tap.layer for term in self.terms for tap in term.taps))
+    self.field = np.array([max(table[tap.layer].field or _WHOLE_FIELD for tap in term.taps) for term in self.terms], np.float32)
+    self.net = network.CutNetwork(model, list(dict.fromkeys(tap for term in self.terms for tap in term.taps)))
+    self.streams = {name: streams[name] for name in self.net.streams}
+    stride = max(table[layer].stride or _whole_stride(table, table[layer].streams) for layer in layers)
+    self.shifts = transforms.shift_range(config.jitter, stride)
     self.side = canvas + self.shifts - 1
-    # Fixed ranks and sizes, any number of rows: a last, smaller batch needs no second compilation.
-    self._values_and_gradient = tf.function(self._forward_backward, reduce_retracing=True)
-    self._step = tf.function(self._ascend, reduce_retracing=True)
-    self._update = tf.function(self._regularised_update, jit_compile=True)
+    self._spaces = {name: self._space(stream) for name, stream in self.streams.items()}
+    self._locations: list[int] = [1] * len(self.terms)
+    # Any number of rows in one trace: a last, smaller batch needs no second compilation, and computes by the same graph.
+    rows = tf.TensorSpec((None,), tf.float32)
+    weights = tf.TensorSpec((None, len(self.terms)), tf.float32)
+    scalar = tf.TensorSpec((), tf.float32)
+    self._inputs_spec = {name: tf.TensorSpec((None, *self._shape(name)), tf.float32) for name in self.streams}
+    self._draw_spec = {
+      "shift": tf.TensorSpec((2,), tf.int32),
+      "time": tf.TensorSpec((), tf.int32),
+      "plane": tf.TensorSpec((2,), tf.float32),
+    }
+    self._row_spec = {"scale": weights, "kappa": rows, "chi": rows}
+    self._moments_spec = {name: (spec, spec) for name, spec in self._inputs_spec.items()}
+    self._step_spec = (weights, weights, scalar, scalar)
+    self._compiled: dict[str, Any] | None = None
 
-  def _values(self, net: keras.Model, inputs: Mapping[str, tf.Tensor], shift: tf.Tensor, channels: tf.Tensor) -> tf.Tensor:
-    """Returns the target values (rows, layers) that a network has at the window at `shift`."""
-    windows = {}
-    for stream, x in inputs.items():
-      frames, components = COMPONENTS[stream]
-      x = tf.reshape(x, [-1, self.side, self.side, frames * components])
-      windows[stream] = transforms.window(x, shift, self.canvas)
-    maps = net(windows, training=False)
-    maps = maps if isinstance(maps, list) else [maps]
-    return tf.stack([objectives.unit_values(m, channels, self.config.location) for m in maps], axis=1)
+  def _shape(self, name: str) -> tuple[int, int, int, int]:
+    """Returns (height, width, frames, components) of what is searched: room for every shift included."""
+    return self.side, self.side, self._frames(name), self.streams[name].components
+
+  def _frames(self, name: str) -> int:
+    frames = self.streams[name].frames
+    return frames + int(self.config.temporal_jitter) if frames > 1 else frames
+
+  def _space(self, stream: Stream) -> parameterizations.Fourier | None:
+    if self.config.parameterization == "pixels":
+      return None
+    return parameterizations.Fourier(stream, self.side, self._frames(stream.name), self.config.decay, self.config.decorrelate)
+
+  def _compile(self, parameters: Any) -> dict[str, Any]:
+    """Returns the compiled functions; `parameters` gives the structure of what rows differ in."""
+    if self._compiled is None:
+      spec = tf.nest.map_structure(lambda p: tf.TensorSpec((None, *p.shape[1:]), p.dtype), parameters)
+      weights, level, step, fall = self._step_spec
+      self._update = tf.function(self._regularised_update, jit_compile=True)
+      self._values_and_gradient = tf.function(self._forward_backward).get_concrete_function(
+        self._inputs_spec, self._draw_spec, spec, weights
+      )
+      self._compiled = {
+        "step": tf.function(self._ascend).get_concrete_function(
+          self._inputs_spec, self._moments_spec, weights, level, spec, self._row_spec, self._draw_spec, step, fall
+        ),
+        "own": tf.function(self._own_values).get_concrete_function(self._inputs_spec, spec),
+      }
+    return self._compiled
+
+  def _windows(self, inputs: Mapping[str, tf.Tensor], draw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Returns what the network sees of the searched inputs: transformed alike, in the model's own form."""
+    config, result = self.config, {}
+    for name, x in inputs.items():
+      stream = self.streams[name]
+      x = transforms.time_window(x, draw["time"], stream.frames)
+      if config.zoom or config.rotation:
+        x = transforms.turn(x, draw["plane"][0], draw["plane"][1])
+      result[name] = stream.to_network(transforms.window(x, draw["shift"], self.canvas))
+    return result
+
+  def _values(self, maps: Mapping[network.Tap, tf.Tensor], parameters: Sequence[Sequence[tf.Tensor]]) -> tf.Tensor:
+    """Returns the values of the targets (rows, terms)."""
+    self._locations = [_summed_locations(term.form, maps) for term in self.terms]
+    found = [objectives.values(term.form, maps, own) for term, own in zip(self.terms, parameters, strict=True)]
+    return tf.stack(found, axis=1)
+
+  def _data_factors(self) -> np.ndarray:
+    """Returns by what equation 1 divides a target besides a_hat: the field's area, or with `term_balance` the locations summed."""
+    if self.config.term_balance:
+      return 1 / np.array(self._locations, np.float32)
+    return 1 / self.field**2
+
+  def term_factors(self) -> dict[str, float]:
+    """Returns what each term is multiplied by besides the printed constants: 1 / (rho^2 or locations) for targets, 1 / T for films."""
+    spread = self.config.per_frame or self.config.term_balance
+    factors = {f"data_{index}": float(factor) for index, factor in enumerate(self._data_factors())}
+    return factors | {f"regularizers_{name}": 1 / self._frames(name) if spread else 1.0 for name in self.streams}
 
   def _forward_backward(
-    self, inputs: Mapping[str, tf.Tensor], shift: tf.Tensor, channels: tf.Tensor, scale: tf.Tensor
+    self, inputs: Mapping[str, tf.Tensor], draw: Mapping[str, tf.Tensor], parameters: Any, weights: tf.Tensor
   ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-    """Returns values (rows, layers) and the gradient by stream of the sum over rows of scale * value; rows never mix."""
+    """Returns values (rows, terms) and the gradient by stream of the sum over rows of weighted values; rows never mix."""
+    leak = network.Leak(self.config.relu_leak, self.config.leak_values)
     with tf.GradientTape(watch_accessed_variables=False) as tape:
       tape.watch(inputs)
-      values = self._values(self._leaky, inputs, shift, channels)
-      total = tf.reduce_sum(values * scale)
-    return values, tape.gradient(total, inputs)
+      values = self._values(self.net(self._windows(inputs, draw), leak), parameters)
+      total = tf.reduce_sum(values * weights * self._data_factors())
+    return values, tape.gradient(total, inputs, unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
-  def _penalties(self, stream: str, x: tf.Tensor, kappa: tf.Tensor, chi: tf.Tensor) -> dict[str, tf.Tensor]:
+  def _own_values(self, inputs: Mapping[str, tf.Tensor], parameters: Any) -> tf.Tensor:
+    """Returns the targets' values at the middle of the searched inputs, by the network as it is, in float32."""
+    return self._values(self.net(self._windows(inputs, self._middle()), float32=True), parameters)
+
+  def _middle(self) -> dict[str, tf.Tensor]:
+    margin = (self.shifts - 1) // 2
+    return {
+      "shift": tf.fill((2,), margin),
+      "time": tf.constant(int(self.config.temporal_jitter) // 2, tf.int32),
+      "plane": tf.constant([1.0, 0.0]),
+    }
+
+  def penalties(self, name: str, x: tf.Tensor, kappa: tf.Tensor, chi: tf.Tensor) -> dict[str, tf.Tensor]:
     """Returns both regularisers of one stream, weighted, (rows,) each (equations 2 and 3, section 3.4)."""
-    config = self.config
+    config, stream = self.config, self.streams[name]
     pixels = float(self.side**2)
     scale = config.energy_scale / 6.5
-    frames = COMPONENTS[stream][0] if config.per_frame else 1
+    frames = self._frames(name) if config.per_frame or config.term_balance else 1
     energy = regularizers.LocalEnergy(config.energy_scale, config.exponent)(x) / (pixels * frames)
-    if stream == "motion":
-      variation = config.motion_weight * regularizers.TotalVariation(kappa, chi)(x) / frames
+    if stream.is_flow or stream.frames > 1:
+      variation = regularizers.TotalVariation(kappa, chi)(x) * (config.motion_weight if stream.is_flow else 1.0) / frames
     else:
       variation = regularizers.TotalVariation()(x)
-    return {f"energy_{stream}": energy, f"tv_{stream}": variation / (pixels * scale**2)}
+    return {f"energy_{name}": energy, f"tv_{name}": variation / (pixels * scale**2)}
 
   def _regularised_update(
     self,
@@ -183,23 +290,28 @@ class Ascent:
     """Adds the regularisers' gradients in float32, takes Adam's step and projects onto the norm bound."""
     config = self.config
     new_inputs, new_moments, terms = {}, {}, {}
-    for stream, x in inputs.items():
+    for name, x in inputs.items():
       with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(x)
-        penalties = self._penalties(stream, x, kappa, chi)
+        penalties = self.penalties(name, x, kappa, chi)
         total = tf.reduce_sum(tf.add_n(list(penalties.values())))
-      gradient = tape.gradient(total, x) - data_gradient[stream]
-      x, new_moments[stream] = adam.adam_step(
-        x, gradient, moments[stream], step, rate, beta1=config.beta1, beta2=config.beta2, epsilon=config.epsilon
+      gradient = tape.gradient(total, x) - data_gradient[name]
+      space = self._spaces[name]
+      z = x if space is None else space.inverse(x)
+      gradient = gradient if space is None else space.pull_back(gradient)
+      z, new_moments[name] = adam.adam_step(
+        z, gradient, moments[name], step, rate, beta1=config.beta1, beta2=config.beta2, epsilon=config.epsilon
       )
-      new_inputs[stream] = transforms.project(x, config.bound)
+      x = transforms.project(z if space is None else space(z), config.bound)
+      new_inputs[name] = x
       terms |= penalties
-      terms[f"contrast_{stream}"] = tf.math.reduce_std(new_inputs[stream], axis=(1, 2, 3, 4)) / transforms.NOISE_LEVEL
+      terms[f"contrast_{name}"] = tf.math.reduce_std(x, axis=(1, 2, 3, 4)) / transforms.NOISE_LEVEL
+      terms[f"at_bound_{name}"] = transforms.at_bound(x, config.bound)
     return new_inputs, new_moments, terms
 
   def _balanced(self, gradient: Mapping[str, tf.Tensor]) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-    """Gives both inputs of a joint unit a target gradient of the same size, so that neither has to do all the work."""
-    if not self.config.balance or len(self.layers) > 1 or len(gradient) < 2:
+    """Gives all inputs of a joint unit a target gradient of the same size, so that no one has to do all the work."""
+    if not self.config.balance or len(self.terms) > 1 or len(gradient) < 2:
       return dict(gradient), {}
     sizes = {stream: tf.sqrt(tf.reduce_mean(tf.square(g), axis=(1, 2, 3, 4))) for stream, g in gradient.items()}
     common = tf.exp(tf.add_n([tf.math.log(tf.maximum(size, 1e-30)) for size in sizes.values()]) / len(sizes))
@@ -214,24 +326,26 @@ class Ascent:
     moments: Mapping[str, Any],
     weights: tf.Tensor,
     before: tf.Tensor,
+    parameters: Any,
     rows: Mapping[str, tf.Tensor],
-    shift: tf.Tensor,
+    draw: Mapping[str, tf.Tensor],
     step: tf.Tensor,
     fall: tf.Tensor,
   ) -> tuple[Any, ...]:
     """One step of the ascent for all rows."""
     config = self.config
     # Equation 1: the weight of <a, e_c> is data_weight / (rho^2 a_hat).
-    scale = tf.exp(weights) / (self.field**2 * rows["a_hat"])
-    values, gradient = self._values_and_gradient(inputs, shift, rows["channels"], scale)
+    normal = tf.exp(weights) / rows["scale"]
+    values, gradient = self._values_and_gradient(inputs, draw, parameters, normal)
+    scale = normal * self._data_factors()
     size = tf.add_n([tf.reduce_mean(tf.abs(g), axis=(1, 2, 3, 4)) for g in gradient.values()])[:, None] / scale
     gradient, shares = self._balanced(gradient)
     rate = tf.constant(config.learning_rate, tf.float32) * fall
     inputs, moments, terms = self._update(inputs, moments, gradient, rows["kappa"], rows["chi"], step, rate)
-    relative = values / rows["a_hat"]
+    relative = values / rows["scale"]
     terms |= shares
     terms["activation"] = tf.reduce_sum(values, axis=1)
-    terms["activation_over_a_hat"] = tf.reduce_sum(values, axis=1) / tf.reduce_sum(rows["a_hat"], axis=1)
+    terms["activation_over_a_hat"] = tf.reduce_sum(values, axis=1) / tf.reduce_sum(rows["scale"], axis=1)
     terms["data"] = tf.reduce_sum(scale * values, axis=1)
     terms["data_weight"] = tf.exp(tf.reduce_mean(weights, axis=1))
     if config.calibrate:
@@ -245,84 +359,130 @@ class Ascent:
       weights = tf.clip_by_value(weights, first - _WEIGHT_RANGE, first + _WEIGHT_RANGE)
     return inputs, moments, weights, _level(relative), size, terms
 
-  def start(self, seed: int, units: Sequence[str]) -> dict[str, np.ndarray]:
+  def start(self, seed: int, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Returns the start noise of rows, float32 (rows, side, side, frames, components) by stream."""
-    amplitudes = {"appearance": self.config.start, "motion": self.config.motion_start}
     result = {}
-    for stream in self.streams:
-      shape = (self.side, self.side, *COMPONENTS[stream])
-      drawn = {unit: transforms.noise_start(seed, unit, stream, shape, amplitudes[stream]) for unit in dict.fromkeys(units)}
-      result[stream] = np.stack([drawn[unit] for unit in units])
+    for name, stream in self.streams.items():
+      amplitude = self.config.motion_start if stream.is_flow else self.config.start
+      drawn = {row: transforms.noise_start(seed, row, name, self._shape(name), amplitude) for row in dict.fromkeys(names)}
+      noise = np.stack([drawn[row] for row in names])
+      space = self._spaces[name]
+      result[name] = noise if space is None else space(tf.constant(noise)).numpy()
     return result
 
-  def gradient(self, inputs: Mapping[str, np.ndarray], channels: Sequence[int]) -> dict[str, np.ndarray]:
-    """Returns the gradient of each row's own value at its inputs, without shift and weights: what the ascent follows."""
+  def gradient(self, inputs: Mapping[str, np.ndarray], parameters: Any) -> dict[str, np.ndarray]:
+    """Returns the gradient of each row's own value at its inputs, without transforms and weights: what the ascent follows."""
+    parameters = tf.nest.map_structure(tf.constant, parameters)
+    self._compile(parameters)
     tensors = {stream: tf.constant(x, tf.float32) for stream, x in inputs.items()}
-    scale = tf.ones((len(channels), len(self.layers)))
-    _, gradient = self._values_and_gradient(tensors, tf.zeros(2, tf.int32), tf.constant(channels, tf.int32), scale)
+    rows = next(iter(tensors.values())).shape[0]
+    # A weight of 1 on every value itself.
+    ones = tf.ones((rows, len(self.terms)))
+    _, gradient = self._values_and_gradient(tensors, self._middle(), parameters, ones / self._data_factors())
     return {stream: g.numpy() for stream, g in gradient.items()}
 
-  def run(
-    self,
-    units: Sequence[str],
-    channels: Sequence[int],
-    a_hat: np.ndarray,
-    kappa: Sequence[float],
-    chi: Sequence[float],
-    seed: int = 0,
-    on_step: Callable[[int], None] | None = None,
-  ) -> Result:
+  def _draws(self, seed: int) -> list[dict[str, Any]]:
+    """Returns the random transforms of every step."""
+    config, steps = self.config, int(self.config.steps)
+    shift = transforms.shifts(seed, steps, self.shifts)
+    time = np.random.default_rng([seed, 0x71E]).integers(0, int(config.temporal_jitter) + 1, steps).astype(np.int32)
+    plane = transforms.plane_draws(seed, steps, config.zoom, config.rotation)
+    return [{"shift": tf.constant(s), "time": tf.constant(t), "plane": tf.constant(p)} for s, t, p in zip(shift, time, plane, strict=True)]
+
+  def _begin(self, rows: Rows) -> dict[str, Any]:
+    """Returns the state before the first step."""
+    inputs = {name: tf.constant(x) for name, x in self.start(rows.seed, rows.names).items()}
+    shape = rows.scale.shape
+    return {
+      "step": 0,
+      "inputs": inputs,
+      "moments": {name: (tf.zeros_like(x), tf.zeros_like(x)) for name, x in inputs.items()},
+      "weights": tf.fill(shape, np.float32(np.log(max(self.config.data_weight, 1e-30)))),
+      "level": tf.fill(shape, np.float32(np.log(_OFF))),
+      "largest": np.zeros(shape, np.float32),
+      "logged": [],
+      "history": {},
+    }
+
+  def _pack(self, state: Mapping[str, Any]) -> dict[str, Any]:
+    flat = {"step": state["step"], "weights": state["weights"], "level": state["level"], "largest": state["largest"]}
+    flat |= {f"input_{name}": x for name, x in state["inputs"].items()}
+    flat |= {f"moment{i}_{name}": pair[i] for name, pair in state["moments"].items() for i in (0, 1)}
+    flat |= {f"history_{term}": np.stack(values) for term, values in state["history"].items()}
+    return {"logged": np.array(state["logged"], int), **{name: np.asarray(value) for name, value in flat.items()}}
+
+  def _unpack(self, stored: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    history = {name.removeprefix("history_"): list(value) for name, value in stored.items() if name.startswith("history_")}
+    return {
+      "step": int(stored["step"]),
+      "inputs": {name: tf.constant(stored[f"input_{name}"]) for name in self.streams},
+      "moments": {name: tuple(tf.constant(stored[f"moment{i}_{name}"]) for i in (0, 1)) for name in self.streams},
+      "weights": tf.constant(stored["weights"]),
+      "level": tf.constant(stored["level"]),
+      "largest": stored["largest"],
+      "logged": stored["logged"].tolist(),
+      "history": history,
+    }
+
+  def run(self, rows: Rows, on_step: Callable[[int], None] | None = None, snapshot: Snapshot | None = None) -> Result:
     """Searches all rows together.
 
     Args:
-      units: names, from which each row's start noise is drawn.
-      channels: 0-based, one a row.
-      a_hat: (rows, layers), positive.
-      kappa: spatial weight of each row's motion.
-      chi: temporal weight of each row's motion.
-      seed: of start noise and shifts.
-      on_step: called with the 0-based step after each.
-
-    Raises:
-      UsageError: if a_hat is not positive.
+      rows: what to search.
+      on_step: called with the 0-based step after each, those of an earlier run included.
+      snapshot: where the state is kept between runs.
     """
-    a_hat = np.asarray(a_hat, np.float32)
-    if a_hat.shape != (len(units), len(self.layers)) or not np.all(a_hat > 0):
-      raise UsageError(f"Expected a positive a_hat for each of {len(units)} rows and {len(self.layers)} layers, received {a_hat.tolist()}.")
-    config = self.config
-    rows = {
-      "channels": tf.constant(channels, tf.int32),
-      "a_hat": tf.constant(a_hat),
-      "kappa": tf.constant(kappa, tf.float32),
-      "chi": tf.constant(chi, tf.float32),
+    config, steps = self.config, int(self.config.steps)
+    parameters = tf.nest.map_structure(tf.constant, rows.parameters)
+    compiled = self._compile(parameters)
+    fixed = {
+      "scale": tf.constant(rows.scale),
+      "kappa": tf.constant(rows.kappa, tf.float32),
+      "chi": tf.constant(rows.chi, tf.float32),
     }
-    inputs = {stream: tf.constant(x) for stream, x in self.start(seed, units).items()}
-    moments = {stream: (tf.zeros_like(x), tf.zeros_like(x)) for stream, x in inputs.items()}
-    weights = tf.fill(a_hat.shape, np.float32(np.log(max(config.data_weight, 1e-30))))
-    level = tf.fill(a_hat.shape, np.float32(np.log(_OFF)))
-    steps = int(config.steps)
-    logged: list[int] = []
-    history: dict[str, list[np.ndarray]] = {}
-    largest = np.zeros(a_hat.shape, np.float32)
-    for step, shift in enumerate(transforms.shifts(seed, steps, self.shifts)):
-      fall = adam.falling_rate(step, steps, config.final_rate)
-      inputs, moments, weights, level, size, terms = self._step(
-        inputs, moments, weights, level, rows, tf.constant(shift), tf.constant(step + 1, tf.float32), tf.constant(fall, tf.float32)
-      )
-      if step % config.log_every == 0 or step == steps - 1:
-        logged.append(step)
-        largest = np.maximum(largest, size.numpy())
-        for name, values in terms.items():
-          history.setdefault(name, []).append(values.numpy())
+    stored = snapshot.load() if snapshot else None
+    state = self._unpack(stored) if stored else self._begin(rows)
+    for step, draw in enumerate(self._draws(rows.seed)):
+      if step >= state["step"]:
+        fall = adam.falling_rate(step, steps, config.final_rate)
+        state["inputs"], state["moments"], state["weights"], state["level"], size, terms = compiled["step"](
+          state["inputs"], state["moments"], state["weights"], state["level"], parameters, fixed, draw,
+          tf.constant(step + 1, tf.float32), tf.constant(fall, tf.float32),
+        )  # fmt: skip
+        state["step"] = step + 1
+        if step % config.log_every == 0 or step == steps - 1:
+          state["logged"].append(step)
+          state["largest"] = np.maximum(state["largest"], size.numpy())
+          for name, values in terms.items():
+            state["history"].setdefault(name, []).append(values.numpy())
+        if snapshot and snapshot.due(step):
+          snapshot.save(self._pack(state))
       if on_step:
         on_step(step)
-    margin = (self.shifts - 1) // 2
-    activations = self._values(self.net, inputs, tf.fill((2,), margin), rows["channels"]).numpy()
+    activations = compiled["own"](state["inputs"], parameters).numpy()
+    margin, time = (self.shifts - 1) // 2, int(config.temporal_jitter) // 2
     inside = slice(margin, margin + self.canvas)
     return Result(
-      {stream: x.numpy()[:, inside, inside] for stream, x in inputs.items()},
+      {
+        name: x.numpy()[:, inside, inside, time : time + self.streams[name].frames]
+        if self.streams[name].frames > 1
+        else x.numpy()[:, inside, inside]
+        for name, x in state["inputs"].items()
+      },
       activations,
-      np.array(logged),
-      {name: np.stack(values) for name, values in history.items()},
-      largest,
+      np.array(state["logged"]),
+      {name: np.stack(values) for name, values in state["history"].items()},
+      state["largest"],
     )
+
+
+def _whole_stride(table: Mapping[str, geometry.LayerGeometry], streams: Sequence[str]) -> int:
+  """Returns the stride of the last map before a layer that sees everything."""
+  return max(g.stride for g in table.values() if g.stride and set(g.streams) <= set(streams))
+
+
+def _summed_locations(form: objectives.Form, maps: Mapping[network.Tap, tf.Tensor]) -> int:
+  """Returns how many locations a form adds up, 1 where it takes one or their mean."""
+  if form[0] in ("unit", "direction"):
+    return int(np.prod(maps[form[1]].shape[1:-1], dtype=int)) if form[2] == "sum" else 1
+  return max((_summed_locations(part, maps) for part in form[1:] if isinstance(part, tuple) and part), default=1)

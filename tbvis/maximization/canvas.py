@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from tbvis.errors import UsageError
 from tbvis.maximization import config as config_lib
 
 if TYPE_CHECKING:
+  from tbvis.maximization.streams import Stream
   from tbvis.models.geometry import LayerGeometry
 
 _LEAST_LOCATIONS = 4
@@ -37,13 +39,13 @@ def canvas_size(geometry: LayerGeometry, config: config_lib.MaximizationConfig, 
   >>> [canvas_size(conv4_3, config_lib.MaximizationConfig(), size) for size in (224, 112)]
   [191, 127]
   """
-  whole = geometry.stride >= _WHOLE_STRIDE
+  whole = geometry.stride is None or geometry.stride >= _WHOLE_STRIDE
   least = input_size if whole else geometry.stride
   if config.canvas:
     if config.canvas < least:
       raise UsageError(f"--canvas: expected at least {least} pixels for layer {geometry.name}, received {config.canvas}.")
     return config.canvas
-  if whole:
+  if whole or config.whole_canvas:
     return input_size
   factor = config.canvas_factor or (2.0 if geometry.field <= _SMALL_FIELD else 1.1)
   locations = max(round(geometry.field / geometry.stride * factor), _LEAST_LOCATIONS)
@@ -53,14 +55,17 @@ def canvas_size(geometry: LayerGeometry, config: config_lib.MaximizationConfig, 
   return locations * geometry.stride + geometry.stride - 1
 
 
-def bytes_per_row(table: dict[str, LayerGeometry], layers: tuple[str, ...], canvas: int, value_bytes: int) -> int:
+def bytes_per_row(
+  table: Mapping[str, LayerGeometry], layers: tuple[str, ...], canvas: int, value_bytes: int, streams: Mapping[str, Stream]
+) -> int:
   """Estimates the memory that one row's values take up to `layers`, forward and backward."""
-  streams = {stream for layer in layers for stream in table[layer].streams}
+  names = {stream for layer in layers for stream in table[layer].streams}
   last = max(list(table).index(layer) for layer in layers)
   total = 0.0
   for geometry in list(table.values())[: last + 1]:
-    if set(geometry.streams) <= streams:
-      total += geometry.channels * (canvas / geometry.stride) ** 2
+    if geometry.stride and set(geometry.streams) <= names:
+      chunks = max(streams[stream].chunks for stream in geometry.streams)
+      total += geometry.channels * (canvas / geometry.stride) ** 2 * max(chunks, 1)
   # The ascent itself holds the inputs, their two moments and a few copies in float32.
-  inputs = canvas**2 * 23 * 4 * 8
+  inputs = canvas**2 * sum(streams[name].frames * streams[name].components for name in names) * 4 * 8
   return int(total * value_bytes * 1.3 + inputs)

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 import dataclasses
+import re
 from typing import Any
 
 from tbvis.errors import UsageError, unknown_name
 
-LOCATIONS = ("centre", "mean", "sum")
+LOCATIONS = ("center", "mean", "sum")
+PARAMETERIZATIONS = ("pixels", "fourier")
+_PLACE = re.compile(r"-?\d+(,-?\d+)*")
 PRESETS = ("default", "paper", "nnpreimage")
 
 
 def _constant(default: Any, help_text: str, source: str, *, low: float | None = None, choices: tuple[str, ...] = ()) -> Any:
   return dataclasses.field(default=default, metadata={"help": help_text, "source": source, "low": low, "choices": choices})
+
+
+def check_location(location: str) -> str:
+  """Returns `location` if it is "center", "mean", "sum" or indices such as "3,5".
+
+  Raises:
+    UsageError: otherwise.
+  """
+  if location not in LOCATIONS and not _PLACE.fullmatch(str(location)):
+    raise UsageError(f"Invalid value for location. Expected one of {', '.join(LOCATIONS)}, or y,x on the map. Received: {location!r}.")
+  return location
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,10 +74,21 @@ class MaximizationConfig:
   calibration_rate: float = _constant(
     0.15, "Largest change a step of the logarithm of a data weight; it falls with Adam's rate.", "ours; by eye", low=0
   )
+  term_balance: bool = _constant(
+    False,
+    "Weigh each term so that it is about 1 at natural amplitude: the target at a_hat, whatever the layer's field and the locations "
+    "summed; the motion's regularisers whatever its frames.",
+    "the paper, 3.4: factors are chosen 'to provide similar weights for the different terms'",
+  )
   location: str = _constant(
-    "centre", "Which locations of the map are summed: the centre one, their mean, or all.",
-    "the authors' pictures show the centre (METHOD 2.4); the paper's words are 'summed over all locations'", choices=LOCATIONS,
+    "center", "Which locations of the map are summed: center, mean, sum, or the y,x of one.",
+    "the authors' pictures show the centre (METHOD 2.4); the paper's words are 'summed over all locations'",
   )  # fmt: skip
+  after_relu: bool = _constant(
+    False,
+    "Take values after the ReLU instead of before it; a unit that is off at the start then has no gradient.",
+    "FEASIBILITY",
+  )
   relu_leak: float = _constant(
     0.05,
     "Part of the gradient that passes a ReLU that is off, in the search only.",
@@ -87,12 +112,45 @@ class MaximizationConfig:
     "nnpreimage has 1/4, the paper the whole stride",
     low=0,
   )
+  temporal_jitter: int = _constant(
+    0,
+    "Largest random shift in time of inputs with frames; what is searched is so many frames longer.",
+    "ours; not in the paper",
+    low=0,
+  )
+  zoom: float = _constant(
+    0.0,
+    "Largest random enlargement of all inputs together about their centre: 0.1 is 1/1.1 to 1.1.",
+    "lucid; not in the paper",
+    low=0,
+  )
+  rotation: float = _constant(
+    0.0,
+    "Largest random turn of all inputs together in the image plane, degrees; flow vectors turn along.",
+    "lucid; not in the paper",
+    low=0,
+  )
+  parameterization: str = _constant(
+    "pixels",
+    "What Adam changes: pixels, or fourier, the frequencies of space and time. An image prior of its own: opt-in, never in the figures.",
+    "Olah et al. 2017; not in the paper",
+    choices=PARAMETERIZATIONS,
+  )
+  decay: float = _constant(1.0, "With fourier, frequency f is weighted by f^-decay.", "natural images have 1 (Olah et al. 2017)", low=0)
+  decorrelate: bool = _constant(
+    False, "With fourier, mix the three colours of an appearance as natural images do.", "Olah et al. 2017; not in the paper"
+  )
   start: float = _constant(
     46.2, "Amplitude of the appearance's uniform start noise, over its 95 % quantile.", "nnpreimage: 80 / sqrt(3) (METHOD 2.3)", low=0
   )
   motion_start: float = _constant(46.2, "The same for motion.", "nnpreimage, as for appearance", low=0)
   canvas: int = _constant(
     0, "Side of the stimulus in pixels; 0 takes the rule of METHOD 2.5, and the training crop from fc6 on.", "ours", low=0
+  )
+  whole_canvas: bool = _constant(
+    False,
+    "Make every stimulus as large as the training crop, whatever its unit sees.",
+    "the authors' 401 x 401 canvas for late layers",
   )
   canvas_factor: float = _constant(
     0.0, "Side of the stimulus in receptive fields; 0 takes the rule's 2.0 up to a field of 100 px, 1.1 beyond.", "METHOD 2.5", low=0
@@ -108,6 +166,9 @@ class MaximizationConfig:
         raise UsageError(f"Invalid value for {name}. Expected one of {', '.join(choices)}. Received: {value!r}.")
       if low is not None and not (isinstance(value, (int, float)) and low <= value < float("inf")):
         raise UsageError(f"Invalid value for {name}. Expected a number of at least {low:g}. Received: {value!r}.")
+    check_location(self.location)
+    if self.decorrelate and self.parameterization != "fourier":
+      raise UsageError("Invalid value for decorrelate. Expected parameterization fourier with it. Received: pixels.")
     for name in ("beta1", "beta2"):
       if getattr(self, name) >= 1:
         raise UsageError(f"Invalid value for {name}. Expected a number below 1. Received: {getattr(self, name)!r}.")
@@ -142,6 +203,7 @@ PAPER: Mapping[str, Any] = {
   "per_frame": False,
   "data_weight": 1.0,
   "calibrate": False,
+  "term_balance": True,
   "location": "sum",
   "relu_leak": 0.0,
   "balance": 0.0,
@@ -158,7 +220,7 @@ NNPREIMAGE: Mapping[str, Any] = {
   "bound": 160.0,
   "data_weight": 1e4,
   "calibrate": False,
-  "location": "centre",
+  "location": "center",
   "jitter": 0.25,
   "relu_leak": 0.05,
   "leak_values": True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,12 @@ import numpy as np
 from tbvis.maximization import measures
 
 if TYPE_CHECKING:
+  from tbvis.maximization.sweep import Target
   from tbvis.records import StimulusRecord
-  from tbvis.units import Unit
+
+
+_COLOURS = 3
+_VECTOR = 2
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -19,11 +24,10 @@ class Stimulus:
   """The input that a unit prefers, under one smoothness.
 
   Attributes:
-    unit: the unit.
+    target: the unit, or the objective.
     layer_index: the layer's place in the network's order.
-    appearance: float32 (H, W, 3), RGB in network units (mean subtracted), or None where the unit does not see it.
-    motion: float32 (H, W, 10, 2), (u, v) in network units (40/255 pixel a frame), or None.
-    activation: the unit's value at these inputs, before its ReLU; for a unit in both towers the sum of the two.
+    inputs: float32 (H, W, frames, components) by stream, in grey levels of 255 around 0; empty where there is an `error`.
+    activation: the target's value at these inputs in float32, before its ReLU; for a unit in both towers the sum of the two.
     a_hat: its largest value on the validation clips, likewise.
     kappa: spatial weight of the motion's total variation.
     chi: its temporal weight.
@@ -32,13 +36,12 @@ class Stimulus:
     steps: int (logged,).
     history: float32 (logged,) by term: activation, data, energy_motion, tv_motion, ...
     config: every constant, as JSON.
-    error: why there is no stimulus (both inputs are None then), else None.
+    error: why there is no stimulus, else None.
   """
 
-  unit: Unit
+  target: Target
   layer_index: int
-  appearance: np.ndarray | None
-  motion: np.ndarray | None
+  inputs: Mapping[str, np.ndarray]
   activation: float
   a_hat: float
   kappa: float
@@ -51,34 +54,51 @@ class Stimulus:
   error: str | None = None
 
   @property
+  def appearance(self) -> np.ndarray | None:
+    """float32 (H, W, 3), the picture: of an input of colours (of a film its middle frame), or None."""
+    found = next((x for x in self.inputs.values() if x.shape[3] in (1, _COLOURS)), None)
+    return None if found is None else np.broadcast_to(found[:, :, found.shape[2] // 2], (*found.shape[:2], _COLOURS))
+
+  @property
+  def motion(self) -> np.ndarray | None:
+    """float32 (H, W, T, 2), the flow (u, v) in network units (40/255 pixel a frame), or None."""
+    return next((x for x in self.inputs.values() if x.shape[3] == _VECTOR), None)
+
+  @property
   def activation_over_a_hat(self) -> float:
     """Activation in parts of a_hat."""
     return self.activation / self.a_hat
 
   @property
   def temporal_ratio(self) -> float | None:
-    """Change from frame to frame over change from pixel to pixel, see `measures.temporal_ratio`."""
-    return None if self.motion is None else measures.temporal_ratio(self.motion)
+    """Change from frame to frame over change from pixel to pixel, see `measures.temporal_ratio`; None for still inputs."""
+    moving = self.motion
+    if moving is None:
+      moving = next((x for x in self.inputs.values() if x.shape[2] > 1), None)
+    return None if moving is None else measures.temporal_ratio(moving)
 
   @property
   def contrasts(self) -> dict[str, float]:
     """Contrast by stream, see `measures.contrast`."""
-    streams = {"appearance": self.appearance, "motion": self.motion}
-    return {name: measures.contrast(x) for name, x in streams.items() if x is not None}
+    return {name: measures.contrast(x) for name, x in self.inputs.items()}
 
   def to_record(self) -> StimulusRecord:
-    """Returns what `tbvis.summaries.StimulusWriter` writes."""
+    """Returns what `tbvis.summaries.StimulusWriter` writes.
+
+    Raises:
+      UsageError: if no input is a picture, a film or a flow.
+    """
     from tbvis.records import StimulusRecord
 
     measured = {f"contrast_{name}": value for name, value in self.contrasts.items()}
-    if self.motion is not None:
+    if self.temporal_ratio is not None:
       measured["temporal_ratio"] = self.temporal_ratio
     return StimulusRecord(
-      unit=self.unit.name,
-      layer=self.unit.layer,
+      unit=self.target.name,
+      layer=self.target.layer,
       layer_index=self.layer_index,
-      channel=self.unit.channel,
-      class_name=self.unit.class_name,
+      channel=self.target.channel,
+      class_name=self.target.class_name,
       kappa=self.kappa,
       chi=self.chi,
       isotropic=self.isotropic,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 import dataclasses
 
 import keras
@@ -16,16 +17,18 @@ class LayerGeometry:
   Attributes:
     name: the layer's name.
     channels: number of channels.
-    field: side of the receptive field in input pixels (rho in the paper).
-    stride: input pixels between neighbouring locations.
+    field: side of the receptive field in input pixels (rho in the paper), None for the whole input.
+    stride: input pixels between neighbouring locations, None where there is one location.
     streams: names of the model inputs that the layer depends on.
+    shape: of the layer's output, None where the model leaves a size open.
   """
 
   name: str
   channels: int
-  field: int
-  stride: int
+  field: int | None
+  stride: int | None
   streams: tuple[str, ...]
+  shape: tuple[int | None, ...] = ()
 
 
 def _window(layer: keras.Layer) -> tuple[int, int, int]:
@@ -43,14 +46,14 @@ def _window(layer: keras.Layer) -> tuple[int, int, int]:
   return along_height(kernel), along_height(strides), along_height(dilation)
 
 
-def layer_geometry(model: keras.Model) -> dict[str, LayerGeometry]:
+def layer_geometry(model: keras.Model, whole: bool = False) -> dict[str, LayerGeometry]:
   """Computes receptive fields and strides.
 
-  Where branches of different fields meet, the largest counts. Layers after a global pooling are
-  left out: their field is the whole input.
+  Where branches of different fields meet, the largest counts.
 
   Args:
     model: a Functional Keras model with square windows.
+    whole: whether layers after a global pooling or a Flatten are told too: their field is the whole input.
 
   Returns:
     Geometry by layer name, in the order of the graph.
@@ -67,23 +70,31 @@ def layer_geometry(model: keras.Model) -> dict[str, LayerGeometry]:
       continue
     node = layer._inbound_nodes[0]
     outputs = node.output_tensors
-    channels = outputs[0].shape[-1]
+    shape = tuple(outputs[0].shape)
     if isinstance(layer, keras.layers.InputLayer):
-      here = LayerGeometry(layer.name, channels, 1, 1, (layer.name,))
-    elif "Global" in type(layer).__name__ or isinstance(layer, keras.layers.Flatten):
-      continue
+      here = LayerGeometry(layer.name, shape[-1], 1, 1, (layer.name,), shape)
     else:
       before = [by_tensor[id(t)] for t in node.input_tensors if id(t) in by_tensor]
       if not before:
         continue
-      kernel, stride, dilation = _window(layer)
-      field = max(g.field + (kernel - 1) * dilation * g.stride for g in before)
       streams = tuple(dict.fromkeys(s for g in before for s in g.streams))
-      here = LayerGeometry(layer.name, channels, field, max(g.stride for g in before) * stride, streams)
+      ends = "Global" in type(layer).__name__ or isinstance(layer, (keras.layers.Flatten, keras.layers.Reshape))
+      if ends or any(g.field is None for g in before):
+        here = LayerGeometry(layer.name, shape[-1], None, None, streams, shape)
+      else:
+        kernel, stride, dilation = _window(layer)
+        field = max(g.field + (kernel - 1) * dilation * g.stride for g in before)
+        here = LayerGeometry(layer.name, shape[-1], field, max(g.stride for g in before) * stride, streams, shape)
     for tensor in outputs:
       by_tensor[id(tensor)] = here
     result[layer.name] = here
-  return result
+  return result if whole else {name: found for name, found in result.items() if found.field is not None}
+
+
+def input_names(model: keras.Model, layers: Iterable[str]) -> set[str]:
+  """Returns the inputs that layers depend on."""
+  table = layer_geometry(model, whole=True)
+  return {stream for layer in layers for stream in table[layer].streams}
 
 
 def geometry_of(model: keras.Model, layer: str) -> LayerGeometry:
@@ -92,12 +103,19 @@ def geometry_of(model: keras.Model, layer: str) -> LayerGeometry:
   Raises:
     UsageError: if there is no such layer, with the nearest names.
   """
-  table = layer_geometry(model)
+  table = layer_geometry(model, whole=True)
   if layer not in table:
     raise unknown_name("layer", layer, table, f"model {model.name!r}")
   return table[layer]
 
 
 def list_layers(model: keras.Model) -> list[LayerGeometry]:
-  """Returns name, channels, receptive field, stride and streams of every layer, in the order of the graph."""
-  return list(layer_geometry(model).values())
+  """Returns name, channels, receptive field, stride, streams and shape of every layer, in the order of the graph.
+
+  >>> image = keras.Input((32, 32, 3), name="image")
+  >>> x = keras.layers.Conv2D(4, 3, name="conv")(image)
+  >>> net = keras.Model(image, keras.layers.Dense(2, name="scores")(keras.layers.Flatten(name="flat")(x)))
+  >>> [(g.name, g.channels, g.field, g.shape) for g in list_layers(net)][1::2]
+  [('conv', 4, 3, (None, 30, 30, 4)), ('scores', 2, None, (None, 2))]
+  """
+  return list(layer_geometry(model, whole=True).values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
+import errno
 import json
 import os
 import pathlib
@@ -26,6 +27,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 flags.disclaim_key_flags()
 # Below this the first motion layer sees ten nearly equal frames (METHOD 1.2).
 _LEAST_TEMPORAL_FRACTION = 0.10
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _HELP = {"--help", "-help", "-h", "-?", "--helpshort"}
 
 
@@ -75,6 +77,11 @@ def run(main: Callable[[], None]) -> None:
       main()
     except UsageError as error:
       _fail(" ".join(str(error).split()))
+    except OSError as error:
+      if error.errno not in _NO_ROOM:
+        raise
+      where = f" for {error.filename}" if error.filename else ""
+      _fail(f"expected room to write{where}; {error.strerror}. What was finished is kept: make room and give the same command again.")
     except KeyboardInterrupt:
       sys.stderr.write(f"{_program()}: interrupted; what was finished is kept.\n")
       raise SystemExit(130) from None

@@ -14,9 +14,11 @@ from absl import flags
 from tbvis import files
 from tbvis.errors import UsageError
 from tbvis.maximization import config as config_lib
+from tbvis.rendering import export
 from tbvis.scripts import app
 
 if TYPE_CHECKING:
+  from tbvis.maximization import sweep
   from tbvis.maximization.stimulus import Stimulus
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The network: a .keras file of tbvis-train. May name environment variables.")
@@ -26,9 +28,11 @@ _STATISTICS = flags.DEFINE_string(
 _UNITS = flags.DEFINE_list(
   "units",
   None,
-  "Units, separated by commas: conv5_fusion/f021 (1-based), conv3_3/f001-f025, prediction/PlayingCello, prediction/* (all classes). "
-  "A layer without its tower, as conv4_3/f036, names the unit in both towers, each found with its own input.",
+  "Units, separated by commas: conv5_fusion/f021 (1-based), conv3_3/f001-f025, prediction/PlayingCello, prediction/* (all of a layer). "
+  "A layer without its tower, as conv4_3/f036, names the unit in both towers, each found with its own input. A sum of units is one "
+  "target, signs between spaces: 'prediction/PlayingViolin - prediction/PlayingPiano'. With --layers: units of each, as f001-f064.",
 )
+_LAYERS = flags.DEFINE_list("layers", [], "Layers whose --units are meant (all of theirs by default), as conv4_3_motion,conv5_fusion.")
 _CHI = flags.DEFINE_list("chi", ["0", "1", "5", "10"], "Temporal weights of the motion's total variation: 0 leaves time free, 10 is slow.")
 _KAPPA = flags.DEFINE_float("kappa", 1.0, "Its spatial weight beside --chi (the paper's is 1).", lower_bound=0)
 _ISOTROPIC = flags.DEFINE_list("isotropic", [], "Values for kappa = chi, as 10,5,1; each gives one more stimulus a unit.")
@@ -38,7 +42,18 @@ _PICTURES = flags.DEFINE_string(
   "pictures", None, "Folder for one PNG a unit: a row a setting, appearance then flow frames as (u, v, |uv|)."
 )
 _FRAMES = flags.DEFINE_integer("frames", 5, "Flow frames in a row of --pictures.", lower_bound=1)
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of the start noise and of the shifts.", lower_bound=0)
+_EXPORT = flags.DEFINE_string(
+  "export", None, "Folder for each stimulus as files: PNG, GIF, WebP, MP4 and npz, with the configuration beside them."
+)
+_FORMATS = flags.DEFINE_list("formats", list(export.FORMATS), "Formats of --export; mp4 needs the extra, pip install 'tbvis[export]'.")
+_PLAN_ONLY = flags.DEFINE_bool("plan_only", False, "Print the plan of work and stop.")
+_SAVE_EVERY = flags.DEFINE_integer(
+  "save_every",
+  20,
+  "Steps between two saved states of the batch that is being searched, in the logdir; the same command goes on from there. 0 saves none.",
+  lower_bound=0,
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Seed of the start noise and of the transforms.", lower_bound=0)
 _PRESET = flags.DEFINE_enum(
   "preset",
   "default",
@@ -66,8 +81,10 @@ def _define_constants() -> dict[str, flags.FlagHolder[Any]]:
       holders[name] = flags.DEFINE_integer(name, None, text, lower_bound=int(low))
     elif isinstance(field.default, float):
       holders[name] = flags.DEFINE_float(name, None, text, lower_bound=low)
-    else:
+    elif field.metadata["choices"]:
       holders[name] = flags.DEFINE_enum(name, None, list(field.metadata["choices"]), text)
+    else:
+      holders[name] = flags.DEFINE_string(name, None, text)
   return holders
 
 
@@ -93,10 +110,10 @@ class _Pictures:
 
     if stimulus.error:
       return
-    strips = self._strips.setdefault(stimulus.unit.name, [])
+    strips = self._strips.setdefault(stimulus.target.name, [])
     strips.append(mosaic.stimulus_strip(stimulus.appearance, stimulus.motion, frames=self._frames))
     sheet = mosaic.mosaic(strips, columns=1, pad=0)
-    files.write_bytes(self._folder / f"{safe_name(stimulus.unit.name)}.png", animation.encode_png(sheet))
+    files.write_bytes(self._folder / f"{safe_name(stimulus.target.name)}.png", animation.encode_png(sheet))
 
 
 def _summary(stimuli: Sequence[Stimulus]) -> dict[str, Any]:
@@ -110,7 +127,7 @@ def _summary(stimuli: Sequence[Stimulus]) -> dict[str, Any]:
   for stimulus in stimuli:
     if not stimulus.error:
       variant = variant_name(stimulus.kappa, stimulus.chi, stimulus.isotropic)
-      groups.setdefault((stimulus.unit.layer, variant), []).append(stimulus)
+      groups.setdefault((stimulus.target.layer, variant), []).append(stimulus)
   numbers: dict[str, Any] = {}
   print(f"{'layer':<22}{'setting':<16}{'units':>6}{'a/a_hat':>9}{'dt/dxy':>8}{'contrast':>10}{'motion':>8}{'seconds':>9}   (medians)")
   for (layer, variant), group in groups.items():
@@ -131,45 +148,94 @@ def _summary(stimuli: Sequence[Stimulus]) -> dict[str, Any]:
   return numbers
 
 
+def _wanted() -> list[str]:
+  """Returns what --units and --layers ask for, as units by name.
+
+  Raises:
+    UsageError: if they ask for nothing, or --units does not go with --layers.
+  """
+  units = [text.strip() for text in _UNITS.value or []]
+  if not _LAYERS.value:
+    if not units:
+      raise UsageError("--units is required, such as --units=conv5_fusion/f021,prediction/PlayingCello, or --layers. See --help.")
+    return units
+  full = next((text for text in units if "/" in text), None)
+  if full:
+    raise UsageError(f"--units: expected units without a layer beside --layers, such as f001-f064, received {full!r}.")
+  return [f"{layer.strip()}/{text}" for layer in _LAYERS.value for text in units or ["*"]]
+
+
+def _duration(seconds: float) -> str:
+  minutes = round(seconds / 60)
+  return f"{round(seconds)} s" if seconds < 90 else f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.1f} h"
+
+
+def _print_plan(job: sweep.Job, batches: Sequence[sweep.Batch], finished: set[Any]) -> None:
+  """Prints the work items, and about how long they will take."""
+  from tbvis.maximization import estimate
+
+  rate = estimate.multiplications_per_second(job)
+  print(f"{'layers':<44}{'batches':>8}{'stimuli':>8}{'done':>6}{'canvas':>8}{'about':>9}")
+  groups: dict[tuple[Any, ...], list[sweep.Batch]] = {}
+  for batch in batches:
+    groups.setdefault((batch.layers, batch.canvas), []).append(batch)
+  total = 0.0
+  for (layers, canvas), group in groups.items():
+    rows = [row for batch in group for row in batch.rows]
+    done = sum(row.key in finished for row in rows)
+    left = [batch for batch in group if any(row.key not in finished for row in batch.rows)]
+    seconds = estimate.multiplications(job, layers, canvas) * job.config.steps * sum(len(batch.rows) for batch in left) / rate
+    total += seconds
+    name = ", ".join(layers)
+    shown = name if len(name) < 43 else name[:40] + "..."
+    print(f"{shown:<44}{len(group):>8}{len(rows):>8}{done:>6}{canvas:>8}{_duration(seconds):>9}")
+  rows = sum(len(batch.rows) for batch in batches)
+  print(f"Plan: {rows} stimuli in {len(batches)} batches, about {_duration(total)} on this machine.", flush=True)
+
+
 def main() -> None:
   """Runs the script."""
   checkpoint_path = app.required_path(_CHECKPOINT.value, "checkpoint")
   statistics_path = app.expand_path(_STATISTICS.value, "statistics")
   logdir, pictures = app.expand_path(_LOGDIR.value, "logdir"), app.expand_path(_PICTURES.value, "pictures")
-  if not _UNITS.value:
-    raise UsageError("--units is required, such as --units=conv5_fusion/f021,prediction/PlayingCello. See --help.")
-  if not logdir and not pictures:
-    raise UsageError("--logdir or --pictures is required, for the stimuli to be kept. See --help.")
+  exported = app.expand_path(_EXPORT.value, "export")
+  wanted = _wanted()
+  if not (logdir or pictures or exported or _PLAN_ONLY.value):
+    raise UsageError("--logdir, --pictures or --export is required, for the stimuli to be kept. See --help.")
   config = _config()
   chi, isotropic = app.parse_numbers(_CHI.value, "chi"), app.parse_numbers(_ISOTROPIC.value, "isotropic")
+  if exported:
+    export.check_formats(_FORMATS.value)
+    files.ensure_writable(exported, "export")
 
   # After the flags are known to be good: TensorFlow takes seconds to load.
   app.load_tensorflow()
   from tbvis import progress, summaries
   from tbvis.diagnostics import statistics as statistics_lib
-  from tbvis.maximization import sweep
+  from tbvis.maximization import api, sweep
   from tbvis.models import checkpoint as checkpoint_lib
   from tbvis.models import precision
-  from tbvis.units import parse_units
 
-  wanted = sweep.settings(chi, _KAPPA.value, isotropic)
-  checkpoint = checkpoint_lib.load_checkpoint(checkpoint_path, dtype=precision.resolve_dtype(_DTYPE.value))
-  model = checkpoint.model
-  units = parse_units(_UNITS.value, model, checkpoint.classes)
-  layers = list(dict.fromkeys(layer for unit in units for layer in unit.layers))
-  statistics = statistics_lib.UnitStatistics.load(statistics_path, classes=checkpoint.classes) if statistics_path else None
-  a_hat = sweep.a_hat_by_layer(statistics, model, layers, checkpoint.classes)
-  batches = sweep.plan(model, units, wanted, config, checkpoint.input_size, _SEED.value)
-  sheets = _Pictures(pictures, _FRAMES.value) if pictures else None
+  settings = sweep.settings(chi, _KAPPA.value, isotropic)
+  job = api.make_job(checkpoint_lib.load_checkpoint(checkpoint_path, dtype=precision.resolve_dtype(_DTYPE.value)), config)
+  found = sweep.targets(wanted, job.model, job.classes)
+  layers = list(dict.fromkeys(layer for target in found for layer in target.layers))
+  sweep.check_weights(job.model, layers)
+  statistics = statistics_lib.UnitStatistics.load(statistics_path, classes=job.classes) if statistics_path else None
+  job = dataclasses.replace(job, a_hat=sweep.a_hat_by_layer(statistics, job.model, layers, job.classes))
+  batches = sweep.plan(job, found, settings, _SEED.value)
 
   started = time.monotonic()
   made: list[Stimulus] = []
-  writer = summaries.StimulusWriter(logdir, _RUN.value) if logdir else None
+  writer = summaries.StimulusWriter(logdir, _RUN.value) if logdir and not _PLAN_ONLY.value else None
   finished = writer.finished() if writer else set()
+  _print_plan(job, batches, finished)
+  if _PLAN_ONLY.value:
+    return
+  sheets = _Pictures(pictures, _FRAMES.value) if pictures else None
   if writer and statistics:
-    writer.add_statistics(
-      {unit.name: statistics.describe(unit.layers, unit.channel) for unit in units if set(unit.layers) <= set(statistics.layers)}
-    )
+    known = [target for target in found if set(target.layers) <= set(statistics.layers) and len(target.parts) == len(target.layers)]
+    writer.add_statistics({target.name: statistics.describe(target.layers, target.channel) for target in known})
   # A batch keeps its members, so that who shared it never depends on an interruption.
   open_batches = [batch for batch in batches if any(row.key not in finished for row in batch.rows)]
   skipped = sum(row.key in finished for batch in batches for row in batch.rows)
@@ -177,16 +243,22 @@ def main() -> None:
     print(f"{skipped} stimuli are finished in {logdir}/{_RUN.value} and are skipped.")
   try:
     total = sum(len(batch.rows) for batch in open_batches) * config.steps
+    state = summaries.state_folder(logdir, _RUN.value) if logdir else None
     with progress.bar(total=total, description="Maximising", unit="step") as bar:
-      for stimuli in sweep.search(model, open_batches, config, a_hat, on_step=lambda batch: bar.update(len(batch.rows))):
+      found_by_batch = sweep.search(job, open_batches, lambda batch: bar.update(len(batch.rows)), state, _SAVE_EVERY.value)
+      for stimuli in found_by_batch:
         for stimulus in stimuli:
           record = stimulus.to_record()
           if record.key in finished:
             continue
-          if writer:
-            writer.write(record)
+          if exported and not stimulus.error:
+            name = f"{stimulus.target.name}/{record.variant}"
+            export.export_stimulus(exported, name, stimulus.inputs, record.config, _FORMATS.value)
           if sheets:
             sheets.add(stimulus)
+          # Last: what the logdir has is not made again.
+          if writer:
+            writer.write(record)
           made.append(stimulus)
   finally:
     if writer:

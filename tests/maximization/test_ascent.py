@@ -9,10 +9,10 @@ import tensorflow as tf
 
 import tbvis
 from tbvis.errors import UsageError
-from tbvis.maximization import ascent, sweep
+from tbvis.maximization import api, ascent, streams, sweep
 from tbvis.maximization.config import MaximizationConfig
+from tbvis.maximization.network import CutNetwork, Leak, Tap
 from tbvis.records import StimulusRecord
-from tbvis.units import Unit
 
 SHORT = MaximizationConfig(steps=12, log_every=1)
 
@@ -21,16 +21,32 @@ def _a_hat(network, *layers, value=1.0):
   return {layer: np.full(network.get_layer(layer).filters, value, np.float32) for layer in layers}
 
 
+def _ascent(network, layer, canvas, config):
+  term = ascent.Term(("unit", Tap(layer), config.location), (Tap(layer),))
+  return ascent.Ascent(network, [term], streams.streams_of(network), canvas, config)
+
+
+def _rows(names, channels, a_hat, chi):
+  return ascent.Rows(names, ((np.array(channels, np.int32),),), np.array(a_hat)[:, None], [1.0] * len(names), chi)
+
+
+def _values_at(network, layer, channel, **inputs):
+  """The value of a unit at the centre of its map, by the network itself."""
+  net = keras.Model({name: tensor for name, tensor in network.input.items() if name in inputs}, network.get_layer(layer).output)
+  maps = net({name: x[None].reshape(1, *x.shape[:2], -1) for name, x in inputs.items()}, training=False)
+  return float(maps[0, maps.shape[1] // 2, maps.shape[2] // 2, channel])
+
+
 @pytest.fixture(scope="module")
 def search(network):
-  return ascent.Ascent(network, ["conv3_3_motion"], 47, SHORT)
+  return _ascent(network, "conv3_3_motion", 47, SHORT)
 
 
 def test_a_rows_gradient_does_not_depend_on_who_shares_the_batch(search):
   starts = search.start(0, ["a", "b", "c", "d"])
-  together = search.gradient(starts, [0, 5, 2, 0])
+  together = search.gradient(starts, ((np.array([0, 5, 2, 0], np.int32),),))
   for row, channel in enumerate([0, 5, 2, 0]):
-    alone = search.gradient({stream: x[row : row + 1] for stream, x in starts.items()}, [channel])
+    alone = search.gradient({stream: x[row : row + 1] for stream, x in starts.items()}, ((np.array([channel], np.int32),),))
     for stream, gradient in alone.items():
       difference = np.linalg.norm(together[stream][row] - gradient[0])
       assert np.linalg.norm(gradient) > 0 and difference <= 1e-5 * np.linalg.norm(gradient)
@@ -40,7 +56,7 @@ def test_a_rows_gradient_does_not_depend_on_who_shares_the_batch(search):
 def test_rows_have_their_own_weights_and_settings(search):
   # A mate with another a_hat, chi and channel changes nothing (to rounding) in the first steps of a row.
   def first(units, channels, a_hat, chi):
-    return search.run(units, channels, np.array(a_hat)[:, None], [1.0] * len(units), chi).history["data_weight"][:, 0]
+    return search.run(_rows(units, channels, a_hat, chi)).history["data_weight"][:, 0]
 
   alone = first(["a"], [1], [1.0], [0.0])
   shared = first(["a", "b"], [1, 4], [1.0, 50.0], [0.0, 10.0])
@@ -80,7 +96,7 @@ def test_calibration_reaches_the_target(network):
   a_hat = _a_hat(network, layer, value=200.0)
   found = tbvis.maximize(network, [f"{layer}/f001-f004"], chi=[0], a_hat=a_hat, config=MaximizationConfig(steps=100))
   for stimulus in found:
-    assert 0.6 < stimulus.activation_over_a_hat / MaximizationConfig().target < 1.6, stimulus.unit.name
+    assert 0.6 < stimulus.activation_over_a_hat / MaximizationConfig().target < 1.6, stimulus.target.name
 
 
 @pytest.mark.slow
@@ -94,8 +110,9 @@ def test_both_inputs_of_a_joint_unit_are_pulled_alike(network):
   fusion.kernel.assign(kernel)
   shares = {}
   for balance in (0.0, 1e6):
-    search = ascent.Ascent(model, ["conv5_fusion"], 31, dataclasses.replace(SHORT, balance=balance, steps=1))
-    found = search.run(["a", "b"], [0, 1], np.ones((2, 1)), [1.0, 1.0], [0.0, 0.0])
+    found = _ascent(model, "conv5_fusion", 31, dataclasses.replace(SHORT, balance=balance, steps=1)).run(
+      _rows(["a", "b"], [0, 1], [1.0, 1.0], [0.0, 0.0])
+    )
     shares[balance] = found.history
   assert not any(name.startswith("balance") for name in shares[0.0])
   one, other = shares[1e6]["balance_appearance"], shares[1e6]["balance_motion"]
@@ -103,29 +120,28 @@ def test_both_inputs_of_a_joint_unit_are_pulled_alike(network):
 
 
 def test_what_the_leak_lets_through_a_relu_that_is_off():
-  x = keras.Input((3,), name="appearance")
+  x = keras.Input((1, 1, 3), name="appearance")
   hidden = keras.layers.Dense(2, kernel_initializer="ones", bias_initializer=keras.initializers.Constant(-10), name="hidden")(x)
-  outputs = keras.layers.Dense(1, kernel_initializer="ones", name="sum")(keras.layers.ReLU(name="relu")(hidden))
-  net = keras.Model(x, outputs)
-  start = tf.ones((1, 3))
-  for slope, values, expected in ((0.0, False, 0.0), (0.05, False, 0.1), (0.05, True, 0.1)):
-    leaky = ascent.leaky(net, slope, values)
-    with tf.GradientTape() as tape:
-      tape.watch(start)
-      value = leaky(start)
-    np.testing.assert_allclose(tape.gradient(value, start), np.full((1, 3), expected), rtol=1e-6)
-    # Two hidden values of 3 - 10, off: the network's own value is 0.
-    np.testing.assert_allclose(value, [[-0.7 if values else 0.0]], rtol=1e-6)
-    assert leaky.get_layer("hidden").kernel is net.get_layer("hidden").kernel
+  fused = keras.layers.Dense(
+    2, kernel_initializer="ones", bias_initializer=keras.initializers.Constant(-10), activation="relu", name="fused"
+  )(x)
+  for rectified in (keras.layers.ReLU(name="relu")(hidden), keras.layers.Activation("relu", name="activation")(hidden), fused):
+    net = keras.Model(x, keras.layers.Dense(1, kernel_initializer="ones", name="sum")(rectified))
+    cut = CutNetwork(net, [Tap("sum")])
+    start = tf.ones((1, 1, 1, 3))
+    for slope, values, expected in ((0.0, False, 0.0), (0.05, False, 0.1), (0.05, True, 0.1)):
+      with tf.GradientTape() as tape:
+        tape.watch(start)
+        value = cut({"appearance": start}, Leak(slope, values))[Tap("sum")]
+      np.testing.assert_allclose(tape.gradient(value, start).numpy().ravel(), np.full(3, expected), rtol=1e-6)
+      # Two hidden values of 3 - 10, off: the network's own value is 0.
+      np.testing.assert_allclose(value.numpy().ravel(), [-0.7 if values else 0.0], rtol=1e-6)
 
 
 def test_reported_activations_are_the_networks_own(network):
   config = dataclasses.replace(SHORT, relu_leak=0.5, leak_values=True)
   found = tbvis.maximize(network, "conv3_3_motion/f002", chi=[0], a_hat=_a_hat(network, "conv3_3_motion"), config=config)[0]
-  net, _ = ascent.cut(network, ["conv3_3_motion"])
-  maps = net({"motion": found.motion[None].reshape(1, *found.motion.shape[:2], -1)}, training=False)
-  maps = maps[0] if isinstance(maps, list) else maps
-  own = float(maps[0, maps.shape[1] // 2, maps.shape[2] // 2, 1])
+  own = _values_at(network, "conv3_3_motion", 1, motion=found.motion)
   assert found.activation == pytest.approx(own, rel=1e-4) and found.history["activation"][-1] != pytest.approx(own, rel=0.01)
 
 
@@ -164,14 +180,10 @@ def test_a_unit_in_both_towers_is_the_sum_of_the_two(network):
   layers = ("conv2_2_appearance", "conv2_2_motion")
   a_hat = _a_hat(network, *layers)
   both = tbvis.maximize(network, ["conv2_2/f003"], chi=[0], a_hat=a_hat, config=SHORT)[0]
-  found = {"appearance": both.appearance[None], "motion": both.motion[None]}
-  alone = []
-  for layer, stream in zip(layers, found, strict=True):
-    net, streams = ascent.cut(network, [layer])
-    assert streams == (stream,)
-    maps = net({stream: found[stream].reshape(*found[stream].shape[:3], -1)}, training=False)
-    maps = maps[0] if isinstance(maps, list) else maps
-    alone.append(float(maps[0, maps.shape[1] // 2, maps.shape[2] // 2, 2]))
+  alone = [
+    _values_at(network, layers[0], 2, appearance=both.appearance),
+    _values_at(network, layers[1], 2, motion=both.motion),
+  ]
   assert both.activation == pytest.approx(sum(alone), rel=1e-4)
   assert both.a_hat == 2.0
 
@@ -206,13 +218,14 @@ def test_isotropic_settings_and_records(network):
   assert record.config["measured"]["temporal_ratio"] > 0
 
 
-def test_the_plan_keeps_units_whole_and_layers_together(network):
-  units = [Unit("conv5_fusion", c, f"f{c + 1:03d}") for c in range(5)] + [Unit("prediction", 0, "f001")]
+def test_the_plan_keeps_targets_whole_and_layers_together(network):
+  job = api.make_job(network, MaximizationConfig(batch_size=6))
+  found = sweep.targets(["conv5_fusion/f001-f005", "prediction/f001"], network)
   wanted = sweep.settings([0, 1, 10], 1.0)
-  batches = sweep.plan(network, units, wanted, MaximizationConfig(batch_size=6), 32)
+  batches = sweep.plan(job, found, wanted)
   assert [len(batch.rows) for batch in batches] == [6, 6, 3, 3]
   assert [batch.layers for batch in batches][-1] == ("prediction",)
-  assert sweep.plan(network, units, wanted, MaximizationConfig(batch_size=6), 32) == batches
+  assert sweep.plan(job, found, wanted) == batches
 
 
 @pytest.mark.parametrize(

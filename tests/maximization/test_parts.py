@@ -9,6 +9,7 @@ import tensorflow as tf
 from tbvis.errors import UsageError
 from tbvis.maximization import adam, canvas, measures, objectives, regularizers, transforms
 from tbvis.maximization.config import PAPER, MaximizationConfig
+from tbvis.maximization.network import Tap
 from tbvis.models.geometry import LayerGeometry
 from tbvis.records import StimulusRecord
 
@@ -67,12 +68,15 @@ def test_bad_arguments_are_refused(make):
     make()
 
 
-@pytest.mark.parametrize("location", ["centre", "mean", "sum"])
+@pytest.mark.parametrize("location", ["center", "mean", "sum", "1,4", "-1,-2"])
 def test_unit_values_take_each_rows_own_channel(location):
   maps = np.random.default_rng(1).normal(size=(3, 5, 5, 4)).astype(np.float32)
   own = np.stack([maps[row, :, :, channel] for row, channel in enumerate((2, 0, 3))])
-  expected = {"centre": own[:, 2, 2], "mean": own.mean(axis=(1, 2)), "sum": own.sum(axis=(1, 2))}[location]
-  np.testing.assert_allclose(objectives.unit_values(tf.constant(maps), tf.constant([2, 0, 3]), location), expected, rtol=1e-5)
+  expected = {
+    "center": own[:, 2, 2], "mean": own.mean(axis=(1, 2)), "sum": own.sum(axis=(1, 2)), "1,4": own[:, 1, 4], "-1,-2": own[:, 4, 3],
+  }[location]  # fmt: skip
+  found = objectives.values(("unit", Tap("conv"), location), {Tap("conv"): tf.constant(maps)}, [tf.constant([2, 0, 3])])
+  np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_noise_start_is_that_of_nnpreimage_and_depends_on_the_unit_alone():

@@ -34,7 +34,7 @@ def test_ranges_are_inclusive_and_doubles_are_dropped(network):
   ("text", "words"),
   [
     ("conv5_fushion/f001", "Unknown layer.*Nearest: conv5_fusion"),
-    ("relu4_3_motion/f001", "Unknown layer"),
+    ("relu4_9_motion/f001", "Unknown layer.*Nearest: relu4_3_motion"),
     ("prediction/PlayingChello", "Unknown class.*Nearest: PlayingCello"),
     ("conv5_fusion/f999", "has units conv5_fusion/f001 to conv5_fusion/f024"),
     ("conv5_fusion/f000", "has units"),

@@ -1,0 +1,56 @@
+"""How long a plan of work will take, from the multiplications of its networks and the speed of this machine."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from tbvis.models import geometry
+
+if TYPE_CHECKING:
+  from tbvis.maximization.sweep import Job
+
+_MATRIX = 1024
+_SECONDS = 0.2
+# What the search reaches of a matrix product's speed (docs/PERFORMANCE.md).
+_EFFICIENCY = 0.45
+
+
+def multiplications(job: Job, layers: tuple[str, ...], canvas: int) -> float:
+  """Returns the multiplications of one step of one row: the convolutions up to `layers`, forward and back to the inputs.
+
+  Args:
+    job: the network.
+    layers: at which it is cut.
+    canvas: side of the inputs in pixels.
+  """
+  table = geometry.layer_geometry(job.model, whole=True)
+  names = {stream for layer in layers for stream in table[layer].streams}
+  last = max(list(table).index(layer) for layer in layers)
+  total = 0.0
+  for place in list(table.values())[: last + 1]:
+    if set(place.streams) <= names:
+      chunks = max((job.streams[stream].chunks for stream in place.streams), default=0) or 1
+      locations = (max(canvas // place.stride, 1)) ** 2 if place.stride else 1
+      total += _weights(job.model.get_layer(place.name)) * locations * chunks
+  return 2 * total
+
+
+def _weights(layer: Any) -> float:
+  return float(math.prod(layer.kernel.shape)) if getattr(layer, "kernel", None) is not None else 0.0
+
+
+def multiplications_per_second(job: Job) -> float:
+  """Measures, for a moment, how fast this machine multiplies matrices in the network's number format, and returns what a search reaches."""
+  bfloat16 = any("bfloat16" in str(layer.compute_dtype) for layer in job.model.layers)
+  matrix = tf.cast(np.random.default_rng(0).normal(size=(_MATRIX, _MATRIX)), tf.bfloat16 if bfloat16 else tf.float32)
+  tf.linalg.matmul(matrix, matrix).numpy()
+  started, products = time.perf_counter(), 0
+  while time.perf_counter() - started < _SECONDS:
+    tf.linalg.matmul(matrix, matrix).numpy()
+    products += 1
+  return _EFFICIENCY * products * _MATRIX**3 / (time.perf_counter() - started)

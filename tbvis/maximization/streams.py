@@ -1,0 +1,134 @@
+"""The inputs of a network as the search sees them: space, frames and components apart, in grey levels of 255."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from tbvis.errors import UsageError, unknown_name
+
+if TYPE_CHECKING:
+  import keras
+
+# Frames of a video input whose model leaves their number open, and of the flow that the paper stacks.
+_OPEN_FRAMES = 16
+_CLIP_RANK = 5
+_FLOW_NAMES = ("motion", "flow")
+SETTABLE = ("frames", "components", "scale", "offset")
+
+
+@dataclasses.dataclass(frozen=True)
+class Stream:
+  """One input of a network. A row of it is searched as (height, width, frames, components).
+
+  Attributes:
+    name: of the input.
+    frames: frames along time, over all chunks.
+    components: values of a pixel of one frame: 3 of a colour image, 2 (u, v) of a flow.
+    chunks: length of the model's time axis, 0 where its input has none: (N, H, W, C) or (N, chunks, H, W, C).
+    size: (height, width) where the model fixes them, else None.
+    scale: the network sees `scale * x + offset`, x in grey levels of 255 around 0.
+    offset: see `scale`.
+
+  >>> Stream("motion", frames=10, components=2).channels
+  20
+  """
+
+  name: str
+  frames: int = 1
+  components: int = 3
+  chunks: int = 0
+  size: tuple[int, int] | None = None
+  scale: float = 1.0
+  offset: float = 0.0
+
+  def __post_init__(self):
+    for field in ("frames", "components"):
+      if getattr(self, field) < 1:
+        raise UsageError(f"Input {self.name}: expected {field} of at least 1, received {getattr(self, field)!r}.")
+    if self.chunks and self.frames % self.chunks:
+      raise UsageError(f"Input {self.name}: expected frames in {self.chunks} equal chunks, received {self.frames}.")
+    if not self.scale:
+      raise UsageError(f"Input {self.name}: expected a scale other than 0.")
+
+  @property
+  def channels(self) -> int:
+    """Channels of the model's input."""
+    return self.frames * self.components // max(self.chunks, 1)
+
+  @property
+  def is_flow(self) -> bool:
+    """Whether its pixels are vectors in the image plane."""
+    return self.components == 2
+
+  def to_network(self, x: tf.Tensor) -> tf.Tensor:
+    """Returns (rows, H, W, frames, components) as the model takes it: (rows[, chunks], H, W, channels)."""
+    height, width = x.shape[1:3]
+    if self.chunks > 1:
+      x = tf.reshape(x, [-1, height, width, self.chunks, self.channels])
+      x = tf.transpose(x, [0, 3, 1, 2, 4])
+    else:
+      x = tf.reshape(x, [-1, *([1] * self.chunks), height, width, self.channels])
+    return x if self.scale == 1.0 and self.offset == 0.0 else self.scale * x + self.offset
+
+
+def _named_as_flow(name: str) -> bool:
+  return any(word in name.lower() for word in _FLOW_NAMES)
+
+
+def _stream(name: str, shape: Sequence[int | None], given: Mapping[str, Any]) -> Stream:
+  """Reads a stream off an input's shape (None, H, W, C) or (None, T, H, W, C)."""
+  unknown = [key for key in given if key not in SETTABLE]
+  if unknown:
+    raise unknown_name("setting", unknown[0], SETTABLE, f"input {name}")
+  if len(shape) not in (_CLIP_RANK - 1, _CLIP_RANK) or shape[-1] is None:
+    raise UsageError(f"Input {name}: expected shape (N, H, W, C) or (N, T, H, W, C), received {tuple(shape)}.")
+  channels, size = int(shape[-1]), None if None in shape[-3:-1] else (int(shape[-3]), int(shape[-2]))
+  chunks = 0
+  if len(shape) == _CLIP_RANK:
+    chunks = int(shape[1] or given.get("frames", _OPEN_FRAMES * max(1, channels // int(given.get("components", channels)))))
+  each = max(chunks, 1)
+  if "components" in given:
+    components = int(given["components"])
+  elif "frames" in given and not chunks:
+    components = channels // int(given["frames"])
+  else:
+    # u and v of consecutive frames, as the field stacks them.
+    components = 2 if _named_as_flow(name) and channels % 2 == 0 else channels
+  frames = channels // max(components, 1) * each
+  if frames * components != channels * each or given.get("frames", frames) != frames:
+    raise UsageError(
+      f"Input {name}: expected frames x components to be its {channels * each} channels, "
+      f"received {given.get('frames', frames)} x {components}."
+    )
+  return Stream(name, frames, components, chunks, size, float(given.get("scale", 1.0)), float(given.get("offset", 0.0)))
+
+
+def streams_of(model: keras.Model, given: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Stream]:
+  """Returns the inputs of a Functional model by name, in its order.
+
+  An input named after motion or flow whose channels are even is a stack of (u, v); any other has one frame a time step
+  and all its channels as components. `given` says otherwise.
+
+  Args:
+    model: the model.
+    given: by input, any of "frames", "components", "scale", "offset" (see `Stream`).
+
+  Raises:
+    UsageError: for an input that is neither image nor video, or `given` that does not fit.
+
+  >>> import keras
+  >>> clip, flow = keras.Input((8, 64, 64, 3), name="clip"), keras.Input((None, None, 20), name="flow")
+  >>> net = keras.Model([clip, flow], [clip, flow])
+  >>> [(s.frames, s.components, s.size) for s in streams_of(net).values()]
+  [(8, 3, (64, 64)), (10, 2, None)]
+  """
+  given = dict(given or {})
+  names = [tensor.name.split(":")[0] for tensor in model.inputs]
+  for name in given:
+    if name not in names:
+      raise unknown_name("input", name, names, f"model {model.name!r}")
+  return {name: _stream(name, tensor.shape, given.get(name, {})) for name, tensor in zip(names, model.inputs, strict=True)}
