@@ -35,6 +35,7 @@ REQUIREMENTS = [
 ]
 
 EXTRAS = {
+  "beam": ["apache-beam>=2.60"],  # Sweeps on many processes or machines (tbvis-maximize --runner).
   "test": [
     "playwright>=1.40",  # Drives Debian's Chromium; its own browser download is not used.
     "pytest>=8",

@@ -82,20 +82,25 @@ def version_step() -> int:
 
 
 class EventFile:
-  """An event file, opened at the first write; each `add` reaches the file in one piece."""
+  """An event file, opened at the first write; each `add` reaches the file in one piece.
 
-  def __init__(self, folder: str | os.PathLike[str]):
+  Args:
+    folder: the run's folder.
+    at_once: whether the file is only seen when it is closed, with all that was added: for writers beside others.
+  """
+
+  def __init__(self, folder: str | os.PathLike[str], at_once: bool = False):
     self._folder = pathlib.Path(folder)
-    self._stream: io.BufferedWriter | None = None
+    self._stream: io.BufferedIOBase | None = None
+    self._at_once = at_once
 
   def add(self, events: Iterable[tuple[int, list[summary_pb2.Summary.Value]]]) -> None:
     """Appends (step, values) events and flushes them."""
     now = time.time()
     protos = [event_pb2.Event(step=step, wall_time=now, summary=summary_pb2.Summary(value=values)) for step, values in events]
     if self._stream is None:
-      name = f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}.{next(_COUNTER):03d}.tbvis"
       self._folder.mkdir(parents=True, exist_ok=True)
-      self._stream = open(self._folder / name, "xb")
+      self._stream = io.BytesIO() if self._at_once else open(self._folder / _file_name(now), "xb")
       protos.insert(0, event_pb2.Event(wall_time=now, file_version="brain.Event:2"))
     records = io.BytesIO()
     writer = RecordWriter(records)
@@ -107,8 +112,20 @@ class EventFile:
   def close(self) -> None:
     """Closes the file, if there is one."""
     if self._stream is not None:
+      if isinstance(self._stream, io.BytesIO):
+        # Under a name that no reader takes for an event file, until it is whole.
+        part = self._folder / f".part-{os.getpid()}-{next(_COUNTER)}"
+        try:
+          part.write_bytes(self._stream.getvalue())
+          os.replace(part, self._folder / _file_name(time.time()))
+        finally:
+          part.unlink(missing_ok=True)
       self._stream.close()
       self._stream = None
+
+
+def _file_name(now: float) -> str:
+  return f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}.{next(_COUNTER):03d}.tbvis"
 
 
 def read_values(folder: str | os.PathLike[str], plugin: str) -> Iterator[tuple[str, int, Any, list[bytes]]]:

@@ -83,14 +83,15 @@ class StimulusWriter:
     run: the run's name inside it.
     stock_gifs: flow GIFs (half a megabyte each, kept in TensorBoard's memory) for the Images tab, besides those
       of class units, which always have one.
+    at_once: whether all that is written is finished together when the writer is closed, for writers of one run beside others.
 
   Raises:
     UsageError: if the folder cannot be written.
   """
 
-  def __init__(self, logdir: str | os.PathLike[str], run: str, stock_gifs: int = 48):
+  def __init__(self, logdir: str | os.PathLike[str], run: str, stock_gifs: int = 48, at_once: bool = False):
     self._folder = files.ensure_writable(_run_folder(logdir, run), "logdir")
-    self._events = events.EventFile(self._folder)
+    self._events = events.EventFile(self._folder, at_once)
     self._gifs_left = stock_gifs - sum(not content.get("class_name") for content, _ in _stimuli(self._folder).values())
 
   def __enter__(self) -> StimulusWriter:

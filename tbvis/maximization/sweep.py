@@ -420,7 +420,10 @@ def _stimulus(
   dead = [part.name for part, size in zip(row.target.parts, found.gradient[index], strict=True) if not size > 0]
   error, causes = None, []
   if dead:
-    error = f"no gradient reached the input from {', '.join(dead)} at any logged step: the unit does not depend on its input there"
+    error = (
+      f"no gradient reached the input from {', '.join(dead)} at any logged step: it does not depend on its input there, "
+      "or is off behind a ReLU (--relu_leak lets a little through)"
+    )
   elif not all(np.isfinite(values).all() for values in inputs.values()):
     error = "the search left the finite numbers; a lower --learning_rate or --dtype=float32 may help"
   else:

@@ -27,7 +27,8 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 flags.disclaim_key_flags()
 # Below this the first motion layer sees ten nearly equal frames (METHOD 1.2).
 _LEAST_TEMPORAL_FRACTION = 0.10
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_PASSED_ON: list[str] = []
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _HELP = {"--help", "-help", "-h", "-?", "--helpshort"}
 
 
@@ -51,11 +52,15 @@ def _print_help(module: str) -> None:
   raise SystemExit(0)
 
 
-def _parse(argv: Sequence[str], module: str) -> list[str]:
+def _parse(argv: Sequence[str], module: str, passing: str | None = None) -> list[str]:
   if not _HELP.isdisjoint(argv[1:]):
     _print_help(module)
+  passes = passing is not None and any(text.split("=")[0].lstrip("-") == passing for text in argv[1:] if text.startswith("-"))
   try:
-    rest = flags.FLAGS(argv)
+    rest = flags.FLAGS(argv, known_only=passes)
+    if passes:
+      _PASSED_ON[:] = [text for text in rest[1:] if text.startswith("--")]
+      rest = [text for text in rest if text not in _PASSED_ON]
   except flags.UnrecognizedFlagError as error:
     close = nearest(error.flagname, list(flags.FLAGS))
     _fail(f"unknown flag --{error.flagname}." + (f" Nearest: {', '.join('--' + c for c in close)}." if close else " See --help."))
@@ -66,8 +71,18 @@ def _parse(argv: Sequence[str], module: str) -> list[str]:
   return rest
 
 
-def run(main: Callable[[], None]) -> None:
-  """Runs `main` as an absl program; a `UsageError` prints one line and exits with status 2."""
+def passed_on() -> list[str]:
+  """Returns the flags that are not ours, where the program takes such (see `run`)."""
+  return list(_PASSED_ON)
+
+
+def run(main: Callable[[], None], passing: str | None = None) -> None:
+  """Runs `main` as an absl program; a `UsageError` prints one line and exits with status 2.
+
+  Args:
+    main: the program.
+    passing: a flag with which unknown ones are let through, for another program's library (`passed_on`).
+  """
 
   def call(argv: Sequence[str]) -> None:
     del argv
@@ -86,7 +101,7 @@ def run(main: Callable[[], None]) -> None:
       sys.stderr.write(f"{_program()}: interrupted; what was finished is kept.\n")
       raise SystemExit(130) from None
 
-  app.run(call, flags_parser=lambda argv: _parse(argv, main.__module__))
+  app.run(call, flags_parser=lambda argv: _parse(argv, main.__module__, passing))
 
 
 @contextlib.contextmanager

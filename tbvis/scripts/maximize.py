@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import dataclasses
+import functools
 import pathlib
 import resource
 import time
@@ -18,7 +19,7 @@ from tbvis.rendering import export
 from tbvis.scripts import app
 
 if TYPE_CHECKING:
-  from tbvis.maximization import sweep
+  from tbvis.maximization import pipeline
   from tbvis.maximization.stimulus import Stimulus
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The network: a .keras file of tbvis-train. May name environment variables.")
@@ -52,6 +53,12 @@ _SAVE_EVERY = flags.DEFINE_integer(
   20,
   "Steps between two saved states of the batch that is being searched, in the logdir; the same command goes on from there. 0 saves none.",
   lower_bound=0,
+)
+_RUNNER = flags.DEFINE_string(
+  "runner",
+  None,
+  "Searches as an Apache Beam pipeline on this runner (DirectRunner, FlinkRunner, SparkRunner, DataflowRunner, ...), batches side by side; "
+  "Beam's own flags go with it, as --direct_num_workers=2. Needs the extra, pip install 'tbvis[beam]', and --logdir.",
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the start noise and of the transforms.", lower_bound=0)
 _PRESET = flags.DEFINE_enum(
@@ -88,6 +95,8 @@ def _define_constants() -> dict[str, flags.FlagHolder[Any]]:
   return holders
 
 
+# How often what landed in the logdir is counted while Beam works.
+_WATCH_SECONDS = 5.0
 _CONSTANTS = _define_constants()
 
 
@@ -170,13 +179,14 @@ def _duration(seconds: float) -> str:
   return f"{round(seconds)} s" if seconds < 90 else f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.1f} h"
 
 
-def _print_plan(job: sweep.Job, batches: Sequence[sweep.Batch], finished: set[Any]) -> None:
+def _print_plan(opened: pipeline.Opened, finished: set[Any]) -> None:
   """Prints the work items, and about how long they will take."""
   from tbvis.maximization import estimate
 
+  job, batches = opened.job, opened.batches
   rate = estimate.multiplications_per_second(job)
   print(f"{'layers':<44}{'batches':>8}{'stimuli':>8}{'done':>6}{'canvas':>8}{'about':>9}")
-  groups: dict[tuple[Any, ...], list[sweep.Batch]] = {}
+  groups: dict[tuple[Any, ...], list[Any]] = {}
   for batch in batches:
     groups.setdefault((batch.layers, batch.canvas), []).append(batch)
   total = 0.0
@@ -193,6 +203,68 @@ def _print_plan(job: sweep.Job, batches: Sequence[sweep.Batch], finished: set[An
   print(f"Plan: {rows} stimuli in {len(batches)} batches, about {_duration(total)} on this machine.", flush=True)
 
 
+def _keep_files(stimulus: Stimulus, folder: str, formats: Sequence[str]) -> None:
+  """Writes a stimulus as files (--export)."""
+  if not stimulus.error:
+    record = stimulus.to_record()
+    export.export_stimulus(folder, f"{stimulus.target.name}/{record.variant}", stimulus.inputs, record.config, formats)
+
+
+def _search(recipe: pipeline.Recipe, sheets: _Pictures | None, keep: Any, writer: Any, finished: set[Any]) -> list[Stimulus]:
+  """Searches all that is not finished, in this process."""
+  from tbvis import progress
+  from tbvis.maximization import pipeline, sweep
+
+  opened = pipeline.open_recipe(recipe)
+  # A batch keeps its members, so that who shared it never depends on an interruption.
+  batches = [opened.batches[index] for index in pipeline.unfinished(recipe, finished)]
+  made = []
+  total = sum(len(batch.rows) for batch in batches) * recipe.config.steps
+  with progress.bar(total=total, description="Maximising", unit="step") as bar:
+    for stimuli in sweep.search(opened.job, batches, lambda batch: bar.update(len(batch.rows)), recipe.state, recipe.save_every):
+      for stimulus in stimuli:
+        record = stimulus.to_record()
+        if record.key in finished:
+          continue
+        if keep:
+          keep(stimulus)
+        if sheets:
+          sheets.add(stimulus)
+        # Last: what the logdir has is not made again.
+        if writer:
+          writer.write(record)
+        made.append(stimulus)
+  return made
+
+
+def _search_by_beam(recipe: pipeline.Recipe, keep: Any, finished: set[Any]) -> None:
+  """Searches all that is not finished on a Beam runner; a bar counts what lands in the logdir."""
+  import threading
+
+  from tbvis import progress, summaries
+  from tbvis.maximization import pipeline
+
+  pipeline.clear_failures(recipe)
+  indices = list(pipeline.unfinished(recipe, finished))
+  batches = pipeline.open_recipe(recipe).batches
+  total = sum(row.key not in finished for index in indices for row in batches[index].rows)
+  done = threading.Event()
+  with progress.bar(total=total, description="Maximising", unit="stimulus") as bar:
+
+    def watch() -> None:
+      while not done.wait(_WATCH_SECONDS):
+        with summaries.StimulusWriter(recipe.logdir, recipe.run) as writer:
+          bar.update(len(writer.finished() - finished) - bar.n)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+      pipeline.run(recipe, indices, _RUNNER.value, app.passed_on(), keep)
+    finally:
+      done.set()
+      watcher.join()
+
+
 def main() -> None:
   """Runs the script."""
   checkpoint_path = app.required_path(_CHECKPOINT.value, "checkpoint")
@@ -202,6 +274,8 @@ def main() -> None:
   wanted = _wanted()
   if not (logdir or pictures or exported or _PLAN_ONLY.value):
     raise UsageError("--logdir, --pictures or --export is required, for the stimuli to be kept. See --help.")
+  if _RUNNER.value and (pictures or not logdir):
+    raise UsageError("--runner: expected --logdir, and no --pictures, which one process draws; --export goes with it.")
   config = _config()
   chi, isotropic = app.parse_numbers(_CHI.value, "chi"), app.parse_numbers(_ISOTROPIC.value, "isotropic")
   if exported:
@@ -210,76 +284,72 @@ def main() -> None:
 
   # After the flags are known to be good: TensorFlow takes seconds to load.
   app.load_tensorflow()
-  from tbvis import progress, summaries
-  from tbvis.diagnostics import statistics as statistics_lib
-  from tbvis.maximization import api, sweep
-  from tbvis.models import checkpoint as checkpoint_lib
-  from tbvis.models import precision
+  from tbvis import summaries
+  from tbvis.maximization import pipeline, sweep
 
-  settings = sweep.settings(chi, _KAPPA.value, isotropic)
-  job = api.make_job(checkpoint_lib.load_checkpoint(checkpoint_path, dtype=precision.resolve_dtype(_DTYPE.value)), config)
-  found = sweep.targets(wanted, job.model, job.classes)
-  layers = list(dict.fromkeys(layer for target in found for layer in target.layers))
-  sweep.check_weights(job.model, layers)
-  statistics = statistics_lib.UnitStatistics.load(statistics_path, classes=job.classes) if statistics_path else None
-  job = dataclasses.replace(job, a_hat=sweep.a_hat_by_layer(statistics, job.model, layers, job.classes))
-  batches = sweep.plan(job, found, settings, _SEED.value)
-
+  recipe = pipeline.Recipe(
+    str(checkpoint_path),
+    str(statistics_path) if statistics_path else None,
+    _DTYPE.value,
+    tuple(wanted),
+    tuple(sweep.settings(chi, _KAPPA.value, isotropic)),
+    config,
+    _SEED.value,
+    str(logdir or ""),
+    _RUN.value,
+    _SAVE_EVERY.value,
+  )
+  opened = pipeline.open_recipe(recipe)
   started = time.monotonic()
-  made: list[Stimulus] = []
   writer = summaries.StimulusWriter(logdir, _RUN.value) if logdir and not _PLAN_ONLY.value else None
   finished = writer.finished() if writer else set()
-  _print_plan(job, batches, finished)
+  _print_plan(opened, finished)
   if _PLAN_ONLY.value:
     return
-  sheets = _Pictures(pictures, _FRAMES.value) if pictures else None
-  if writer and statistics:
-    known = [target for target in found if set(target.layers) <= set(statistics.layers) and len(target.parts) == len(target.layers)]
-    writer.add_statistics({target.name: statistics.describe(target.layers, target.channel) for target in known})
-  # A batch keeps its members, so that who shared it never depends on an interruption.
-  open_batches = [batch for batch in batches if any(row.key not in finished for row in batch.rows)]
-  skipped = sum(row.key in finished for batch in batches for row in batch.rows)
+  skipped = sum(row.key in finished for batch in opened.batches for row in batch.rows)
   if skipped:
     print(f"{skipped} stimuli are finished in {logdir}/{_RUN.value} and are skipped.")
+  keep = functools.partial(_keep_files, folder=str(exported), formats=tuple(_FORMATS.value)) if exported else None
+  made: list[Stimulus] = []
+  failed: list[dict[str, Any]] = []
   try:
-    total = sum(len(batch.rows) for batch in open_batches) * config.steps
-    state = summaries.state_folder(logdir, _RUN.value) if logdir else None
-    with progress.bar(total=total, description="Maximising", unit="step") as bar:
-      found_by_batch = sweep.search(job, open_batches, lambda batch: bar.update(len(batch.rows)), state, _SAVE_EVERY.value)
-      for stimuli in found_by_batch:
-        for stimulus in stimuli:
-          record = stimulus.to_record()
-          if record.key in finished:
-            continue
-          if exported and not stimulus.error:
-            name = f"{stimulus.target.name}/{record.variant}"
-            export.export_stimulus(exported, name, stimulus.inputs, record.config, _FORMATS.value)
-          if sheets:
-            sheets.add(stimulus)
-          # Last: what the logdir has is not made again.
-          if writer:
-            writer.write(record)
-          made.append(stimulus)
+    if writer and opened.statistics:
+      known = [t for t in opened.targets if set(t.layers) <= set(opened.statistics.layers) and len(t.parts) == len(t.layers)]
+      writer.add_statistics({target.name: opened.statistics.describe(target.layers, target.channel) for target in known})
+    if _RUNNER.value:
+      _search_by_beam(recipe, keep, finished)
+      failed = pipeline.failures(recipe)
+      count = len(writer.finished() - finished)
+    else:
+      made = _search(recipe, _Pictures(pictures, _FRAMES.value) if pictures else None, keep, writer, finished)
+      count = len(made)
   finally:
     if writer:
       writer.close()
   seconds = time.monotonic() - started
   numbers = _summary(made) if made else {}
   numbers |= {
-    "stimuli": len(made),
+    "stimuli": count,
     "stimuli_skipped": skipped,
     "stimuli_failed": sum(stimulus.error is not None for stimulus in made),
+    "batches_failed": len(failed),
     "seconds": round(seconds, 2),
-    "seconds_per_stimulus": round(seconds / len(made), 3) if made else None,
+    "seconds_per_stimulus": round(seconds / count, 3) if count else None,
     "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
   }
-  print(f"{len(made)} stimuli in {seconds:.1f} s; {numbers['peak_memory_mib']} MiB at most.")
+  print(f"{count} stimuli in {seconds:.1f} s; {numbers['peak_memory_mib']} MiB at most.")
   app.report_json(_JSON.value, numbers)
+  for failure in failed:
+    print(f"Failed: {', '.join(failure['targets'])}: {failure['reason']}")
+  if failed:
+    raise UsageError(
+      f"{len(failed)} of {len(opened.batches)} batches failed (above); the others are in {logdir}. The same command tries again."
+    )
 
 
 def entry() -> None:
   """Console script."""
-  app.run(main)
+  app.run(main, passing="runner")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,196 @@
+"""A sweep as an Apache Beam pipeline: the plan's batches are its elements, and each lands in the logdir whole or not at all.
+
+Nothing passes between workers but numbers of batches: every worker opens the network itself, makes the same plan, and writes its
+batch's stimuli as one event file. What is there is not made again, so an element may run twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+import dataclasses
+import functools
+import pathlib
+from typing import Any
+
+from absl import logging
+
+from tbvis import files, summaries
+from tbvis.errors import UsageError
+from tbvis.maximization import config as config_lib
+from tbvis.maximization import sweep
+from tbvis.maximization.stimulus import Stimulus
+
+ATTEMPTS = 2
+_FAILED = "failed"
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+  """All that a sweep is made of, small enough to be sent to a worker.
+
+  Attributes:
+    checkpoint: the network's file.
+    statistics: of its units, or None.
+    dtype: "auto", "float32" or "bfloat16".
+    wanted: targets, as people write them.
+    settings: kappa and chi of each stimulus of a target.
+    config: the constants.
+    seed: of start noise and transforms.
+    logdir: TensorBoard's logdir, "" for none.
+    run: the run's name in it.
+    save_every: steps between two saved states.
+  """
+
+  checkpoint: str
+  statistics: str | None
+  dtype: str
+  wanted: tuple[str, ...]
+  settings: tuple[sweep.Setting, ...]
+  config: config_lib.MaximizationConfig
+  seed: int = 0
+  logdir: str = ""
+  run: str = "stimuli"
+  save_every: int = 0
+
+  @property
+  def state(self) -> pathlib.Path | None:
+    """Folder of the states of unfinished batches."""
+    return summaries.state_folder(self.logdir, self.run) if self.logdir else None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Opened:
+  """A recipe with its network, its targets and its plan."""
+
+  job: sweep.Job
+  targets: list[sweep.Target]
+  batches: list[sweep.Batch]
+  statistics: Any
+
+
+@functools.lru_cache(maxsize=1)
+def open_recipe(recipe: Recipe) -> Opened:
+  """Loads the network and makes the plan, which is the same wherever it is made.
+
+  Raises:
+    UsageError: for a missing file, an unknown unit, weights that are not finite, or statistics of another network.
+  """
+  from tbvis.diagnostics import statistics as statistics_lib
+  from tbvis.maximization import api
+
+  job = api.make_job(recipe.checkpoint, recipe.config, dtype=recipe.dtype)
+  found = sweep.targets(recipe.wanted, job.model, job.classes)
+  layers = list(dict.fromkeys(layer for target in found for layer in target.layers))
+  sweep.check_weights(job.model, layers)
+  statistics = statistics_lib.UnitStatistics.load(recipe.statistics, classes=job.classes) if recipe.statistics else None
+  job = dataclasses.replace(job, a_hat=sweep.a_hat_by_layer(statistics, job.model, layers, job.classes))
+  return Opened(job, found, sweep.plan(job, found, recipe.settings, recipe.seed), statistics)
+
+
+def _search_batch(recipe: Recipe, index: int, keep: Callable[[Stimulus], None] | None) -> int:
+  """Searches one batch and writes what is missing of it; returns how many stimuli that were."""
+  opened = open_recipe(recipe)
+  written = 0
+  with summaries.StimulusWriter(recipe.logdir, recipe.run, at_once=True) as writer:
+    finished = writer.finished()
+    batch = opened.batches[index]
+    if all(row.key in finished for row in batch.rows):
+      return 0
+    for stimuli in sweep.search(opened.job, [batch], state=recipe.state, save_every=recipe.save_every):
+      for stimulus in stimuli:
+        record = stimulus.to_record()
+        if record.key not in finished:
+          if keep:
+            keep(stimulus)
+          writer.write(record)
+          written += 1
+  return written
+
+
+def _failure_file(recipe: Recipe, index: int) -> pathlib.Path:
+  return pathlib.Path(recipe.state or ".") / f"{_FAILED}_{index:05d}.json"
+
+
+def search_batch(recipe: Recipe, index: int, keep: Callable[[Stimulus], None] | None = None, attempts: int = ATTEMPTS) -> int:
+  """Searches one batch of a recipe, again if it fails; a batch that keeps failing is left behind with its reason.
+
+  Args:
+    recipe: the sweep.
+    index: of the batch in the plan.
+    keep: called with each stimulus before it is written to the logdir.
+    attempts: how often to try.
+
+  Returns:
+    How many stimuli were written.
+  """
+  for attempt in range(attempts):
+    try:
+      written = _search_batch(recipe, index, keep)
+    except Exception as error:  # One batch, whatever happens to it, must not stop the others.
+      logging.warning("Batch %d, attempt %d of %d: %s: %s", index + 1, attempt + 1, attempts, type(error).__name__, error)
+      rows = [row.target.name for row in open_recipe(recipe).batches[index].rows]
+      reason = " ".join(f"{type(error).__name__}: {error}".split())
+      files.write_json(_failure_file(recipe, index), {"batch": index, "targets": list(dict.fromkeys(rows)), "reason": reason})
+    else:
+      _failure_file(recipe, index).unlink(missing_ok=True)
+      return written
+  return 0
+
+
+def failures(recipe: Recipe) -> list[dict[str, Any]]:
+  """Returns the batches that failed in the last run of a recipe, each with "batch", "targets" and "reason"."""
+  import json
+
+  folder = recipe.state
+  if not folder or not folder.is_dir():
+    return []
+  return [json.loads(path.read_text()) for path in sorted(folder.glob(f"{_FAILED}_*.json"))]
+
+
+def clear_failures(recipe: Recipe) -> None:
+  """Forgets earlier failures: whatever fails now tells of itself."""
+  if recipe.state and recipe.state.is_dir():
+    for path in recipe.state.glob(f"{_FAILED}_*.json"):
+      path.unlink()
+
+
+def run(recipe: Recipe, indices: Sequence[int], runner: str, options: Sequence[str] = (), keep: Any = None) -> None:
+  """Runs batches of a recipe as a Beam pipeline, and waits for its end.
+
+  Args:
+    recipe: the sweep; its paths must be reachable from every worker.
+    indices: of the batches.
+    runner: of Beam: DirectRunner, FlinkRunner, SparkRunner, DataflowRunner, ...
+    options: Beam's own flags, such as --direct_num_workers=2.
+    keep: called with each stimulus before it is written to the logdir; must be sent to workers.
+
+  Raises:
+    UsageError: if Beam is not installed, or refuses runner or options.
+  """
+  try:
+    import apache_beam as beam
+    from apache_beam.options import pipeline_options
+  except ImportError as error:
+    raise UsageError(f"--runner needs Apache Beam ({error}): pip install 'tbvis[beam]'.") from error
+  flags = [f"--runner={runner}", *options]
+  if runner == "DirectRunner" and not any(flag.startswith("--direct_running_mode") for flag in flags):
+    # Threads would share one interpreter and one TensorFlow.
+    flags.append("--direct_running_mode=multi_processing")
+  try:
+    parsed = pipeline_options.PipelineOptions(flags)
+    pipeline = beam.Pipeline(options=parsed)
+  except (ValueError, SystemExit) as error:
+    raise UsageError(f"--runner: Beam refused {' '.join(flags)}: {error}") from error
+  pipeline | "Batches" >> beam.Create(list(indices)) | "Spread" >> beam.Reshuffle() | "Search" >> beam.Map(_element, recipe, keep)
+  pipeline.run().wait_until_finish()
+
+
+def _element(index: int, recipe: Recipe, keep: Any) -> int:
+  return search_batch(recipe, index, keep)
+
+
+def unfinished(recipe: Recipe, finished: set[Any]) -> Iterator[int]:
+  """Yields the batches of a recipe that have a stimulus to find."""
+  for index, batch in enumerate(open_recipe(recipe).batches):
+    if any(row.key not in finished for row in batch.rows):
+      yield index

@@ -1,0 +1,198 @@
+"""A search that is interrupted, at whatever moment, goes on and ends with the same bits."""
+
+import dataclasses
+import json
+import random
+import signal
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from tbvis import files, summaries
+from tbvis.maximization import api, ascent, pipeline, sweep
+from tbvis.maximization.config import MaximizationConfig
+from tbvis.models import checkpoint as checkpoint_lib
+
+CONFIG = MaximizationConfig(steps=9, log_every=2, temporal_jitter=2)
+KILLS = 20
+
+
+def _plan(network, config=CONFIG):
+  job = api.make_job(network, config)
+  return job, sweep.plan(job, sweep.targets(["conv2_2/f001-f002", "conv3_1_motion/f001"], network), sweep.settings([0, 5], 1.0))
+
+
+class _Stop(Exception):
+  pass
+
+
+def test_a_broken_search_ends_as_an_unbroken_one_bit_for_bit(network, tmp_path):
+  job, batches = _plan(network)
+  whole = [stimulus for made in sweep.search(job, batches) for stimulus in made]
+  for after in (1, 4, 7, 9, 13):
+    steps = []
+
+    def stop(_, after=after, steps=steps):
+      steps.append(1)
+      if len(steps) == after:
+        raise _Stop
+
+    # As in a new process: nothing compiled is kept.
+    sweep._ASCENTS.clear()
+    made = []
+    with pytest.raises(_Stop):
+      made += [s for found in sweep.search(job, batches, stop, state=tmp_path, save_every=2) for s in found]
+    resumed = [s for found in sweep.search(job, batches, state=tmp_path, save_every=2) for s in found]
+    assert not list(tmp_path.iterdir())
+    for one, other in zip(whole, resumed, strict=True):
+      assert one.target == other.target and one.activation == other.activation
+      for stream in one.inputs:
+        np.testing.assert_array_equal(one.inputs[stream], other.inputs[stream])
+      np.testing.assert_array_equal(one.steps, other.steps)
+      for term in one.history:
+        np.testing.assert_array_equal(one.history[term], other.history[term])
+
+
+def test_the_state_of_another_search_is_not_taken_up(network, tmp_path):
+  job, batches = _plan(network)
+  identity = sweep.identity(job, batches[0])
+  assert identity == sweep.identity(*(lambda j, b: (j, b[0]))(*_plan(network)))
+  others = [
+    sweep.identity(job, batches[1]),
+    sweep.identity(*(lambda j, b: (j, b[0]))(*_plan(network, dataclasses.replace(CONFIG, steps=10)))),
+    sweep.identity(dataclasses.replace(job, a_hat={"conv2_2_motion": np.full(8, 2.0)}), batches[0]),
+  ]
+  assert identity not in others
+  snapshot = ascent.Snapshot(tmp_path / "a.npz", 1, identity)
+  snapshot.save({"step": np.array(3)})
+  assert int(snapshot.load()["step"]) == 3
+  assert ascent.Snapshot(tmp_path / "a.npz", 1, "other").load() is None
+  (tmp_path / "a.npz").write_bytes(b"PK cut short")
+  assert snapshot.load() is None
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+  path = tmp_path_factory.mktemp("resume") / "net.keras"
+  made = checkpoint_lib.build("two_stream_fusion_vgg16", {"width": 0.05, "input_size": 32, "fc_units": 4}, ("Left", "Right"))
+  checkpoint_lib.save_checkpoint(made, path)
+  return path
+
+
+def _command(checkpoint, logdir, *more):
+  return [
+    sys.executable, "-m", "tbvis.scripts.maximize", f"--checkpoint={checkpoint}", f"--logdir={logdir}", "--dtype=float32",
+    "--units=conv2_2/f001-f003,prediction/*", "--chi=0,10", "--steps=150", "--batch_size=4", *more,
+  ]  # fmt: skip
+
+
+def _found(logdir):
+  run = summaries.read_run(logdir, "stimuli").stimuli
+  return {s.key: (s.activation, s.appearance.tobytes(), s.motion.tobytes(), s.history["activation"].tobytes()) for s in run}
+
+
+@pytest.mark.slow
+def test_a_process_killed_at_random_moments_loses_nothing(checkpoint, tmp_path):
+  dice = random.Random(5)
+  kills = seed = 0
+  while kills < KILLS:
+    seeded = ("--save_every=3", f"--seed={seed}")
+    broken = tmp_path / f"broken{seed}"
+    while True:
+      process = subprocess.Popen(_command(checkpoint, broken, *seeded), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+      # The clock starts with the search: before it there is nothing to lose, and loading takes most of a process' life.
+      for line in process.stdout:
+        if line.startswith("Plan:"):
+          break
+      timer = threading.Timer(dice.uniform(0.0, 5.0), process.send_signal, [signal.SIGKILL])
+      if kills < KILLS:
+        timer.start()
+      process.stdout.read()
+      status = process.wait()
+      timer.cancel()
+      assert status in (0, -signal.SIGKILL)
+      if status == 0:
+        break
+      kills += 1
+    whole = subprocess.run(_command(checkpoint, tmp_path / f"whole{seed}", *seeded), capture_output=True, text=True, check=False)
+    assert whole.returncode == 0, whole.stderr[-2000:]
+    expected = _found(tmp_path / f"whole{seed}")
+    assert len(expected) == 10 and _found(broken) == expected
+    assert not list(summaries.state_folder(broken, "stimuli").glob("*.npz"))
+    seed += 1
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_line_and_what_was_finished_stays(checkpoint, tmp_path):
+  import resource
+
+  def small_files():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
+
+  command = _command(checkpoint, tmp_path, "--save_every=5")
+  done = subprocess.run(command, capture_output=True, text=True, check=False, preexec_fn=small_files)
+  assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr[-2000:]
+  assert "expected room to write" in done.stderr
+  assert not [path for path in tmp_path.rglob(".*") if path.is_file()]
+  done = subprocess.run(command, capture_output=True, text=True, check=False)
+  assert done.returncode == 0 and len(_found(tmp_path)) == 10
+
+
+def _recipe(checkpoint, logdir, **changed):
+  recipe = pipeline.Recipe(
+    str(checkpoint), None, "float32", ("conv2_2/f001-f003", "prediction/*"), tuple(sweep.settings([0, 10], 1.0)),
+    MaximizationConfig(steps=5, batch_size=4), logdir=str(logdir), save_every=2,
+  )  # fmt: skip
+  return dataclasses.replace(recipe, **changed)
+
+
+def test_a_batch_is_tried_again_and_then_told_by_name(checkpoint, tmp_path, monkeypatch):
+  recipe = _recipe(checkpoint, tmp_path)
+  tries = []
+  real = sweep.search
+
+  def sometimes(job, batches, *args, **options):
+    tries.append(1)
+    if len(tries) == 1:
+      raise RuntimeError("a worker's bad day")
+    return real(job, batches, *args, **options)
+
+  monkeypatch.setattr(sweep, "search", sometimes)
+  assert pipeline.search_batch(recipe, 0) == 4 and len(tries) == 2 and not pipeline.failures(recipe)
+  assert pipeline.search_batch(recipe, 0) == 0 and len(tries) == 2  # Idempotent.
+  monkeypatch.setattr(sweep, "search", lambda *args, **options: (_ for _ in ()).throw(RuntimeError("no good")))
+  assert pipeline.search_batch(recipe, 1) == 0
+  (failure,) = pipeline.failures(recipe)
+  assert failure["targets"] == ["conv2_2/f003"] and "no good" in failure["reason"]
+  monkeypatch.setattr(sweep, "search", real)
+  assert pipeline.search_batch(recipe, 1) == 2 and not pipeline.failures(recipe)
+  assert len(summaries.read_run(tmp_path, "stimuli").stimuli) == 6
+
+
+@pytest.mark.slow
+def test_beam_finds_what_one_process_finds_and_goes_on_past_a_failure(checkpoint, tmp_path):
+  pytest.importorskip("apache_beam", reason="Apache Beam (the extra `beam`) is not installed")
+  parallel = ("--runner=DirectRunner", "--direct_num_workers=2")
+  done = subprocess.run(_command(checkpoint, tmp_path / "one"), capture_output=True, text=True, check=False)
+  assert done.returncode == 0, done.stderr[-2000:]
+  # A file where a folder has to be: this stimulus cannot be written.
+  files.write_bytes(tmp_path / "beam" / "stimuli" / "tbvis" / "stimuli" / "prediction", b"")
+  command = _command(checkpoint, tmp_path / "beam", *parallel, f"--json={tmp_path / 'out.json'}")
+  done = subprocess.run(command, capture_output=True, text=True, check=False)
+  assert done.returncode == 2 and "Failed: prediction/Left, prediction/Right" in done.stdout, done.stderr[-3000:]
+  assert json.loads((tmp_path / "out.json").read_text())["batches_failed"] == 1
+  (tmp_path / "beam" / "stimuli" / "tbvis" / "stimuli" / "prediction").unlink()
+  done = subprocess.run(command, capture_output=True, text=True, check=False)
+  assert done.returncode == 0 and "6 stimuli are finished" in done.stdout, done.stderr[-3000:]
+  assert _found(tmp_path / "beam") == _found(tmp_path / "one")
+
+
+@pytest.mark.parametrize("flag", ["--runner=DirectRunner", "--unknown_flag=3"])
+def test_beam_needs_a_logdir_and_flags_are_checked_without_it(flag):
+  command = [sys.executable, "-m", "tbvis.scripts.maximize", "--checkpoint=x", "--units=a/f001", flag]
+  done = subprocess.run(command, capture_output=True, text=True, check=False)
+  assert done.returncode == 2 and "Traceback" not in done.stderr
+  assert ("--logdir, --pictures or --export" if "runner" in flag else "unknown flag") in done.stderr
