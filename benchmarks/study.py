@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Preset and constants of each variant.
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
   "default": ("default", {}),
-  "sum": ("default", {"location": "sum"}),
+  "sum": ("default", {"location": "sum", "target": 0.3}),
   "no_1_over_T": ("default", {"per_frame": False}),
   "balanced_terms": ("default", {"calibrate": False, "term_balance": True}),
   "fixed_weight": ("default", {"calibrate": False}),

@@ -86,6 +86,7 @@ class Result:
     steps: int (logged,).
     history: float32 (logged, rows) by term.
     gradient: float32 (rows, terms): the largest mean absolute gradient of the target that a row's inputs ever had.
+    natural: float32 (rows, terms): a_hat of each target, times the locations that it sums.
   """
 
   inputs: Mapping[str, np.ndarray]
@@ -93,6 +94,7 @@ class Result:
   steps: np.ndarray
   history: Mapping[str, np.ndarray]
   gradient: np.ndarray
+  natural: np.ndarray
 
 
 class Snapshot:
@@ -342,10 +344,11 @@ class Ascent:
     gradient, shares = self._balanced(gradient)
     rate = tf.constant(config.learning_rate, tf.float32) * fall
     inputs, moments, terms = self._update(inputs, moments, gradient, rows["kappa"], rows["chi"], step, rate)
-    relative = values / rows["scale"]
+    natural = rows["scale"] * np.array(self._locations, np.float32)
+    relative = values / natural
     terms |= shares
     terms["activation"] = tf.reduce_sum(values, axis=1)
-    terms["activation_over_a_hat"] = tf.reduce_sum(values, axis=1) / tf.reduce_sum(rows["scale"], axis=1)
+    terms["activation_over_a_hat"] = tf.reduce_sum(values, axis=1) / tf.reduce_sum(natural, axis=1)
     terms["data"] = tf.reduce_sum(scale * values, axis=1)
     terms["data_weight"] = tf.exp(tf.reduce_mean(weights, axis=1))
     if config.calibrate:
@@ -473,6 +476,7 @@ class Ascent:
       np.array(state["logged"]),
       {name: np.stack(values) for name, values in state["history"].items()},
       state["largest"],
+      rows.scale * np.array(self._locations, np.float32),
     )
 
 

@@ -69,7 +69,10 @@ class MaximizationConfig:
     True, "Adapt each row's data weight during the ascent, so that its activation ends near `target` times a_hat.", "ours; FEASIBILITY"
   )
   target: float = _constant(
-    2.0, "Activation sought by the calibration, in parts of a_hat.", "ours, by eye: 1 is natural but soft, 3 crisp", low=1e-6
+    2.0,
+    "Activation sought by the calibration, in parts of a_hat; with a sum or mean over locations, at each of them.",
+    "ours, by eye: 1 is natural but soft, 3 crisp",
+    low=1e-6,
   )
   calibration_rate: float = _constant(
     0.15, "Largest change a step of the logarithm of a data weight; it falls with Adam's rate.", "ours; by eye", low=0

@@ -28,7 +28,7 @@ class Stimulus:
     layer_index: the layer's place in the network's order.
     inputs: float32 (H, W, frames, components) by stream, in grey levels of 255 around 0; empty where there is an `error`.
     activation: the target's value at these inputs in float32, before its ReLU; for a unit in both towers the sum of the two.
-    a_hat: its largest value on the validation clips, likewise.
+    a_hat: its largest value on the validation clips, likewise; with a sum over locations, times their number.
     kappa: spatial weight of the motion's total variation.
     chi: its temporal weight.
     isotropic: whether chi = kappa was asked for.

@@ -365,7 +365,7 @@ def search(
     softmax = [
       tap.layer for term in terms for tap in term.taps if network.is_softmax(job.model.get_layer(tap.layer), tap.after)
     ]  # fmt: skip
-    yield [_stimulus(row, index, found, rows.scale[index], order, job, made, softmax) for index, row in enumerate(batch.rows)]
+    yield [_stimulus(row, index, found, order, job, made, softmax) for index, row in enumerate(batch.rows)]
     # Only now: whoever takes the stimuli has kept them.
     if snapshot:
       snapshot.remove()
@@ -406,7 +406,6 @@ def _stimulus(
   row: Row,
   index: int,
   found: ascent.Result,
-  scale: np.ndarray,
   order: list[str],
   job: Job,
   made: Mapping[str, Any],
@@ -415,6 +414,7 @@ def _stimulus(
   """Takes one row out of a batch's result, and warns where it cannot be a stimulus."""
   config = job.config
   inputs = {stream: values[index] for stream, values in found.inputs.items()}
+  scale = found.natural[index]
   activation, a_hat = float(found.activations[index].sum()), float(scale.sum())
   history = {term: values[:, index] for term, values in found.history.items()}
   dead = [part.name for part, size in zip(row.target.parts, found.gradient[index], strict=True) if not size > 0]
