@@ -48,6 +48,7 @@ class Target:
     class_name: the class of a class unit, else None.
     layers: the network's layers that it reads.
     parts: objectives, each with a data weight of its own: two for a unit of both towers, else one.
+    is_unit: whether it is one unit, of which clips tell something.
   """
 
   name: str
@@ -56,12 +57,13 @@ class Target:
   class_name: str | None
   layers: tuple[str, ...]
   parts: tuple[objectives.Objective, ...]
+  is_unit: bool = False
 
   @classmethod
   def of_unit(cls, unit: Unit) -> Target:
     """Returns the target of one unit."""
     parts = tuple(objectives.unit(Unit(layer, unit.channel, unit.label)) for layer in unit.layers)
-    return cls(unit.name, unit.layer, unit.channel, unit.class_name, unit.layers, parts)
+    return cls(unit.name, unit.layer, unit.channel, unit.class_name, unit.layers, parts, is_unit=True)
 
   @classmethod
   def of_objective(cls, objective: objectives.Objective, model: keras.Model, classes: Sequence[str]) -> Target:

@@ -207,7 +207,10 @@ def _keep_files(stimulus: Stimulus, folder: str, formats: Sequence[str]) -> None
   """Writes a stimulus as files (--export)."""
   if not stimulus.error:
     record = stimulus.to_record()
-    export.export_stimulus(folder, f"{stimulus.target.name}/{record.variant}", stimulus.inputs, record.config, formats)
+    layer, _, label = stimulus.target.name.partition("/")
+    # One folder a target, also where a sum of units has more slashes.
+    name = f"{layer}/{label.replace('/', '_')}/{record.variant}"
+    export.export_stimulus(folder, name, stimulus.inputs, record.config, formats)
 
 
 def _search(recipe: pipeline.Recipe, sheets: _Pictures | None, keep: Any, writer: Any, finished: set[Any]) -> list[Stimulus]:
@@ -314,7 +317,7 @@ def main() -> None:
   failed: list[dict[str, Any]] = []
   try:
     if writer and opened.statistics:
-      known = [t for t in opened.targets if set(t.layers) <= set(opened.statistics.layers) and len(t.parts) == len(t.layers)]
+      known = [t for t in opened.targets if t.is_unit and set(t.layers) <= set(opened.statistics.layers)]
       writer.add_statistics({target.name: opened.statistics.describe(target.layers, target.channel) for target in known})
     if _RUNNER.value:
       _search_by_beam(recipe, keep, finished)

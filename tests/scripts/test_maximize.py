@@ -10,6 +10,7 @@ import pytest
 from tbvis import summaries
 from tbvis.diagnostics import statistics as statistics_lib
 from tbvis.models import checkpoint as checkpoint_lib
+from tbvis.rendering import export
 
 # Every test starts programs or passes clips through a network.
 pytestmark = pytest.mark.slow
@@ -75,9 +76,32 @@ def test_what_clips_say_of_the_units_is_written_beside_them(network, tmp_path):
   ]  # fmt: skip
 
 
+def test_layers_times_units_sums_and_a_plan(network, tmp_path):
+  common = (f"--checkpoint={network}", f"--logdir={tmp_path / 'logs'}", *QUICK)
+  done = _run(*common, "--layers=conv2_2_motion,conv3_1_motion", "--units=f001-f003", "--chi=0,10", "--plan_only")
+  assert done.returncode == 0, done.stderr[-3000:]
+  assert "Plan: 12 stimuli in 2 batches, about" in done.stdout and "conv3_1_motion" in done.stdout
+  assert not (tmp_path / "logs").exists()
+  done = _run(
+    *common, "--units=prediction/PlayingCello - prediction/PlayingViolin,conv2_2_motion", "--chi=0",
+    f"--export={tmp_path / 'files'}", "--formats=png,npz", "--location=sum",
+  )  # fmt: skip
+  assert done.returncode == 0, done.stderr[-3000:]
+  found = {s.unit: s for s in summaries.read_run(tmp_path / "logs", "stimuli").stimuli}
+  assert set(found) == {"prediction/PlayingCello - prediction/PlayingViolin", "conv2_2_motion/all"}
+  folder = tmp_path / "files" / "prediction" / "PlayingCello_-_prediction_PlayingViolin" / "chi=0"
+  inputs, config = export.read_exported(folder)
+  assert config["location"] == "sum" and inputs["motion"].shape == (32, 32, 10, 2) and (folder / "together.png").is_file()
+  np.testing.assert_allclose(inputs["motion"], found["prediction/PlayingCello - prediction/PlayingViolin"].motion, atol=0.1)
+
+
 @pytest.mark.parametrize(
   ("arguments", "words"),
   [
+    (["--layers=conv2_2", "--units=conv2_1/f001"], "expected units without a layer beside --layers"),
+    (["--layers=conv2_3"], "Nearest: conv2_2"),
+    (["--units=conv2_2/f001", "--location=corner"], "center, mean, sum"),
+    (["--units=conv2_2/f001", "--export=x", "--formats=wepb"], "Nearest: webp"),
     (["--units=conv5_fushion/f001"], "Nearest: conv5_fusion"),
     (["--units=prediction/PlayingChello"], "Nearest: PlayingCello"),
     (["--units=conv2_2/f900"], "has units"),
