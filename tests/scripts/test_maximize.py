@@ -99,7 +99,7 @@ def test_layers_times_units_sums_and_a_plan(network, tmp_path):
   ("arguments", "words"),
   [
     (["--layers=conv2_2", "--units=conv2_1/f001"], "expected units without a layer beside --layers"),
-    (["--layers=conv2_3"], "Nearest: conv2_2"),
+    (["--layers=conv2_3"], "Unknown layer 'conv2_3'"),
     (["--units=conv2_2/f001", "--location=corner"], "center, mean, sum"),
     (["--units=conv2_2/f001", "--export=x", "--formats=wepb"], "Nearest: webp"),
     (["--units=conv5_fushion/f001"], "Nearest: conv5_fusion"),
