@@ -35,8 +35,16 @@ REQUIREMENTS = [
 ]
 
 EXTRAS = {
+  "export": [
+    # tbvis-maximize --export to MP4: its wheel brings an ffmpeg program with x264, which OpenCV's wheel lacks. An
+    # extra, since that program is up to 70 MB to download, is under the GPL, and no other format needs it.
+    "imageio-ffmpeg>=0.5",
+  ],
   "beam": ["apache-beam>=2.60"],  # Sweeps on many processes or machines (tbvis-maximize --runner).
+  # The tests run what all extras are for.
   "test": [
+    "apache-beam>=2.60",
+    "imageio-ffmpeg>=0.5",
     "playwright>=1.40",  # Drives Debian's Chromium; its own browser download is not used.
     "pytest>=8",
     "ruff>=0.6",  # Style.

@@ -96,6 +96,8 @@ def _encode_h264(program: str, frames: np.ndarray, milliseconds: int, output: li
   command = [program, "-hide_banner", "-loglevel", "error", "-y", "-threads", "1"]
   command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-framerate", f"1000/{milliseconds}", "-i", "-"]
   command += ["-an", "-vf", picture, "-c:v", "libx264", "-crf", "12", "-preset", "medium", "-bf", "0", "-threads", "1"]
+  # Once more for old programs, which do not hand the filter's label on to the encoder.
+  command += ["-colorspace", "smpte170m", "-color_primaries", "bt709", "-color_trc", "iec61966-2-1", "-color_range", "tv"]
   command += ["-map_metadata", "-1", "-fflags", "+bitexact", "-flags:v", "+bitexact", *output]
   try:
     done = subprocess.run(command, input=np.ascontiguousarray(frames).tobytes(), capture_output=True)
@@ -103,7 +105,7 @@ def _encode_h264(program: str, frames: np.ndarray, milliseconds: int, output: li
     raise UsageError(f"Export format 'mp4': expected a program at {program}; {error.strerror or error}.") from error
   if done.returncode:
     said = done.stderr.decode(errors="replace").strip().splitlines() or [f"it ended with status {done.returncode}"]
-    raise UsageError(f"Export format 'mp4': {program} could not encode H.264 of {size} pixels; {said[-1]}")
+    raise UsageError(f"Export format 'mp4': {program} could not encode H.264 of {size} pixels; {said[0]}")
 
 
 def _checked(name: str, values: Any) -> np.ndarray:
@@ -161,20 +163,38 @@ def draw(values: np.ndarray) -> np.ndarray:
   return np.stack([mosaic(tiles, columns=math.ceil(math.sqrt(components))) for tiles in greys])
 
 
+def row(pictures: Sequence[np.ndarray], pad: int = 2) -> np.ndarray:
+  """Puts pictures of any sizes in one row, their tops level, on white.
+
+  Args:
+    pictures: uint8 RGB (H, W, 3) each.
+    pad: white pixels between neighbours and around.
+
+  Returns:
+    uint8 RGB (largest H + 2 pad, sum of W + pad each + pad, 3).
+
+  >>> row([np.zeros((4, 5, 3), np.uint8), np.zeros((6, 2, 3), np.uint8)]).shape
+  (10, 13, 3)
+  """
+  height = max(len(picture) for picture in pictures)
+  cells = [np.pad(p, ((pad, height - len(p) + pad), (pad, 0), (0, 0)), constant_values=255) for p in pictures]
+  return np.pad(np.concatenate(cells, axis=1), ((0, 0), (0, pad), (0, 0)), constant_values=255)
+
+
 def side_by_side(films: Sequence[np.ndarray]) -> np.ndarray:
-  """Puts films in one row, 2 white pixels between and around; a shorter film or a still stays on its last frame.
+  """Puts films in one row; a shorter film or a still stays on its last frame.
 
   Args:
     films: uint8 RGB (frames, H, W, 3) each, of any sizes and lengths.
 
   Returns:
-    uint8 RGB (most frames, largest H + 4, ..., 3).
+    uint8 RGB (most frames, ..., 3), each frame as `row` lays it out.
 
   >>> side_by_side([np.zeros((1, 4, 5, 3), np.uint8), np.zeros((7, 4, 5, 3), np.uint8)]).shape
   (7, 8, 16, 3)
   """
   length = max(len(film) for film in films)
-  return np.stack([mosaic([film[min(t, len(film) - 1)] for film in films], columns=len(films)) for t in range(length)])
+  return np.stack([row([film[min(t, len(film) - 1)] for film in films]) for t in range(length)])
 
 
 def enlarged(frames: np.ndarray) -> np.ndarray:
@@ -199,66 +219,6 @@ def enlarged(frames: np.ndarray) -> np.ndarray:
   return np.pad(frames, ((0, 0), (0, k * height % 2), (0, k * width % 2), (0, 0)), mode="edge")
 
 
-def _gif(frames: np.ndarray, milliseconds: int) -> bytes:
-  """Encodes frames as GIF, with one frame of the file for every frame.
-
-  Pillow joins a frame to the one before which it equals. Here each is a frame again: one that changes no pixel.
-  """
-  time = round(milliseconds / 10)
-  data = encode_gif(frames, 10)  # One unit of its clock a frame: what a joined frame lasts is how many it was.
-
-  def blocks_end(at: int) -> int:
-    while data[at]:
-      at += 1 + data[at]
-    return at + 1
-
-  # A graphic control extension (keep what is there, colour 0 is transparent), then an image of one such pixel.
-  still = b"\x21\xf9\x04\x05" + time.to_bytes(2, "little") + b"\x00\x00"
-  still += b"\x2c" + bytes(4) + b"\x01\x00\x01\x00\x00" + b"\x02\x02\x44\x01\x00"
-  at = 13 + (3 << (data[10] & 7) + 1 if data[10] & 0x80 else 0)
-  out = [data[:at]]
-  count = 1
-  while data[at] != 0x3B:  # The trailer.
-    if data[at] == 0x21:
-      end = blocks_end(at + 2)
-      block = data[at:end]
-      if block[1] == 0xF9:
-        count = int.from_bytes(block[4:6], "little")
-        block = block[:4] + time.to_bytes(2, "little") + block[6:]
-      out.append(block)
-    else:  # An image: descriptor, colour table of its own, code size, data.
-      table = 3 << (data[at + 9] & 7) + 1 if data[at + 9] & 0x80 else 0
-      end = blocks_end(at + 10 + table + 1)
-      out += [data[at:end], still * (count - 1)]
-    at = end
-  return b"".join([*out, data[at:]])
-
-
-def _webp(frames: np.ndarray, milliseconds: int) -> bytes:
-  """Encodes frames as a lossless looping WebP, with one frame of the file for every frame (Pillow joins equal ones)."""
-
-  def chunk(name: bytes, *parts: bytes) -> bytes:
-    data = b"".join(parts)
-    return name + len(data).to_bytes(4, "little") + data + bytes(len(data) % 2)
-
-  def three(*numbers: int) -> bytes:
-    return b"".join(int(number).to_bytes(3, "little") for number in numbers)
-
-  height, width = frames.shape[1:3]
-  body = chunk(b"VP8X", b"\x02\x00\x00\x00", three(width - 1, height - 1)) + chunk(b"ANIM", b"\xff\xff\xff\xff", b"\x00\x00")
-  for index, frame in enumerate(frames):
-    # The rectangle that changes, from even coordinates; one pixel where none does.
-    changed = (frame != frames[index - 1]).any(axis=-1) if index else np.ones((height, width), bool)
-    changed[0, 0] |= not changed.any()
-    rows, columns = (np.flatnonzero(changed.any(axis=axis)) for axis in (1, 0))
-    top, left = rows[0] // 2 * 2, columns[0] // 2 * 2
-    part = frame[top : rows[-1] + 1, left : columns[-1] + 1]
-    place = three(left // 2, top // 2, part.shape[1] - 1, part.shape[0] - 1, milliseconds)
-    # 2: put over what is there, without blending. A still file less its first 12 bytes is what a frame holds.
-    body += chunk(b"ANMF", place, b"\x02", encode_webp(part, lossless=True)[12:])
-  return chunk(b"RIFF", b"WEBP", body)
-
-
 @contextlib.contextmanager
 def _writing(path: pathlib.Path) -> Iterator[pathlib.Path]:
   try:
@@ -279,7 +239,8 @@ def _write_picture(path: pathlib.Path, picture: np.ndarray, milliseconds: int) -
     elif kind == "png":
       temporary.write_bytes(encode_png(picture))
     else:
-      temporary.write_bytes({"gif": _gif, "webp": _webp}[kind](picture, milliseconds))
+      film = encode_gif(picture, round(milliseconds / 10) * 10) if kind == "gif" else encode_webp(picture, milliseconds, lossless=True)
+      temporary.write_bytes(film)
 
 
 def _write_values(path: pathlib.Path, values: Mapping[str, np.ndarray], config: Any) -> None:
@@ -302,7 +263,7 @@ def export_stimulus(
   """Writes one stimulus into a folder of its own, each file in one step.
 
   A stream of one frame gives <stream>.png. One of more frames gives <stream>.png, all frames in a row, and the
-  films <stream>.gif, .webp and .mp4; each film has as many frames as the stream, also where frames repeat. Several
+  films <stream>.gif, .webp and .mp4; frames that repeat last so much longer. Several
   streams give the same once more under the name "together": side by side, a still one beside every frame of a film
   (and once in the row of the PNG). See `draw` for the colours. PNG, GIF and WebP have the stimulus' own size, PNG
   and WebP its very colours, GIF one palette of 256 for the film; MP4 is H.264 (yuv420p, made to be played by
@@ -352,9 +313,9 @@ def export_stimulus(
 
   target = pathlib.Path(folder).joinpath(*parts)
   films = {stream: draw(array) for stream, array in values.items()}
-  rows = {stream: list(film) for stream, film in films.items()}
+  tiles = {stream: list(film) for stream, film in films.items()}
   if len(films) > 1:
-    rows[TOGETHER] = [frame for row in rows.values() for frame in row]
+    tiles[TOGETHER] = [frame for frames in tiles.values() for frame in frames]
     films[TOGETHER] = side_by_side(list(films.values()))
   for stream, film in films.items():
     height, width = film.shape[1:3]
@@ -364,12 +325,12 @@ def export_stimulus(
       )
   written = []
   for stream, film in films.items():
-    row = rows[stream]
+    frames = tiles[stream]
     for kind in dict.fromkeys(formats):
       if kind == "npz" or (kind != "png" and len(film) == 1):
         continue
       path = target / f"{safe_name(stream)}.{kind}"
-      picture = film if kind != "png" else row[0] if len(row) == 1 else mosaic(row, columns=len(row))
+      picture = film if kind != "png" else frames[0] if len(frames) == 1 else row(frames)
       _write_picture(path, picture, int(milliseconds))
       written.append(path)
   if "npz" in formats:
