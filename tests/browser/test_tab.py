@@ -231,6 +231,7 @@ def test_a_unit_opens_with_all_chi_activation_and_settings(address, open_tab):
   assert captions == ["χ = 0", "χ = 1", "χ = 5", "χ = 10", "κ = χ = 5"]
   frame.wait_for_selector("tbvis-unit .notes span")
   assert "= 1.1 â" in _text(frame, "tbvis-unit .notes")
+  assert _text(frame, "tbvis-unit .notes .warning") == synthetic.WARNING
   frame.wait_for_selector(".curve polyline")
   assert frame.locator(".curve polyline").count() == 5
   frame.click("summary")

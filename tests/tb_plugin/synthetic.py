@@ -22,6 +22,7 @@ UNITS = (
   ("prediction/BrushingTeeth", 10, 3, "BrushingTeeth"),
 )
 SPLIT = "made-up test clips"
+WARNED, WARNING = "conv5_fusion/f021", "31% of its motion is pinned at the bound of 160"
 
 
 def record(unit=UNITS[3], *, kappa=1.0, chi=10.0, isotropic=False, seed=0, size=64, error=None) -> summaries.StimulusRecord:
@@ -54,7 +55,7 @@ def record(unit=UNITS[3], *, kappa=1.0, chi=10.0, isotropic=False, seed=0, size=
     history={"activation": 12 * rise, "tv_motion": 3 * rise, "norm": 0.1 * rise},
     activation=float("nan") if error else float(12 * rise[-1]),
     a_hat=10.0,
-    config={"iterations": 200, "learning_rate": 4.0, "nested": {"jitter": [4, 8]}},
+    config={"iterations": 200, "learning_rate": 4.0, "nested": {"jitter": [4, 8]}, "warnings": [WARNING] if name == WARNED else []},
     error=error,
   )
 
