@@ -107,7 +107,9 @@ class Store:
     the small appearance picture; the small flow planes (either may be empty).
     """
     *pictures, meta = self.blobs(ctx, experiment, run, tag)
-    kept = {key: value for key, value in json.loads(meta).items() if key not in ("config", "history", "steps", "files")}
+    known = json.loads(meta)
+    kept = {key: value for key, value in known.items() if key not in ("config", "history", "steps", "files")}
+    kept["warnings"] = known["config"].get("warnings", [])
     header = json.dumps({"meta": kept, "lengths": [len(p) for p in pictures]}).encode()
     return struct.pack("<I", len(header)) + header + b"".join(pictures)
 

@@ -61,7 +61,7 @@ class Unit extends HTMLElement {
     const parts = [h("span", {title: "activation at the stimulus; â is the unit's maximum on the validation clips"},
       `activation ${number(meta.activation)}${ratio}`)];
     if (player.flow) parts.push(h("span", {title: "largest speed, pixels of the 256-scaled frame a frame"}, `≤ ${number(player.flow.largest * PIXELS_PER_UNIT, 2)} px/frame`));
-    for (const warning of meta.config?.warnings ?? []) parts.push(h("span.warning", {role: "note"}, warning));
+    for (const warning of meta.warnings ?? []) parts.push(h("span.warning", {role: "note"}, warning));
     return parts;
   }
 
