@@ -30,7 +30,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
   "default": ("default", {}),
   "sum": ("default", {"location": "sum", "target": 0.3}),
   "no_1_over_T": ("default", {"per_frame": False}),
-  "balanced_terms": ("default", {"calibrate": False, "term_balance": True}),
+  "balanced_terms": ("default", {"calibrate": False, "data_weight": 1.0, "term_balance": True}),
   "fixed_weight": ("default", {"calibrate": False}),
   "no_input_balance": ("default", {"balance": 0.0}),
   "paper": ("paper", {}),
