@@ -14,9 +14,10 @@ prediction of the two-stream network, which no other library can do. Everything 
 - % of matmul: multiply-adds of the convolutions, forward and again for the gradient of the input, against the fastest matrix
   product that TensorFlow does here in that number format, measured in the same run.
 - s to score: preparation and compilation included, until the mean over units of the score is reached for good. The score is one for
-  all: the largest value of the unit over its map, before its ReLU, that a float32 network has for the images clipped to VGG's range.
-  "Common" is 90 % of the lowest that a library which rose at all ends with, "ours" 90 % of what ours ends with. Each library
-  maximises what it does by default: ours and the floor the unit at the centre, the others the mean over the map.
+  all: the largest value of the unit over its map, before its ReLU, that a float32 network has for the images clipped to VGG's range
+  (xplique's at the magnification at which its transforms show them to the network). "Common" is 90 % of the lowest that a library
+  which rose at all ends with, "ours" 90 % of what ours ends with. Each library maximises what it does by default: ours and the
+  floor the unit at the centre, the others the mean over the map; the floor alone knows no natural image.
 - Steps in which other programs used the cores are left out where enough others remain; what is said of the rest is no measure.
 
 Ratios are theirs over ours: above 1 where ours is faster. ratio_vs_floor_* is the floor's time over ours, ratio_vs_floor_fusion that at
@@ -50,6 +51,12 @@ _WORKERS = pathlib.Path(__file__).resolve().parent / "peers"
 _UNITS = range(10, 18)
 _CHI = (0.0, 1.0, 5.0, 10.0)
 _CLASSES = 101
+# The one library beside which --quick measures ours: the fastest.
+_PEER_IN_QUICK = "xplique"
+# The one work whose images --quick scores: the cheapest.
+_SCORED_IN_QUICK = "conv3_3"
+# Canvases below this side have steps of some hundredths of a second.
+_SMALL = 112
 # Seconds of a look at what other programs do.
 _GLANCE = 0.5
 
@@ -96,7 +103,9 @@ _PEERS = flags.DEFINE_bool("peers", True, "Whether the other libraries are measu
 _GROWTH = flags.DEFINE_integer("growth_units", None, "Units swept for the growth of memory: 500, or none with --quick.", lower_bound=0)
 _PATIENCE = flags.DEFINE_float("patience", None, "Seconds to wait for idle cores before each process: 60, 5 with --quick.", lower_bound=0)
 _MARKDOWN = flags.DEFINE_bool("markdown", False, "Print tables as Markdown.")
-_QUICK = flags.DEFINE_bool("quick", False, "Under 5 minutes on two cores: fewer steps, one repeat, ours and the floor at fewer canvases.")
+_QUICK = flags.DEFINE_bool(
+  "quick", False, "Minutes: few steps, one repeat, fewer canvases, no tf-keras-vis; only conv3_3 is scored."
+)
 _JSON = app.define_json()
 
 
@@ -143,7 +152,7 @@ class Machine:
     self._folder, self._pythons, self._patience = folder, pythons, patience
     self._count = 0
 
-  def _await_quiet(self) -> None:
+  def await_quiet(self) -> None:
     """Waits until other programs leave the cores alone, as long as patience lasts."""
     watch, end = common.Others(), time.monotonic() + self._patience
     while time.monotonic() < end:
@@ -165,7 +174,7 @@ class Machine:
     worker = peer.worker if peer else {"tbvis": "engine.py", "floor": "floor.py"}[library]
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "KERAS_BACKEND": "tensorflow"}
     environment["PYTHONPATH"] = "" if peer else os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    self._await_quiet()
+    self.await_quiet()
     command = [str(self._pythons.get(library, sys.executable)), str(_WORKERS / worker), str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode or not result.exists():
@@ -174,20 +183,20 @@ class Machine:
     return {**json.loads(result.read_text()), "result": str(result)}
 
 
-def matmul_peak(dtype: str, seconds: float, size: int = 2048) -> float:
-  """Returns the operations a second of the fastest of many matrix products."""
+def matmul_peak(dtype: str, seconds: float, sizes: Sequence[int] = (1024, 2048)) -> float:
+  """Returns the operations a second of the fastest of many matrix products of several sizes."""
   import tensorflow as tf
 
-  product = tf.function(lambda a, b: tf.matmul(a, b))
-  with tf.device("CPU"):
+  product, highest = tf.function(lambda a, b: tf.matmul(a, b)), 0.0
+  for size in sizes:
     a, b = (tf.cast(tf.random.stateless_normal((size, size), (seed, 0)), dtype) for seed in (0, 1))
     product(a, b)
-    end, fastest = time.perf_counter() + seconds, float("inf")
+    end = time.perf_counter() + seconds / len(sizes)
     while time.perf_counter() < end:
       began = time.perf_counter()
       product(a, b)
-      fastest = min(fastest, time.perf_counter() - began)
-  return 2 * size**3 / fastest
+      highest = max(highest, 2 * size**3 / (time.perf_counter() - began))
+  return highest
 
 
 class Scorer:
@@ -266,8 +275,10 @@ class Benchmark:
     """Measures every job once, in the other direction every other time; the first time images are kept and scored."""
     for job in self._jobs if number % 2 == 0 else reversed(self._jobs):
       bar.set_postfix_str(f"{job.work.name} {job.library} {job.canvas}")
-      scored = job.work.image and number == 0
-      steps = self._steps if scored else min(self._steps, 6 if self._quick else 12)
+      scored = job.work.image and number == 0 and (not self._quick or job.work.name == _SCORED_IN_QUICK)
+      # A median of short steps needs more of them, and they are soon done.
+      enough = (5 if self._quick else 12) * (3 if job.canvas < _SMALL else 1)
+      steps = self._steps if scored else min(self._steps, enough)
       every = max(self._steps // 10, 1) if scored else 0
       # Ours finds its own canvas where it is the rule's.
       canvas = 0 if job.library == "tbvis" and job.canvas == job.work.canvas and job.work.image else job.canvas
@@ -404,6 +415,7 @@ def main() -> None:
   if arrays["block3_conv3_b"].size <= max(_UNITS):
     raise UsageError(f"--width: {_WIDTH.value:g} leaves conv3_3 without unit f{max(_UNITS) + 1:03d}; expected at least 0.08.")
   peers = [peer for peer in environments.PEERS if _PEERS.value and any(work.image for work in works)]
+  peers = [peer for peer in peers if not quick or peer.name == _PEER_IN_QUICK]
   pythons = {peer.name: environments.python_of(peer, cache) for peer in peers}
   os.sched_setaffinity(0, cores)
   os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
@@ -421,7 +433,8 @@ def main() -> None:
     machine = Machine(folder, pythons, patience)
     jobs = jobs_of(works, [peer.name for peer in peers], quick)
     benchmark = Benchmark(machine, jobs, folder / "weights.npz", _STEPS.value or (10 if quick else 40), quick)
-    span = 0.5 if quick else 2.0
+    span = 1.0 if quick else 3.0
+    machine.await_quiet()
     peaks = {dtype: matmul_peak(dtype, span) for dtype in ("float32", "bfloat16")}
     repeats = _REPEATS.value or (1 if quick else 3)
     with progress.bar(total=repeats * len(jobs), description="searches", unit="search") as bar:
@@ -458,10 +471,10 @@ def main() -> None:
       f"{job.key}_percent_of_matmul_peak": measured.peak_percent,
       f"{job.key}_spread": measured.spread,
     }
-    if job.work.image:
+    if job in benchmark.scores:
+      numbers[f"{job.key}_final_score"] = benchmark.scores[job][1][-1]
       numbers[f"{job.key}_seconds_to_common_score"] = measured.to_common
       numbers[f"{job.key}_seconds_to_our_score"] = measured.to_ours
-      numbers[f"{job.key}_final_score"] = benchmark.scores[job][1][-1]
   numbers |= {f"matmul_{dtype}_gflops": peak / 1e9 for dtype, peak in peaks.items()}
   numbers |= {"disturbed_searches": disturbed, "searches": searches, "seconds": round(time.monotonic() - started, 1)}
   app.report_json(_JSON.value, numbers)
@@ -473,7 +486,7 @@ def _extras(benchmark: Benchmark, machine: Machine, works: Sequence[Work], quick
   fusion = _WORKS["conv5_fusion"]
   image = next((work for work in (_WORKS["conv4_3"], *works) if work in works and work.image), None)
   if fusion in works:
-    steps = 8 if quick else 24
+    steps = 5 if quick else 24
     answer = machine.run("tbvis", benchmark.order(fusion, task="overhead", canvas=fusion.canvas, steps=steps))
     step, network, leaky = (report.steady(answer[kind]) for kind in ("step", "network", "leaky"))
     percent, leak = report.overhead_percent(step, network), report.overhead_percent(leaky, network)
@@ -485,7 +498,7 @@ def _extras(benchmark: Benchmark, machine: Machine, works: Sequence[Work], quick
     )
   if image is not None:
     counts = tuple(count for count in (8, 16, 32) if count <= benchmark.channels(image))
-    order = benchmark.order(image, task="rows", canvas=0, steps=5, counts=counts, rounds=1 if quick else 3)
+    order = benchmark.order(image, task="rows", canvas=0, steps=5 if quick else 8, counts=counts, rounds=1 if quick else 3)
     answer = machine.run("tbvis", order)
     medians = {}
     for count in counts:

@@ -7,8 +7,15 @@ from typing import Any
 import common
 import keras
 import numpy as np
+import tensorflow as tf
 from xplique import features_visualizations
 from xplique.features_visualizations import preconditioning
+
+
+def _shown(side: int) -> int:
+  """Returns how much of an image the standard transforms leave: they pad by 4 parts of 16, crop 16 parts, shrink, and crop 2 more."""
+  part = side // 16
+  return round(side - 8 * part - 2 * part / 0.94)
 
 
 def ascend(order: dict[str, Any]) -> dict[str, Any]:
@@ -30,9 +37,11 @@ def ascend(order: dict[str, Any]) -> dict[str, Any]:
       return done
 
   def images() -> np.ndarray:
+    """Returns the middle of the images as the library's transforms show it to the network, without what is random of them."""
     scale = preconditioning.get_fft_scale(side, side, decay_power=0.85)
     found = preconditioning.fft_to_rgb(shape, Timed.last, scale)
-    return preconditioning.to_valid_rgb(found, "sigmoid", common.PIXEL_RANGE).numpy()
+    found = preconditioning.to_valid_rgb(found, "sigmoid", common.PIXEL_RANGE)
+    return tf.image.resize(tf.image.central_crop(found, _shown(side) / side), (side, side)).numpy()
 
   clock = common.clock_of(order, images)
   clock.start()
