@@ -11,6 +11,9 @@ from tbvis.errors import UsageError
 from tbvis.maximization import api, sweep
 from tbvis.maximization.config import MaximizationConfig
 
+# Every test compiles a search of its own.
+pytestmark = pytest.mark.slow
+
 SHORT = MaximizationConfig(steps=6, log_every=1)
 
 

@@ -29,6 +29,7 @@ class _Stop(Exception):
   pass
 
 
+@pytest.mark.slow
 def test_a_broken_search_ends_as_an_unbroken_one_bit_for_bit(network, tmp_path):
   job, batches = _plan(network)
   whole = [stimulus for made in sweep.search(job, batches) for stimulus in made]
@@ -56,6 +57,7 @@ def test_a_broken_search_ends_as_an_unbroken_one_bit_for_bit(network, tmp_path):
         np.testing.assert_array_equal(one.history[term], other.history[term])
 
 
+@pytest.mark.slow
 def test_the_state_of_another_search_is_not_taken_up(network, tmp_path):
   job, batches = _plan(network)
   identity = sweep.identity(job, batches[0])
@@ -149,6 +151,7 @@ def _recipe(checkpoint, logdir, **changed):
   return dataclasses.replace(recipe, **changed)
 
 
+@pytest.mark.slow
 def test_a_batch_is_tried_again_and_then_told_by_name(checkpoint, tmp_path, monkeypatch):
   recipe = _recipe(checkpoint, tmp_path)
   tries = []
