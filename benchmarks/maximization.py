@@ -103,9 +103,7 @@ _PEERS = flags.DEFINE_bool("peers", True, "Whether the other libraries are measu
 _GROWTH = flags.DEFINE_integer("growth_units", None, "Units swept for the growth of memory: 500, or none with --quick.", lower_bound=0)
 _PATIENCE = flags.DEFINE_float("patience", None, "Seconds to wait for idle cores before each process: 60, 5 with --quick.", lower_bound=0)
 _MARKDOWN = flags.DEFINE_bool("markdown", False, "Print tables as Markdown.")
-_QUICK = flags.DEFINE_bool(
-  "quick", False, "Minutes: few steps, one repeat, fewer canvases, no tf-keras-vis; only conv3_3 is scored."
-)
+_QUICK = flags.DEFINE_bool("quick", False, "Minutes: few steps, one repeat, fewer canvases, no tf-keras-vis; only conv3_3 is scored.")
 _JSON = app.define_json()
 
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 _MATRIX = 1024
 _SECONDS = 0.2
 # What the search reaches of a matrix product's speed (docs/PERFORMANCE.md).
-_EFFICIENCY = 0.45
+_EFFICIENCY = 0.8
+# Tracing and compiling the step of one layer and canvas.
+COMPILATION_SECONDS = 6.0
 
 
 def multiplications(job: Job, layers: tuple[str, ...], canvas: int) -> float:

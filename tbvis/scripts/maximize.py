@@ -195,6 +195,7 @@ def _print_plan(opened: pipeline.Opened, finished: set[Any]) -> None:
     done = sum(row.key in finished for row in rows)
     left = [batch for batch in group if any(row.key not in finished for row in batch.rows)]
     seconds = estimate.multiplications(job, layers, canvas) * job.config.steps * sum(len(batch.rows) for batch in left) / rate
+    seconds += estimate.COMPILATION_SECONDS if left else 0.0
     total += seconds
     name = ", ".join(layers)
     shown = name if len(name) < 43 else name[:40] + "..."
