@@ -40,6 +40,38 @@ def test_local_energy_is_equation_2(x, exponent):
   np.testing.assert_allclose(regularizers.LocalEnergy(1.5, exponent)(tf.constant(x)), expected, rtol=1e-4)
 
 
+def _gradient(regularizer, x):
+  values = tf.constant(x)
+  with tf.GradientTape() as tape:
+    tape.watch(values)
+    total = tf.reduce_sum(regularizer(values))
+  return tape.gradient(total, values).numpy()
+
+
+def test_the_gradient_of_total_variation_is_numpys(x):
+  expected = np.zeros_like(x)
+  for axis, weight in ((1, 2.0), (2, 2.0), (3, 0.5)):
+    ends = np.diff(x, axis=axis)
+    pad = [(0, 0)] * x.ndim
+    pad[axis] = (1, 1)
+    # Each value is the end of one difference and the start of the next; outside there is none.
+    expected += 2 * weight * -np.diff(np.pad(ends, pad), axis=axis)
+  np.testing.assert_allclose(_gradient(regularizers.TotalVariation(2.0, 0.5), x), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("exponent", [2.0, 3.0, 6.0])
+def test_the_gradient_of_local_energy_is_numpys(x, exponent):
+  norms = np.linalg.norm(x, axis=-1, keepdims=True)
+  expected = exponent * x * norms ** (exponent - 2) / 1.5**exponent
+  np.testing.assert_allclose(_gradient(regularizers.LocalEnergy(1.5, exponent), x), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_regularizers_take_any_number_of_components():
+  for components in (1, 3, 7):
+    one = np.random.default_rng(0).normal(size=(2, 4, 4, 3, components)).astype(np.float32)
+    assert regularizers.LocalEnergy()(tf.constant(one)).shape == (2,) == regularizers.TotalVariation(1.0, 2.0)(tf.constant(one)).shape
+
+
 def test_local_energy_has_a_finite_gradient_at_zero():
   zero = tf.zeros((1, 2, 2, 1, 2))
   with tf.GradientTape() as tape:
