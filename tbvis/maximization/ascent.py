@@ -169,6 +169,7 @@ class Ascent:
     self.side = canvas + self.shifts - 1
     self._spaces = {name: self._space(stream) for name, stream in self.streams.items()}
     self._locations: list[int] = [1] * len(self.terms)
+    self._folds = self._find_folds()
     # Any number of rows in one trace: a last, smaller batch needs no second compilation, and computes by the same graph.
     rows = tf.TensorSpec((None,), tf.float32)
     weights = tf.TensorSpec((None, len(self.terms)), tf.float32)
@@ -225,8 +226,22 @@ class Ascent:
       result[name] = stream.to_network(transforms.window(x, draw["shift"], self.canvas))
     return result
 
+  def _find_folds(self) -> dict[network.Tap, int]:
+    """Returns by tap how many chunks a network over several folds into the rows of a map there; found by trying it."""
+    if all(stream.chunks < 2 for stream in self.streams.values()):
+      return {}
+    blank = {
+      name: stream.to_network(tf.zeros((1, self.canvas, self.canvas, stream.frames, stream.components)))
+      for name, stream in self.streams.items()
+    }
+    return {tap: int(values.shape[0]) for tap, values in self.net(blank).items()}
+
   def _values(self, maps: Mapping[network.Tap, tf.Tensor], parameters: Sequence[Sequence[tf.Tensor]]) -> tf.Tensor:
     """Returns the values of the targets (rows, terms)."""
+    maps = {
+      tap: tf.reshape(values, [-1, self._folds[tap], *values.shape[1:]]) if self._folds.get(tap, 1) > 1 else values
+      for tap, values in maps.items()
+    }
     self._locations = [_summed_locations(term.form, maps) for term in self.terms]
     found = [objectives.values(term.form, maps, own) for term, own in zip(self.terms, parameters, strict=True)]
     return tf.stack(found, axis=1)

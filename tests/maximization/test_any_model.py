@@ -54,6 +54,21 @@ def test_a_video_network_and_its_film():
   assert found[0].to_record().motion is None and "tv_clip" in found[0].history
 
 
+def test_a_network_over_chunks_of_snippets():
+  from tbvis.models import two_stream
+
+  net = two_stream.two_stream_fusion_vgg16(2, "conv3x3x3", width=0.05, input_size=32, fc_units=8, seed=3, chunks=2)
+  # conv3_3 folds its chunks into the rows, conv5_fusion has them as an axis, prediction has pooled them.
+  found = tbvis.maximize(net, ["conv3_3_motion/f001", "conv5_fusion/f001", "prediction/f002"], chi=[0], config=SHORT)
+  assert [s.motion.shape[2:] for s in found] == [(20, 2)] * 3
+  assert [s.inputs["appearance"].shape[2:] for s in found[1:]] == [(2, 3)] * 2
+  # The centre in time of two chunks is the second.
+  one = keras.Model(net.input["motion"], net.get_layer("conv3_3_motion").output)
+  maps = np.asarray(one(np.moveaxis(found[0].motion.reshape(*found[0].motion.shape[:2], 2, 20), 2, 0)[None]))
+  assert maps.shape[0] == 2
+  assert found[0].activation == pytest.approx(float(maps[1, maps.shape[1] // 2, maps.shape[2] // 2, 0]), rel=1e-3)
+
+
 def test_inputs_with_settings_of_their_own():
   keras.utils.set_random_seed(2)
   rgb, stack = keras.Input((16, 16, 3), name="rgb"), keras.Input((16, 16, 6), name="stack")
