@@ -185,6 +185,7 @@ def test_narrow_networks_are_measured(tmp_path):
     "--width=0.1",
     "--steps=3",
     "--growth_units=8",
+    "--patience=0",
     f"--json={tmp_path / 'out.json'}",
   )
   assert done.returncode == 0, done.stderr[-3000:]
