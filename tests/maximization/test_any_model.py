@@ -1,6 +1,8 @@
 """Networks that are not ours: one input or several, images or films, any size, any number of channels; and left as they were."""
 
 import dataclasses
+import gc
+import weakref
 
 import keras
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 
 import tbvis
 from tbvis.errors import UsageError
-from tbvis.maximization import api, sweep
+from tbvis.maximization import sweep
 from tbvis.maximization.config import MaximizationConfig
 
 # Every test compiles a search of its own.
@@ -210,13 +212,17 @@ def test_the_first_gradient_is_the_same_alone_and_in_a_batch_of_objectives(netwo
 
 
 def test_compiled_steps_are_kept_for_a_network_and_go_with_it(network):
-  job = api.make_job(network, SHORT)
   tbvis.maximize(network, "conv2_1_motion/f001", chi=[0], config=SHORT)
   kept = sweep._ASCENTS[network]
   first = list(kept.values())[-1]
   tbvis.maximize(network, "conv2_1_motion/f003", chi=[5], config=SHORT)
   assert list(sweep._ASCENTS[network].values())[-1] is first and len(kept) <= 4
-  assert job.model is network
+  net = _video_network()
+  tbvis.maximize(net, "conv3d/f001", chi=[0], config=SHORT)
+  gone = weakref.ref(net)
+  del net
+  gc.collect()
+  assert gone() is None
 
 
 def test_weights_that_are_not_finite_name_their_layer():
