@@ -133,8 +133,10 @@ class Snapshot:
     return state if str(state.pop("identity", "")) == self._identity else None
 
   def remove(self) -> None:
-    """Removes the state of an ascent whose results are kept elsewhere."""
+    """Removes the state of an ascent whose results are kept elsewhere, and what a killed process left of one."""
     self._path.unlink(missing_ok=True)
+    for part in self._path.parent.glob(f".{self._path.stem}-*"):
+      part.unlink(missing_ok=True)
 
 
 class Ascent:

@@ -74,6 +74,11 @@ def test_the_state_of_another_search_is_not_taken_up(network, tmp_path):
   assert ascent.Snapshot(tmp_path / "a.npz", 1, "other").load() is None
   (tmp_path / "a.npz").write_bytes(b"PK cut short")
   assert snapshot.load() is None
+  # A process killed while it saved leaves its temporary file; another search's is not ours to remove.
+  for name in (".a-x1y2.npz", ".b-x1y2.npz"):
+    (tmp_path / name).write_bytes(b"half")
+  snapshot.remove()
+  assert [path.name for path in tmp_path.iterdir()] == [".b-x1y2.npz"]
 
 
 @pytest.fixture(scope="module")
