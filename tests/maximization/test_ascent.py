@@ -91,6 +91,7 @@ def test_calibration_turns_each_data_weight_towards_the_target(network):
     np.testing.assert_array_equal(rises, below)
 
 
+@pytest.mark.slow
 def test_calibration_reaches_the_target(network):
   layer = "conv3_3_motion"
   a_hat = _a_hat(network, layer, value=200.0)
@@ -145,6 +146,7 @@ def test_reported_activations_are_the_networks_own(network):
   assert found.activation == pytest.approx(own, rel=1e-4) and found.history["activation"][-1] != pytest.approx(own, rel=0.01)
 
 
+@pytest.mark.slow
 def test_no_pixel_leaves_the_bound(network):
   config = dataclasses.replace(SHORT, bound=20.0, calibrate=False, data_weight=1e8)
   stimulus = tbvis.maximize(network, ["conv2_2/f001"], chi=[0], a_hat=_a_hat(network), config=config)[0]
@@ -207,6 +209,7 @@ def test_a_dead_unit_is_an_error_record_with_its_cause(network):
   assert stimulus.to_record().error == stimulus.error
 
 
+@pytest.mark.slow
 def test_isotropic_settings_and_records(network):
   found = tbvis.maximize(
     network, ["conv2_1/f001"], chi=[0], isotropic=[5], a_hat=_a_hat(network), config=dataclasses.replace(SHORT, steps=2)
