@@ -37,7 +37,7 @@ _SEEDS = flags.DEFINE_string(
   "Seeds of the start noise. Speeds are the first one's; changes of the first two are correlated, which tells structure from noise.",
 )
 _STEPS = flags.DEFINE_integer("steps", None, "Steps of the ascent; the search's default without it.", lower_bound=1)
-_DTYPE = flags.DEFINE_enum("dtype", "auto", ["auto", "float32", "bfloat16"], "Number format; auto is bfloat16 where the hardware has it.")
+_DTYPE = app.define_dtype("Number format; auto is bfloat16 where the hardware has it.")
 _QUICK = flags.DEFINE_bool("quick", False, "A third of the steps, one seed, and one snippet a clip for a_hat.")
 _JSON = app.define_json()
 

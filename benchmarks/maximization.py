@@ -96,7 +96,7 @@ _WEIGHTS = flags.DEFINE_string("weights", None, "npz of ImageNet VGG-16 weights 
 _SEED = flags.DEFINE_integer("seed", 4, "Seed of the random weights.", lower_bound=0)
 _WIDTH = flags.DEFINE_float("width", 1.0, "Factor on the channels of both networks, for a trial; 1 is VGG-16.", lower_bound=0.08)
 _A_HAT = flags.DEFINE_float("a_hat", None, "a_hat of every unit for our search; without it the largest value on noise.")
-_DTYPE = flags.DEFINE_enum("dtype", "auto", ["auto", "float32", "bfloat16"], "Ours; auto is bfloat16 where the hardware has it.")
+_DTYPE = app.define_dtype("Ours; auto is bfloat16 where the hardware has it.")
 _CORES = flags.DEFINE_string("cores", None, "Cores that everything is pinned to, as 0-1 or 0,2; all that this process may use without it.")
 _CACHE = flags.DEFINE_string("cache", "~/.cache/tbvis-benchmarks", "Folder in which the other libraries are installed, once.")
 _PEERS = flags.DEFINE_bool("peers", True, "Whether the other libraries are measured.")
@@ -112,13 +112,13 @@ class Job:
   """One library on one work at one canvas."""
 
   work: Work
-  library: str
+  engine: str
   canvas: int
 
   @property
   def key(self) -> str:
     """Name in the JSON."""
-    return f"{self.library.replace('-', '_')}_{self.work.name}_{self.canvas}"
+    return f"{self.engine.replace('-', '_')}_{self.work.name}_{self.canvas}"
 
 
 def jobs_of(works: Iterable[Work], peers: Sequence[str], quick: bool) -> list[Job]:
@@ -272,17 +272,17 @@ class Benchmark:
   def repeat(self, number: int, bar: Any) -> None:
     """Measures every job once, in the other direction every other time; the first time images are kept and scored."""
     for job in self._jobs if number % 2 == 0 else reversed(self._jobs):
-      bar.set_postfix_str(f"{job.work.name} {job.library} {job.canvas}")
+      bar.set_postfix_str(f"{job.work.name} {job.engine} {job.canvas}")
       scored = job.work.image and number == 0 and (not self._quick or job.work.name == _SCORED_IN_QUICK)
       # A median of short steps needs more of them, and they are soon done.
       enough = (5 if self._quick else 12) * (3 if job.canvas < _SMALL else 1)
       steps = self._steps if scored else min(self._steps, enough)
       every = max(self._steps // 10, 1) if scored else 0
       # Ours finds its own canvas where it is the rule's.
-      canvas = 0 if job.library == "tbvis" and job.canvas == job.work.canvas and job.work.image else job.canvas
-      answer = self._machine.run(job.library, self.order(job.work, canvas=canvas, steps=steps, every=every))
+      canvas = 0 if job.engine == "tbvis" and job.canvas == job.work.canvas and job.work.image else job.canvas
+      answer = self._machine.run(job.engine, self.order(job.work, canvas=canvas, steps=steps, every=every))
       if answer["canvas"] != job.canvas:
-        raise UsageError(f"{job.library} took a canvas of {answer['canvas']} px for {job.work.name}, expected {job.canvas}.")
+        raise UsageError(f"{job.engine} took a canvas of {answer['canvas']} px for {job.work.name}, expected {job.canvas}.")
       if scored:
         self.scores[job] = self._score(job, answer["result"])
       self.answers[job].append(answer)
@@ -314,7 +314,7 @@ class Benchmark:
       )  # fmt: skip
       dtype = answers[0]["dtype"]
       result[job] = report.Measured(
-        job.work.name, job.library, job.canvas, dtype, step / rows, first, min(answer["peak_memory_mib"] for answer in answers),
+        job.work.name, job.engine, job.canvas, dtype, step / rows, first, min(answer["peak_memory_mib"] for answer in answers),
         100 * report.flops(macs) * rows / step / peaks[dtype], *to_scores, max(medians) / min(medians),
       )  # fmt: skip
     return result
@@ -322,7 +322,7 @@ class Benchmark:
   def levels(self, work: Work) -> tuple[float | None, float | None]:
     """Returns the scores that libraries are timed to: one that all reach, and ours."""
     scores = {job: found for job, (_, found) in self.scores.items() if job.work == work}
-    ours = [found for job, found in scores.items() if job.library == "tbvis" and job.canvas == work.canvas]
+    ours = [found for job, found in scores.items() if job.engine == "tbvis" and job.canvas == work.canvas]
     return report.common_level(scores.values()), report.common_level(ours)
 
 
@@ -371,7 +371,7 @@ def _times(value: float | None) -> str:
 
 def _ratios(found: Mapping[Job, report.Measured]) -> dict[str, float | None]:
   """Returns theirs over ours, per unit-iteration, by the names of the JSON."""
-  seconds = {(job.work.name, job.library, job.canvas): measured.seconds for job, measured in found.items()}
+  seconds = {(job.work.name, job.engine, job.canvas): measured.seconds for job, measured in found.items()}
   ratios: dict[str, float | None] = {}
   for work in _WORKS.values():
     if not work.image:
@@ -393,7 +393,7 @@ def _ratios(found: Mapping[Job, report.Measured]) -> dict[str, float | None]:
 def _print_scores(benchmark: Benchmark) -> None:
   for work in dict.fromkeys(job.work for job in benchmark.scores):
     ends = [
-      f"{job.library} {job.canvas} px {scores[0]:.3g} to {scores[-1]:.3g} in {steps[-1]} steps"
+      f"{job.engine} {job.canvas} px {scores[0]:.3g} to {scores[-1]:.3g} in {steps[-1]} steps"
       for job, (steps, scores) in benchmark.scores.items() if job.work == work
     ]  # fmt: skip
     common_level, ours = ("none, nothing rose" if level is None else f"{level:.3g}" for level in benchmark.levels(work))
@@ -446,8 +446,8 @@ def main() -> None:
   has_bfloat16 = precision.cpu_has_bfloat16()
   print(f"{len(cores)} cores, AVX512_BF16 or AMX {'yes' if has_bfloat16 else 'no'}; matrix product, GFLOP/s: ", end="")
   print(", ".join(f"{dtype} {peak / 1e9:.0f}" for dtype, peak in peaks.items()))
-  for library in dict.fromkeys(job.library for job in jobs):
-    print(f"{library}: {next(a[0]['versions'] for job, a in benchmark.answers.items() if job.library == library)}")
+  for library in dict.fromkeys(job.engine for job in jobs):
+    print(f"{library}: {next(a[0]['versions'] for job, a in benchmark.answers.items() if job.engine == library)}")
   print()
   _print_table(report.HEADER, [measured.cells() for measured in found.values()])
   _print_scores(benchmark)

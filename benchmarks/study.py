@@ -10,6 +10,7 @@ over a_hat, contrast of both inputs, change over time against change over space 
 from __future__ import annotations
 
 from collections.abc import Sequence
+import dataclasses
 import pathlib
 import time
 from typing import TYPE_CHECKING, Any
@@ -51,14 +52,12 @@ _VARIANTS = flags.DEFINE_list("variants", list(VARIANTS), "Variants to try, of V
 _CHI = flags.DEFINE_list("chi", ["0", "10"], "Temporal weights; the smallest and the largest are compared.")
 _PICTURES = flags.DEFINE_string("pictures", None, "Folder for a PNG a unit.")
 _FRAMES = flags.DEFINE_integer("frames", 3, "Flow frames in a row.", lower_bound=1)
-_DTYPE = flags.DEFINE_enum("dtype", "auto", ["auto", "float32", "bfloat16"], "Number format; auto is bfloat16 where the hardware has it.")
+_DTYPE = app.define_dtype("Number format; auto is bfloat16 where the hardware has it.")
 _QUICK = flags.DEFINE_bool("quick", False, "The presets alone, a sixth of the steps.")
 _JSON = app.define_json()
 
 
 def _config(name: str) -> MaximizationConfig:
-  import dataclasses
-
   preset, changed = VARIANTS[name]
   config = dataclasses.replace(MaximizationConfig.preset(preset), **changed)
   return dataclasses.replace(config, steps=max(1, config.steps // 6)) if _QUICK.value else config
@@ -91,10 +90,11 @@ def main() -> None:
 
   app.load_tensorflow()
   import tbvis
+  from tbvis.models import precision
   from tbvis.records import safe_name
   from tbvis.rendering import animation, mosaic
 
-  network = tbvis.load_checkpoint(path, dtype=_policy())
+  network = tbvis.load_checkpoint(path, dtype=precision.resolve_dtype(_DTYPE.value))
   rows: dict[str, list[np.ndarray]] = {}
   numbers: dict[str, Any] = {}
   print(f"{'variant':<18}{'layer':<14}{'a/a_hat':>9}{'appearance':>12}{'motion':>8}{'fast':>7}{'slow':>7}{'seconds':>9}   (medians)")
@@ -123,12 +123,6 @@ def main() -> None:
       files.write_bytes(folder / f"{safe_name(unit)}.png", animation.encode_png(sheet))
   _write_key(folder, chosen)
   app.report_json(_JSON.value, numbers)
-
-
-def _policy() -> str:
-  from tbvis.models import precision
-
-  return precision.resolve_dtype(_DTYPE.value)
 
 
 def _write_key(folder: pathlib.Path, chosen: Sequence[str]) -> None:

@@ -34,7 +34,7 @@ _UNTRAINED = flags.DEFINE_string("untrained_seeds", "100-102", "Seeds of the unt
 _STEPS = flags.DEFINE_integer("steps", None, "Steps of the ascent; the search's default without it.", lower_bound=1)
 _CANVAS = flags.DEFINE_integer("canvas", None, "Side of the stimuli in pixels; the search's rule without it.", lower_bound=32)
 _PERMUTATIONS = flags.DEFINE_integer("permutations", 5000, "How often labels change places for the shuffled control.", lower_bound=1)
-_DTYPE = flags.DEFINE_enum("dtype", "auto", ["auto", "float32", "bfloat16"], "Number format; auto is bfloat16 where the hardware has it.")
+_DTYPE = app.define_dtype("Number format; auto is bfloat16 where the hardware has it.")
 _QUICK = flags.DEFINE_bool("quick", False, "One seed, chi 10 only, at most 6 classes, one untrained network, half the steps.")
 _JSON = app.define_json()
 

@@ -42,6 +42,7 @@ __all__ = [
   "Run",
   "StimulusRecord",
   "StimulusWriter",
+  "finished_stimuli",
   "read_run",
   "state_folder",
   "variant_name",
@@ -106,9 +107,7 @@ class StimulusWriter:
 
   def finished(self) -> set[Key]:
     """Returns (unit, kappa, chi, isotropic, seed) of the run's complete stimuli; failed ones are not finished."""
-    return {
-      _key(content) for content, meta in _stimuli(self._folder).values() if meta["error"] is None and _complete(self._folder, content, meta)
-    }
+    return _finished(self._folder)
 
   def write(self, record: StimulusRecord) -> None:
     """Writes one stimulus; when this returns it is in the logdir, and before that nothing shows it."""
@@ -161,6 +160,15 @@ class StimulusWriter:
       gif = animation.encode_gif(flow_to_rgb(motion_frames(record.motion)))
       values.append(events.image_value(f"{prefix}/motion", gif, width, height, "R = u, G = v, B = |(u, v)|, one scale a clip, grey = 0"))
     return values
+
+
+def finished_stimuli(logdir: str | os.PathLike[str], run: str) -> set[Key]:
+  """Returns what `StimulusWriter.finished` does, for who only looks; nothing where there is no such run."""
+  return _finished(_run_folder(logdir, run))
+
+
+def _finished(folder: pathlib.Path) -> set[Key]:
+  return {_key(content) for content, meta in _stimuli(folder).values() if meta["error"] is None and _complete(folder, content, meta)}
 
 
 _IDENTITY = ("unit", "layer", "layer_index", "channel", "class_name", "kappa", "chi", "isotropic", "seed")

@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from tbvis.errors import UsageError, unknown_name
+from tbvis.models import geometry
 
 if TYPE_CHECKING:
   import keras
@@ -69,7 +70,7 @@ def unit_layers(model: keras.Model) -> dict[str, tuple[str, ...]]:
   >>> unit_layers(two_stream.two_stream_fusion_vgg16(2, width=0.05, input_size=32, fc_units=4))["conv4_3"]
   ('conv4_3_appearance', 'conv4_3_motion')
   """
-  inputs = {tensor.name.split(":")[0] for tensor in model.inputs}
+  inputs = geometry.inputs_by_name(model)
   names = [layer.name for layer in model.layers if layer.name not in inputs and _channels_or_none(layer)]
   table = {name: (name,) for name in names}
   for name in names:
@@ -83,9 +84,10 @@ def unit_layers(model: keras.Model) -> dict[str, tuple[str, ...]]:
 
 def _channels_or_none(layer: Any) -> int | None:
   """Returns a layer's number of channels, None where it has no output of its own or leaves it open."""
-  if not layer._inbound_nodes or len(layer._inbound_nodes[0].output_tensors) != 1:
+  outputs = geometry.outputs_of(layer)
+  if len(outputs) != 1:
     return None
-  shape = layer._inbound_nodes[0].output_tensors[0].shape
+  shape = outputs[0].shape
   return int(shape[-1]) if len(shape) > 1 and shape[-1] else None
 
 

@@ -6,6 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import statistics
 
+from tbvis.maximization import canvas as canvas_lib
+from tbvis.maximization import config
+from tbvis.models import geometry
+
 from .common import BLOCKS, scaled
 
 FC_UNITS = 4096
@@ -23,9 +27,8 @@ def natural_canvas(field: int, stride: int, factor: float = 1.1) -> int:
   >>> natural_canvas(40, 4), natural_canvas(92, 8), natural_canvas(196, 16)
   (47, 111, 223)
   """
-  locations = max(round(field / stride * factor), 4)
-  locations += 1 - locations % 2
-  return locations * stride + stride - 1
+  place = geometry.LayerGeometry("a layer", 0, field, stride, ())
+  return canvas_lib.canvas_size(place, config.MaximizationConfig(canvas_factor=factor))
 
 
 def tower_macs(canvas: int, inputs: int, last: tuple[int, int], width: float = 1.0) -> int:
@@ -161,7 +164,7 @@ class Measured:
 
   Attributes:
     work: name of the work.
-    library: name of the library.
+    engine: name of the library, or the floor.
     canvas: side in pixels.
     dtype: number format.
     seconds: per unit-iteration.
@@ -174,7 +177,7 @@ class Measured:
   """
 
   work: str
-  library: str
+  engine: str
   canvas: int
   dtype: str
   seconds: float
@@ -189,7 +192,7 @@ class Measured:
     """Returns the row of a table."""
     to_score = ["-" if value is None else f"{value:.1f}" for value in (self.to_common, self.to_ours)]
     return [
-      self.work, self.library, str(self.canvas), self.dtype, f"{self.seconds:.4f}", f"{self.spread:.2f}", f"{self.first:.1f}",
+      self.work, self.engine, str(self.canvas), self.dtype, f"{self.seconds:.4f}", f"{self.spread:.2f}", f"{self.first:.1f}",
       f"{self.memory:.0f}", f"{self.peak_percent:.0f}", *to_score,
     ]  # fmt: skip
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-import dataclasses
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -115,15 +114,11 @@ def maximize(
   ((32, 32, 3), (32, 32, 10, 2), None)
   """
   job = make_job(model, config, dtype=dtype, inputs=inputs, classes=classes)
-  found = sweep.targets(targets, job.model, job.classes)
   if chi is None:
     chi = (0, 1, 5, 10) if any(stream.frames > 1 for stream in job.streams.values()) else (0,)
   wanted = sweep.settings(chi, kappa, isotropic)
-  layers = list(dict.fromkeys(layer for target in found for layer in target.layers))
-  sweep.check_weights(job.model, layers)
   known = isinstance(model, (checkpoint_lib.Checkpoint, str, os.PathLike))
-  job = dataclasses.replace(job, a_hat=sweep.a_hat_by_layer(a_hat, job.model, layers, job.classes if known else None))
-  batches = sweep.plan(job, found, wanted, seed)
+  job, found, batches = sweep.prepare(job, targets, wanted, a_hat, classes=job.classes if known else None, seed=seed)
   stimuli: dict[tuple[Any, ...], Stimulus] = {}
   for batch, made in zip(batches, sweep.search(job, batches, on_step), strict=True):
     for row, stimulus in zip(batch.rows, made, strict=True):

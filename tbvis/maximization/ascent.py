@@ -170,21 +170,9 @@ class Ascent:
     self.shifts = transforms.shift_range(config.jitter, stride)
     self.side = canvas + self.shifts - 1
     self._spaces = {name: self._space(stream) for name, stream in self.streams.items()}
+    # How many locations each term sums: told by the maps, whose sizes are known once the step is traced.
     self._locations: list[int] = [1] * len(self.terms)
     self._folds = self._find_folds()
-    # Any number of rows in one trace: a last, smaller batch needs no second compilation, and computes by the same graph.
-    rows = tf.TensorSpec((None,), tf.float32)
-    weights = tf.TensorSpec((None, len(self.terms)), tf.float32)
-    scalar = tf.TensorSpec((), tf.float32)
-    self._inputs_spec = {name: tf.TensorSpec((None, *self._shape(name)), tf.float32) for name in self.streams}
-    self._draw_spec = {
-      "shift": tf.TensorSpec((2,), tf.int32),
-      "time": tf.TensorSpec((), tf.int32),
-      "plane": tf.TensorSpec((2,), tf.float32),
-    }
-    self._row_spec = {"scale": weights, "kappa": rows, "chi": rows}
-    self._moments_spec = {name: (spec, spec) for name, spec in self._inputs_spec.items()}
-    self._step_spec = (weights, weights, scalar, scalar)
     self._compiled: dict[str, Any] | None = None
 
   def _shape(self, name: str) -> tuple[int, int, int, int]:
@@ -203,17 +191,18 @@ class Ascent:
   def _compile(self, parameters: Any) -> dict[str, Any]:
     """Returns the compiled functions; `parameters` gives the structure of what rows differ in."""
     if self._compiled is None:
-      spec = tf.nest.map_structure(lambda p: tf.TensorSpec((None, *p.shape[1:]), p.dtype), parameters)
-      weights, level, step, fall = self._step_spec
+      # Any number of rows in one trace: a last, smaller batch needs no second compilation, and computes by the same graph.
+      own = tf.nest.map_structure(lambda p: tf.TensorSpec((None, *p.shape[1:]), p.dtype), parameters)
+      inputs = {name: tf.TensorSpec((None, *self._shape(name)), tf.float32) for name in self.streams}
+      moments = {name: (spec, spec) for name, spec in inputs.items()}
+      row, weights = tf.TensorSpec((None,), tf.float32), tf.TensorSpec((None, len(self.terms)), tf.float32)
+      rows, scalar = {"scale": weights, "kappa": row, "chi": row}, tf.TensorSpec((), tf.float32)
+      draw = tf.nest.map_structure(tf.TensorSpec.from_tensor, self._middle())
       self._update = tf.function(self._regularised_update, jit_compile=True)
-      self._values_and_gradient = tf.function(self._forward_backward).get_concrete_function(
-        self._inputs_spec, self._draw_spec, spec, weights
-      )
+      self._values_and_gradient = tf.function(self._forward_backward).get_concrete_function(inputs, draw, own, weights)
       self._compiled = {
-        "step": tf.function(self._ascend).get_concrete_function(
-          self._inputs_spec, self._moments_spec, weights, level, spec, self._row_spec, self._draw_spec, step, fall
-        ),
-        "own": tf.function(self._own_values).get_concrete_function(self._inputs_spec, spec),
+        "step": tf.function(self._ascend).get_concrete_function(inputs, moments, weights, weights, own, rows, draw, scalar, scalar),
+        "own": tf.function(self._own_values).get_concrete_function(inputs, own),
       }
     return self._compiled
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tbvis.errors import UsageError
 from tbvis.maximization import config as config_lib
+from tbvis.models import geometry as geometry_lib
 
 if TYPE_CHECKING:
   from tbvis.maximization.streams import Stream
@@ -60,12 +61,11 @@ def bytes_per_row(
 ) -> int:
   """Estimates the memory that one row's values take up to `layers`, forward and backward."""
   names = {stream for layer in layers for stream in table[layer].streams}
-  last = max(list(table).index(layer) for layer in layers)
   total = 0.0
-  for geometry in list(table.values())[: last + 1]:
-    if geometry.stride and set(geometry.streams) <= names:
-      chunks = max(streams[stream].chunks for stream in geometry.streams)
-      total += geometry.channels * (canvas / geometry.stride) ** 2 * max(chunks, 1)
+  for place in geometry_lib.up_to(table, layers):
+    if place.stride:
+      chunks = max(streams[stream].chunks for stream in place.streams)
+      total += place.channels * (canvas / place.stride) ** 2 * max(chunks, 1)
   # The ascent itself holds the inputs, their two moments and a few copies in float32.
   inputs = canvas**2 * sum(streams[name].frames * streams[name].components for name in names) * 4 * 8
   return int(total * value_bytes * 1.3 + inputs)

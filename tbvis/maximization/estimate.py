@@ -30,15 +30,11 @@ def multiplications(job: Job, layers: tuple[str, ...], canvas: int) -> float:
     layers: at which it is cut.
     canvas: side of the inputs in pixels.
   """
-  table = geometry.layer_geometry(job.model, whole=True)
-  names = {stream for layer in layers for stream in table[layer].streams}
-  last = max(list(table).index(layer) for layer in layers)
   total = 0.0
-  for place in list(table.values())[: last + 1]:
-    if set(place.streams) <= names:
-      chunks = max((job.streams[stream].chunks for stream in place.streams), default=0) or 1
-      locations = (max(canvas // place.stride, 1)) ** 2 if place.stride else 1
-      total += _weights(job.model.get_layer(place.name)) * locations * chunks
+  for place in geometry.up_to(geometry.layer_geometry(job.model, whole=True), layers):
+    chunks = max(job.streams[stream].chunks for stream in place.streams) or 1
+    locations = (max(canvas // place.stride, 1)) ** 2 if place.stride else 1
+    total += _weights(job.model.get_layer(place.name)) * locations * chunks
   return 2 * total
 
 

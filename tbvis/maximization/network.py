@@ -69,12 +69,8 @@ def is_softmax(layer: Any, after: bool = True) -> bool:
 
 def consumers(model: keras.Model, layer: str) -> list[Any]:
   """Returns the layers that read a layer's output."""
-  tensors = {id(tensor) for tensor in _outputs(model.get_layer(layer))}
+  tensors = {id(tensor) for tensor in geometry.outputs_of(model.get_layer(layer))}
   return [other for other in model.layers if other._inbound_nodes and any(id(t) in tensors for t in other._inbound_nodes[0].input_tensors)]
-
-
-def _outputs(layer: Any) -> list[Any]:
-  return list(layer._inbound_nodes[0].output_tensors)
 
 
 def rectifier_after(model: keras.Model, layer: str) -> str | None:
@@ -89,7 +85,7 @@ def rectified_by(model: keras.Model, layer: str) -> str | None:
   if not is_relu(found):
     return None
   read = {id(tensor) for tensor in found._inbound_nodes[0].input_tensors}
-  return next((other.name for other in model.layers if any(id(t) in read for t in _outputs(other))), None)
+  return next((other.name for other in model.layers if any(id(t) in read for t in geometry.outputs_of(other))), None)
 
 
 @contextlib.contextmanager
@@ -117,22 +113,24 @@ class CutNetwork:
   Attributes:
     taps: as given.
     streams: names of the inputs that the taps depend on, in the model's order.
+    layers: the model's layers between them.
   """
 
   def __init__(self, model: keras.Model, taps: Sequence[Tap]):
     self.taps = tuple(taps)
     found = {}
     for tap in self.taps:
-      tensors = _outputs(model.get_layer(tap.layer))
+      tensors = geometry.outputs_of(model.get_layer(tap.layer))
       if len(tensors) > 1:
         raise UsageError(f"Layer {tap.layer}: expected one output, found {len(tensors)}.")
       found[tap.layer] = tensors[0]
-    by_name = {tensor.name.split(":")[0]: tensor for tensor in model.inputs}
+    by_name = geometry.inputs_by_name(model)
     seen = geometry.input_names(model, list(found))
     self.streams = tuple(name for name in by_name if name in seen)
     self._net = keras.Model({name: by_name[name] for name in self.streams}, list(found.values()))
     # A flat dict's values, in the order in which Keras keeps them.
-    self._order = [tensor.name.split(":")[0] for tensor in self._net.inputs]
+    self._order = list(geometry.inputs_by_name(self._net))
+    self.layers = list(self._net.layers)
 
   def __call__(self, inputs: Mapping[str, tf.Tensor], leak: Leak = Leak(), float32: bool = False) -> dict[Tap, tf.Tensor]:
     """Runs the network, in inference mode.

@@ -80,7 +80,7 @@ class _UnitValue(Objective):
   @property
   def name(self) -> str:
     written = self.unit if isinstance(self.unit, str) else self.unit.name
-    return written + ("" if self.location is None else f"@{self.location}") + (" after ReLU" if self.after else "")
+    return f"{written}{_at(self.location)}{' after ReLU' if self.after else ''}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +102,7 @@ class _Direction(Objective):
 
   @property
   def name(self) -> str:
-    return f"{self.layer}/{self.label}" + ("" if self.location is None else f"@{self.location}")
+    return f"{self.layer}/{self.label}{_at(self.location)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +114,7 @@ class _Sum(Objective):
   def name(self) -> str:
     right = self.right
     if isinstance(right, _Scaled) and right.factor < 0:
-      return f"{self.left.name} - {_bracketed(right.part, _Sum) if right.factor == -1 else _Scaled(-right.factor, right.part).name}"
+      return f"{self.left.name} - {_bracketed(right.part) if right.factor == -1 else _Scaled(-right.factor, right.part).name}"
     return f"{self.left.name} + {right.name}"
 
 
@@ -126,7 +126,7 @@ class _Scaled(Objective):
   @property
   def name(self) -> str:
     factor = "-" if self.factor == -1 else f"{self.factor:g} * "
-    return f"{factor}{_bracketed(self.part, _Sum)}"
+    return f"{factor}{_bracketed(self.part)}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,11 +136,15 @@ class _Product(Objective):
 
   @property
   def name(self) -> str:
-    return f"{_bracketed(self.left, _Sum)} * {_bracketed(self.right, _Sum)}"
+    return f"{_bracketed(self.left)} * {_bracketed(self.right)}"
 
 
-def _bracketed(part: Objective, kind: type[Objective]) -> str:
-  return f"({part.name})" if isinstance(part, kind) else part.name
+def _bracketed(part: Objective) -> str:
+  return f"({part.name})" if isinstance(part, _Sum) else part.name
+
+
+def _at(location: str | None) -> str:
+  return "" if location is None else f"@{location}"
 
 
 def unit(name: str | Unit, location: str | None = None, after: bool | None = None) -> Objective:
@@ -223,16 +227,20 @@ def parse(text: str) -> Objective:
   >>> parse("prediction/PlayingViolin - 0.5 * prediction/PlayingPiano").name
   'prediction/PlayingViolin - 0.5 * prediction/PlayingPiano'
   """
-  pieces = _TERM.split(text.strip())
-  found: Objective | None = None
-  for sign, piece in zip(["+", *pieces[1::2]], pieces[::2], strict=True):
-    matched = _FACTOR.fullmatch(piece)
-    try:
-      part: Objective = float(matched.group(1)) * unit(matched.group(2)) if matched else unit(piece)
-    except ValueError as error:
-      raise UsageError(f"Objective {text!r}: {piece!r} is neither a unit nor a number times one.") from error
-    found = part if found is None else found + part if sign == "+" else found - part
-  return found if found is not None else unit(text)
+  first, *rest = _TERM.split(text.strip())
+  found = _parse_term(first, text)
+  for sign, piece in zip(rest[::2], rest[1::2], strict=True):
+    part = _parse_term(piece, text)
+    found = found + part if sign == "+" else found - part
+  return found
+
+
+def _parse_term(piece: str, text: str) -> Objective:
+  matched = _FACTOR.fullmatch(piece)
+  try:
+    return float(matched.group(1)) * unit(matched.group(2)) if matched else unit(piece)
+  except ValueError as error:
+    raise UsageError(f"Objective {text!r}: {piece!r} is neither a unit nor a number times one.") from error
 
 
 def is_expression(text: str) -> bool:

@@ -6,7 +6,7 @@ batch's stimuli as one event file. What is there is not made again, so an elemen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 import dataclasses
 import functools
 import pathlib
@@ -19,7 +19,10 @@ from tbvis.errors import UsageError
 from tbvis.maximization import config as config_lib
 from tbvis.maximization import sweep
 from tbvis.maximization.stimulus import Stimulus
+from tbvis.records import StimulusRecord
 
+# What is done with a stimulus before the logdir has it.
+Keep = Callable[[Stimulus, StimulusRecord], None]
 ATTEMPTS = 2
 _FAILED = "failed"
 
@@ -79,31 +82,35 @@ def open_recipe(recipe: Recipe) -> Opened:
   from tbvis.maximization import api
 
   job = api.make_job(recipe.checkpoint, recipe.config, dtype=recipe.dtype)
-  found = sweep.targets(recipe.wanted, job.model, job.classes)
-  layers = list(dict.fromkeys(layer for target in found for layer in target.layers))
-  sweep.check_weights(job.model, layers)
   statistics = statistics_lib.UnitStatistics.load(recipe.statistics, classes=job.classes) if recipe.statistics else None
-  job = dataclasses.replace(job, a_hat=sweep.a_hat_by_layer(statistics, job.model, layers, job.classes))
-  return Opened(job, found, sweep.plan(job, found, recipe.settings, recipe.seed), statistics)
+  job, found, batches = sweep.prepare(job, recipe.wanted, recipe.settings, statistics, seed=recipe.seed)
+  return Opened(job, found, batches, statistics)
 
 
-def _search_batch(recipe: Recipe, index: int, keep: Callable[[Stimulus], None] | None) -> int:
+def search(
+  recipe: Recipe, batches: Sequence[sweep.Batch], finished: Container[Any], on_step: Callable[[sweep.Batch], None] | None = None
+) -> Iterator[tuple[Stimulus, StimulusRecord]]:
+  """Searches batches of a recipe, and yields what is missing among the keys of `finished`, stimulus by stimulus."""
+  for stimuli in sweep.search(open_recipe(recipe).job, batches, on_step, recipe.state, recipe.save_every):
+    for stimulus in stimuli:
+      record = stimulus.to_record()
+      if record.key not in finished:
+        yield stimulus, record
+
+
+def _search_batch(recipe: Recipe, index: int, keep: Keep | None) -> int:
   """Searches one batch and writes what is missing of it; returns how many stimuli that were."""
-  opened = open_recipe(recipe)
+  batch = open_recipe(recipe).batches[index]
+  finished = summaries.finished_stimuli(recipe.logdir, recipe.run)
+  if not batch.is_open(finished):
+    return 0
   written = 0
   with summaries.StimulusWriter(recipe.logdir, recipe.run, at_once=True) as writer:
-    finished = writer.finished()
-    batch = opened.batches[index]
-    if all(row.key in finished for row in batch.rows):
-      return 0
-    for stimuli in sweep.search(opened.job, [batch], state=recipe.state, save_every=recipe.save_every):
-      for stimulus in stimuli:
-        record = stimulus.to_record()
-        if record.key not in finished:
-          if keep:
-            keep(stimulus)
-          writer.write(record)
-          written += 1
+    for stimulus, record in search(recipe, [batch], finished):
+      if keep:
+        keep(stimulus, record)
+      writer.write(record)
+      written += 1
   return written
 
 
@@ -111,13 +118,13 @@ def _failure_file(recipe: Recipe, index: int) -> pathlib.Path:
   return pathlib.Path(recipe.state or ".") / f"{_FAILED}_{index:05d}.json"
 
 
-def search_batch(recipe: Recipe, index: int, keep: Callable[[Stimulus], None] | None = None, attempts: int = ATTEMPTS) -> int:
+def search_batch(recipe: Recipe, index: int, keep: Keep | None = None, attempts: int = ATTEMPTS) -> int:
   """Searches one batch of a recipe, again if it fails; a batch that keeps failing is left behind with its reason.
 
   Args:
     recipe: the sweep.
     index: of the batch in the plan.
-    keep: called with each stimulus before it is written to the logdir.
+    keep: called with each stimulus and its record before it is written to the logdir.
     attempts: how often to try.
 
   Returns:
@@ -154,7 +161,7 @@ def clear_failures(recipe: Recipe) -> None:
       path.unlink()
 
 
-def run(recipe: Recipe, indices: Sequence[int], runner: str, options: Sequence[str] = (), keep: Any = None) -> None:
+def run(recipe: Recipe, indices: Sequence[int], runner: str, options: Sequence[str] = (), keep: Keep | None = None) -> None:
   """Runs batches of a recipe as a Beam pipeline, and waits for its end.
 
   Args:
@@ -162,7 +169,7 @@ def run(recipe: Recipe, indices: Sequence[int], runner: str, options: Sequence[s
     indices: of the batches.
     runner: of Beam: DirectRunner, FlinkRunner, SparkRunner, DataflowRunner, ...
     options: Beam's own flags, such as --direct_num_workers=2.
-    keep: called with each stimulus before it is written to the logdir; must be sent to workers.
+    keep: called with each stimulus and its record before it is written to the logdir; must be sent to workers.
 
   Raises:
     UsageError: if Beam is not installed, or refuses runner or options.
@@ -181,16 +188,11 @@ def run(recipe: Recipe, indices: Sequence[int], runner: str, options: Sequence[s
     pipeline = beam.Pipeline(options=parsed)
   except (ValueError, SystemExit) as error:
     raise UsageError(f"--runner: Beam refused {' '.join(flags)}: {error}") from error
-  pipeline | "Batches" >> beam.Create(list(indices)) | "Spread" >> beam.Reshuffle() | "Search" >> beam.Map(_element, recipe, keep)
+  element = functools.partial(search_batch, recipe, keep=keep)
+  pipeline | "Batches" >> beam.Create(list(indices)) | "Spread" >> beam.Reshuffle() | "Search" >> beam.Map(element)
   pipeline.run().wait_until_finish()
 
 
-def _element(index: int, recipe: Recipe, keep: Any) -> int:
-  return search_batch(recipe, index, keep)
-
-
-def unfinished(recipe: Recipe, finished: set[Any]) -> Iterator[int]:
-  """Yields the batches of a recipe that have a stimulus to find."""
-  for index, batch in enumerate(open_recipe(recipe).batches):
-    if any(row.key not in finished for row in batch.rows):
-      yield index
+def unfinished(recipe: Recipe, finished: Container[Any]) -> Iterator[int]:
+  """Returns the batches of a recipe that have a stimulus to find."""
+  return (index for index, batch in enumerate(open_recipe(recipe).batches) if batch.is_open(finished))

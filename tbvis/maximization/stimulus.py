@@ -91,8 +91,9 @@ class Stimulus:
     from tbvis.records import StimulusRecord
 
     measured = {f"contrast_{name}": value for name, value in self.contrasts.items()}
-    if self.temporal_ratio is not None:
-      measured["temporal_ratio"] = self.temporal_ratio
+    ratio = self.temporal_ratio
+    if ratio is not None:
+      measured["temporal_ratio"] = ratio
     return StimulusRecord(
       unit=self.target.name,
       layer=self.target.layer,

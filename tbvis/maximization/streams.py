@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from tbvis.errors import UsageError, unknown_name
+from tbvis.models import geometry
 
 if TYPE_CHECKING:
   import keras
@@ -127,8 +128,8 @@ def streams_of(model: keras.Model, given: Mapping[str, Mapping[str, Any]] | None
   [(8, 3, (64, 64)), (10, 2, None)]
   """
   given = dict(given or {})
-  names = [tensor.name.split(":")[0] for tensor in model.inputs]
+  inputs = geometry.inputs_by_name(model)
   for name in given:
-    if name not in names:
-      raise unknown_name("input", name, names, f"model {model.name!r}")
-  return {name: _stream(name, tensor.shape, given.get(name, {})) for name, tensor in zip(names, model.inputs, strict=True)}
+    if name not in inputs:
+      raise unknown_name("input", name, inputs, f"model {model.name!r}")
+  return {name: _stream(name, tensor.shape, given.get(name, {})) for name, tensor in inputs.items()}

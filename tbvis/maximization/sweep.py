@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -142,6 +143,10 @@ class Batch:
   canvas: int
   rows: tuple[Row, ...]
 
+  def is_open(self, finished: Container[Any]) -> bool:
+    """Tells whether a row is missing among the keys of `finished`."""
+    return any(row.key not in finished for row in self.rows)
+
 
 @dataclasses.dataclass(frozen=True)
 class Job:
@@ -162,6 +167,14 @@ class Job:
   input_size: int
   a_hat: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
   classes: Sequence[str] = ()
+
+  @functools.cached_property
+  def weights_checksum(self) -> int:
+    """Tells the network from the same one with other weights."""
+    checksum = 0
+    for weight in self.model.weights:
+      checksum = zlib.crc32(np.ascontiguousarray(np.asarray(weight)), checksum)
+    return checksum
 
   def lower(self, target: Target) -> list[objectives.Program]:
     """Returns the target's parts as found in the network."""
@@ -272,13 +285,11 @@ def _knows(source: Any, layer: str) -> bool:
 
 def identity(job: Job, batch: Batch) -> str:
   """Returns what tells a batch's search from any other: network, constants, rows, scale."""
-  weights = 0
-  for weight in job.model.weights:
-    weights = zlib.crc32(np.ascontiguousarray(np.asarray(weight)), weights)
   scale = [[program.scale for program in job.lower(row.target)] for row in batch.rows]
   dtypes = [str(job.model.get_layer(layer).compute_dtype) for layer in batch.layers]
   content = [
-    dataclasses.asdict(job.config), weights, batch.layers, batch.canvas, [row.key for row in batch.rows], scale, dtypes, str(job.streams)
+    dataclasses.asdict(job.config), job.weights_checksum, batch.layers, batch.canvas, [row.key for row in batch.rows], scale, dtypes,
+    str(job.streams),
   ]  # fmt: skip
   return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -304,15 +315,41 @@ def check_weights(model: keras.Model, layers: Iterable[str]) -> None:
   Raises:
     UsageError: if a weight is NaN or infinite, naming the first layer that has one.
   """
-  wanted = set(layers)
-  needed: set[str] = set()
-  # From the targets down to the inputs.
-  for layer in reversed(model.layers):
-    if layer.name in wanted or any(other.name in needed for other in network.consumers(model, layer.name)):
-      needed.add(layer.name)
-  for layer in model.layers:
-    if layer.name in needed and not all(np.isfinite(np.asarray(weight)).all() for weight in layer.weights):
+  for layer in network.CutNetwork(model, [network.Tap(layer) for layer in layers]).layers:
+    if not all(np.isfinite(np.asarray(weight)).all() for weight in layer.weights):
       raise UsageError(f"Layer {layer.name}: expected finite weights, found NaN or infinity. Did its training diverge?")
+
+
+def prepare(
+  job: Job,
+  wanted: str | Unit | objectives.Objective | Sequence[str | Unit | objectives.Objective],
+  settings: Sequence[Setting],
+  a_hat: Any = None,
+  *,
+  classes: Sequence[str] | None = None,
+  seed: int = 0,
+) -> tuple[Job, list[Target], list[Batch]]:
+  """Finds targets, checks the network on the way to them, and plans their search.
+
+  Args:
+    job: the network and the constants; its a_hat is replaced.
+    wanted: as for `targets`.
+    settings: settings of every target.
+    a_hat: source of a_hat, as for `a_hat_by_layer`.
+    classes: classes that statistics on disk must have.
+    seed: of the run.
+
+  Returns:
+    The job with a_hat of the layers, the targets, and the plan.
+
+  Raises:
+    UsageError: for an unknown target, weights that are not finite, or an a_hat of another network.
+  """
+  found = targets(wanted, job.model, job.classes)
+  layers = list(dict.fromkeys(layer for target in found for layer in target.layers))
+  check_weights(job.model, layers)
+  job = dataclasses.replace(job, a_hat=a_hat_by_layer(a_hat, job.model, layers, classes))
+  return job, found, plan(job, found, settings, seed)
 
 
 def search(

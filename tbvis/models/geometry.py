@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 import dataclasses
-
-import keras
+from typing import TYPE_CHECKING, Any
 
 from tbvis.errors import unknown_name
+
+if TYPE_CHECKING:
+  import keras
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,18 +65,19 @@ def layer_geometry(model: keras.Model, whole: bool = False) -> dict[str, LayerGe
   >>> layer_geometry(net)["conv5_fusion"].field
   196
   """
+  import keras  # Takes seconds; what only asks for a canvas does without.
+
   result: dict[str, LayerGeometry] = {}
   by_tensor: dict[int, LayerGeometry] = {}
   for layer in model.layers:
-    if not layer._inbound_nodes:
+    outputs = outputs_of(layer)
+    if not outputs:
       continue
-    node = layer._inbound_nodes[0]
-    outputs = node.output_tensors
     shape = tuple(outputs[0].shape)
     if isinstance(layer, keras.layers.InputLayer):
       here = LayerGeometry(layer.name, shape[-1], 1, 1, (layer.name,), shape)
     else:
-      before = [by_tensor[id(t)] for t in node.input_tensors if id(t) in by_tensor]
+      before = [by_tensor[id(t)] for t in layer._inbound_nodes[0].input_tensors if id(t) in by_tensor]
       if not before:
         continue
       streams = tuple(dict.fromkeys(s for g in before for s in g.streams))
@@ -89,6 +92,24 @@ def layer_geometry(model: keras.Model, whole: bool = False) -> dict[str, LayerGe
       by_tensor[id(tensor)] = here
     result[layer.name] = here
   return result if whole else {name: found for name, found in result.items() if found.field is not None}
+
+
+def inputs_by_name(model: keras.Model) -> dict[str, Any]:
+  """Returns the symbolic inputs of a model by name, in its order."""
+  return {tensor.name.split(":")[0]: tensor for tensor in model.inputs}
+
+
+def outputs_of(layer: keras.Layer) -> list[Any]:
+  """Returns the symbolic outputs of a layer, none where it is part of no graph."""
+  return list(layer._inbound_nodes[0].output_tensors) if layer._inbound_nodes else []
+
+
+def up_to(table: Mapping[str, LayerGeometry], layers: Iterable[str]) -> list[LayerGeometry]:
+  """Returns what comes before `layers` in a table of the whole graph and sees their inputs alone, themselves included."""
+  layers = list(layers)
+  streams = {stream for layer in layers for stream in table[layer].streams}
+  last = max(list(table).index(layer) for layer in layers)
+  return [place for place in list(table.values())[: last + 1] if set(place.streams) <= streams]
 
 
 def input_names(model: keras.Model, layers: Iterable[str]) -> set[str]:
@@ -112,6 +133,7 @@ def geometry_of(model: keras.Model, layer: str) -> LayerGeometry:
 def list_layers(model: keras.Model) -> list[LayerGeometry]:
   """Returns name, channels, receptive field, stride, streams and shape of every layer, in the order of the graph.
 
+  >>> import keras
   >>> image = keras.Input((32, 32, 3), name="image")
   >>> x = keras.layers.Conv2D(4, 3, name="conv")(image)
   >>> net = keras.Model(image, keras.layers.Dense(2, name="scores")(keras.layers.Flatten(name="flat")(x)))

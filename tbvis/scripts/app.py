@@ -16,6 +16,7 @@ from absl import app, flags, logging
 
 from tbvis import files
 from tbvis.errors import UsageError, nearest
+from tbvis.models import precision
 
 # TensorFlow's start-up lines would bury our own; the user may still set the variable. Where there is no GPU's driver
 # it calls that an error (level 2), and a reader would take it for one.
@@ -154,6 +155,11 @@ def required_path(value: str | None, flag: str) -> pathlib.Path:
   if path is None:
     raise UsageError(f"--{flag} is required. See --help.")
   return path
+
+
+def define_dtype(text: str) -> flags.FlagHolder:
+  """Defines --dtype, the number format of a network, with `text` as its help."""
+  return flags.DEFINE_enum("dtype", "auto", list(precision.DTYPES), text)
 
 
 def define_json() -> flags.FlagHolder:

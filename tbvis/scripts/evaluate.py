@@ -44,7 +44,7 @@ _STATISTICS_SNIPPETS = flags.DEFINE_integer(
 _STATISTICS_GROUPS = flags.DEFINE_string(
   "statistics_groups", None, "Training groups for the unit statistics, as 8-10; by default those that the checkpoint says were held out."
 )
-_DTYPE = flags.DEFINE_enum("dtype", "auto", ["auto", "float32", "bfloat16"], "Number format; auto is bfloat16 where the hardware has it.")
+_DTYPE = app.define_dtype("Number format; auto is bfloat16 where the hardware has it.")
 _JSON = app.define_json()
 
 

@@ -21,6 +21,7 @@ from tbvis.scripts import app
 if TYPE_CHECKING:
   from tbvis.maximization import pipeline
   from tbvis.maximization.stimulus import Stimulus
+  from tbvis.records import StimulusRecord
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The network: a .keras file of tbvis-train. May name environment variables.")
 _STATISTICS = flags.DEFINE_string(
@@ -67,10 +68,9 @@ _PRESET = flags.DEFINE_enum(
   config_lib.PRESETS,
   "default: constants that give clear stimuli; paper: those that section 3.4 of the paper prints; nnpreimage: those of the code it cites.",
 )
-_DTYPE = flags.DEFINE_enum(
-  "dtype", "auto", ["auto", "float32", "bfloat16"],
-  "Number format of the network; auto is bfloat16 where the hardware has it. Inputs and regularisers are float32 always.",
-)  # fmt: skip
+_DTYPE = app.define_dtype(
+  "Number format of the network; auto is bfloat16 where the hardware has it. Inputs and regularisers are float32 always."
+)
 _JSON = app.define_json()
 
 
@@ -193,21 +193,20 @@ def _print_plan(opened: pipeline.Opened, finished: set[Any]) -> None:
   for (layers, canvas), group in groups.items():
     rows = [row for batch in group for row in batch.rows]
     done = sum(row.key in finished for row in rows)
-    left = [batch for batch in group if any(row.key not in finished for row in batch.rows)]
+    left = [batch for batch in group if batch.is_open(finished)]
     seconds = estimate.multiplications(job, layers, canvas) * job.config.steps * sum(len(batch.rows) for batch in left) / rate
     seconds += estimate.COMPILATION_SECONDS if left else 0.0
     total += seconds
     name = ", ".join(layers)
     shown = name if len(name) < 43 else name[:40] + "..."
     print(f"{shown:<44}{len(group):>8}{len(rows):>8}{done:>6}{canvas:>8}{_duration(seconds):>9}")
-  rows = sum(len(batch.rows) for batch in batches)
-  print(f"Plan: {rows} stimuli in {len(batches)} batches, about {_duration(total)} on this machine.", flush=True)
+  count = sum(len(batch.rows) for batch in batches)
+  print(f"Plan: {count} stimuli in {len(batches)} batches, about {_duration(total)} on this machine.", flush=True)
 
 
-def _keep_files(stimulus: Stimulus, folder: str, formats: Sequence[str]) -> None:
+def _keep_files(stimulus: Stimulus, record: StimulusRecord, folder: str, formats: Sequence[str]) -> None:
   """Writes a stimulus as files (--export)."""
   if not stimulus.error:
-    record = stimulus.to_record()
     layer, _, label = stimulus.target.name.partition("/")
     # One folder a target, also where a sum of units has more slashes.
     name = f"{layer}/{label.replace('/', '_')}/{record.variant}"
@@ -217,27 +216,22 @@ def _keep_files(stimulus: Stimulus, folder: str, formats: Sequence[str]) -> None
 def _search(recipe: pipeline.Recipe, sheets: _Pictures | None, keep: Any, writer: Any, finished: set[Any]) -> list[Stimulus]:
   """Searches all that is not finished, in this process."""
   from tbvis import progress
-  from tbvis.maximization import pipeline, sweep
+  from tbvis.maximization import pipeline
 
-  opened = pipeline.open_recipe(recipe)
   # A batch keeps its members, so that who shared it never depends on an interruption.
-  batches = [opened.batches[index] for index in pipeline.unfinished(recipe, finished)]
+  batches = [batch for batch in pipeline.open_recipe(recipe).batches if batch.is_open(finished)]
   made = []
   total = sum(len(batch.rows) for batch in batches) * recipe.config.steps
   with progress.bar(total=total, description="Maximising", unit="step") as bar:
-    for stimuli in sweep.search(opened.job, batches, lambda batch: bar.update(len(batch.rows)), recipe.state, recipe.save_every):
-      for stimulus in stimuli:
-        record = stimulus.to_record()
-        if record.key in finished:
-          continue
-        if keep:
-          keep(stimulus)
-        if sheets:
-          sheets.add(stimulus)
-        # Last: what the logdir has is not made again.
-        if writer:
-          writer.write(record)
-        made.append(stimulus)
+    for stimulus, record in pipeline.search(recipe, batches, finished, lambda batch: bar.update(len(batch.rows))):
+      if keep:
+        keep(stimulus, record)
+      if sheets:
+        sheets.add(stimulus)
+      # Last: what the logdir has is not made again.
+      if writer:
+        writer.write(record)
+      made.append(stimulus)
   return made
 
 
@@ -257,8 +251,7 @@ def _search_by_beam(recipe: pipeline.Recipe, keep: Any, finished: set[Any]) -> N
 
     def watch() -> None:
       while not done.wait(_WATCH_SECONDS):
-        with summaries.StimulusWriter(recipe.logdir, recipe.run) as writer:
-          bar.update(len(writer.finished() - finished) - bar.n)
+        bar.update(len(summaries.finished_stimuli(recipe.logdir, recipe.run) - finished) - bar.n)
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -292,16 +285,16 @@ def main() -> None:
   from tbvis.maximization import pipeline, sweep
 
   recipe = pipeline.Recipe(
-    str(checkpoint_path),
-    str(statistics_path) if statistics_path else None,
-    _DTYPE.value,
-    tuple(wanted),
-    tuple(sweep.settings(chi, _KAPPA.value, isotropic)),
-    config,
-    _SEED.value,
-    str(logdir or ""),
-    _RUN.value,
-    _SAVE_EVERY.value,
+    checkpoint=str(checkpoint_path),
+    statistics=str(statistics_path) if statistics_path else None,
+    dtype=_DTYPE.value,
+    wanted=tuple(wanted),
+    settings=tuple(sweep.settings(chi, _KAPPA.value, isotropic)),
+    config=config,
+    seed=_SEED.value,
+    logdir=str(logdir or ""),
+    run=_RUN.value,
+    save_every=_SAVE_EVERY.value,
   )
   opened = pipeline.open_recipe(recipe)
   started = time.monotonic()

@@ -43,9 +43,7 @@ _NOISE = {
   for stream, unit in (("appearance", "grey levels of 255"), ("motion", "units of 40/255 pixel a frame"))
 }
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of weights, order and crops.")
-_DTYPE = flags.DEFINE_enum(
-  "dtype", "auto", ["auto", "float32", "bfloat16"], "Number format of the network; auto takes bfloat16 where the hardware has it."
-)
+_DTYPE = app.define_dtype("Number format of the network; auto takes bfloat16 where the hardware has it.")
 _JSON = app.define_json()
 
 # The published settings (METHOD 1.3, 1.4) are SGD with momentum 0.9 and weight decay 5e-4; `flags/` has recipes.
