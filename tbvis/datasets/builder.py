@@ -1,25 +1,19 @@
-"""The TFDS builder: one for the stage set and for any folder in UCF101's style."""
+"""The TFDS builder of all sets of clips."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-import concurrent.futures
-import multiprocessing
-import os
-import pathlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from absl import logging
 import numpy as np
 import tensorflow_datasets as tfds
 
-from tbvis import progress
-from tbvis.datasets import catalogue as catalogue_lib
-from tbvis.datasets import decoding
-from tbvis.errors import UsageError
+from tbvis.datasets import workroom
 
 BUILDER = "action_clips"
 CURRENT_VERSION = "1.0.0"
+SPLITS = ("train", "test")
 
 
 def dataset_name(dataset: str, split: int, flow: str) -> str:
@@ -34,16 +28,11 @@ class ActionClips(tfds.core.GeneratorBasedBuilder):
   VERSION = tfds.core.Version(CURRENT_VERSION)
   RELEASE_NOTES = {CURRENT_VERSION: "First version."}
 
-  def __init__(self, *, catalogue: catalogue_lib.Catalogue, flow: str, processes: int | None = None, **kwargs: Any):
-    self.catalogue = catalogue
-    self.flow = flow
-    self.processes = processes or os.cpu_count() or 1
-    self.skipped: list[tuple[str, str]] = []
-    self.clipped: list[float] = []
-    config = tfds.core.BuilderConfig(
-      name=dataset_name(catalogue.dataset, catalogue.split, flow),
-      description=f"{catalogue.dataset}, split {catalogue.split}, {flow} flow",
-    )
+  def __init__(self, *, set_name: str, classes: Sequence[str], tasks: Sequence[workroom.Task], beam: bool = False, **kwargs: Any):
+    self.classes = classes
+    self.tasks = tasks
+    self.beam = beam
+    config = tfds.core.BuilderConfig(name=set_name, description=f"{len(tasks)} clips of {len(classes)} classes")
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)  # TFDS warns of every configuration that is not on a list made beforehand.
     try:
@@ -53,7 +42,7 @@ class ActionClips(tfds.core.GeneratorBasedBuilder):
 
   def _log_download_bytes(self) -> None:
     # TFDS would speak of a download of unknown size; nothing is downloaded.
-    print(f"Preparing {self.builder_config.name} in {self.data_dir}")
+    pass
 
   def _log_download_done(self) -> None:
     pass
@@ -68,7 +57,7 @@ class ActionClips(tfds.core.GeneratorBasedBuilder):
       features=tfds.features.FeaturesDict(
         {
           "clip": tfds.features.Text(),
-          "label": tfds.features.ClassLabel(names=list(self.catalogue.classes)),
+          "label": tfds.features.ClassLabel(names=list(self.classes)),
           "group": tfds.features.Scalar(np.int64),
           "frames": tfds.features.Sequence(tfds.features.Image(**picture)),
           "flow_u": tfds.features.Sequence(tfds.features.Image(**grey)),
@@ -78,61 +67,25 @@ class ActionClips(tfds.core.GeneratorBasedBuilder):
       disable_shuffling=False,
     )
 
-  def _split_generators(self, dl_manager: Any) -> dict[str, Iterator[tuple[str, dict[str, Any]]]]:
-    """Returns a generator for every split that has clips."""
+  def _split_generators(self, dl_manager: Any) -> dict[str, Any]:
+    """Returns the examples of every split that has clips: a generator, or a Beam collection."""
     del dl_manager
-    splits = [s for s in ("train", "test") if any(c.split == s for c in self.catalogue.clips)]
-    return {split: self._generate_examples(split) for split in splits}
+    return {s: self._generate_examples(s) for s in SPLITS if any(t.clip.split == s for t in self.tasks)}
 
-  def _generate_examples(self, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields the encoded clips of a split in order, made by parallel processes."""
-    clips = [c for c in self.catalogue.clips if c.split == split]
-    jobs = [(i, str(c.path), self.flow) for i, c in enumerate(clips)]
-    # Spawned, not forked: TensorFlow's threads do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(self.processes, mp_context=context) as pool:
-      results = pool.map(decoding.encode_job, jobs, chunksize=1)
-      for index, encoded, reason in progress.bar(results, total=len(jobs), description=f"{split} clips", unit="clip"):
-        clip = clips[index]
-        if encoded is None:
-          logging.warning("Skipped %s: it %s.", clip.path, reason)
-          self.skipped.append((clip.name, reason))
-          continue
-        self.clipped.append(encoded.clipped)
-        yield (
-          clip.name,
-          {
-            "clip": clip.name,
-            "label": clip.label,
-            "group": clip.group,
-            "frames": encoded.frames,
-            "flow_u": encoded.flow_u,
-            "flow_v": encoded.flow_v,
-          },
-        )
+  def _generate_examples(self, split: str) -> Any:
+    """Returns the examples of a split, of clips that are encoded already, or are in Beam's workers."""
+    tasks = [t for t in self.tasks if t.clip.split == split]
+    if not self.beam:
+      return (pair for task in tasks for pair in examples(task))
+    import apache_beam
+
+    return apache_beam.Create(tasks) | apache_beam.Reshuffle() | apache_beam.FlatMap(examples)
 
 
-def prepare(
-  catalogue: catalogue_lib.Catalogue, data_dir: str | pathlib.Path, *, flow: str = "dis", processes: int | None = None
-) -> ActionClips:
-  """Prepares a catalogue under `data_dir`/action_clips/<name>; a set that is there already is kept.
-
-  TFDS writes under a temporary name and renames, so a reader never meets half a set.
-
-  Raises:
-    UsageError: if clips share a name, or none can be read.
-  """
-  catalogue_lib.check_unique(catalogue.clips)
-  tfds.disable_progress_bar()  # Ours shows the clips; TFDS' would interleave with it.
-  builder = ActionClips(catalogue=catalogue, flow=flow, processes=processes, data_dir=str(data_dir))
-  try:
-    builder.download_and_prepare(file_format="tfrecord")
-  except Exception as error:
-    # TFDS cannot write a split without examples; say whose fault it is.
-    reasons = dict(builder.skipped)
-    for split in ("train", "test"):
-      names = [clip.name for clip in catalogue.clips if clip.split == split]
-      if names and all(name in reasons for name in names):
-        raise UsageError(f"None of the {len(names)} {split} videos can be used; the first, {names[0]}, {reasons[names[0]]}.") from error
-    raise
-  return builder
+def examples(task: workroom.Task) -> Iterator[tuple[str, dict[str, Any]]]:
+  """Yields key and example of a clip, encoding it first where that is not done; nothing for one that cannot be used."""
+  if workroom.finish(task):
+    return
+  clip, encoded = task.clip, workroom.read_clip(task.path)
+  example = {"clip": clip.name, "label": clip.label, "group": clip.group}
+  yield clip.name, example | {"frames": encoded.frames, "flow_u": encoded.flow_u, "flow_v": encoded.flow_v}

@@ -1,33 +1,37 @@
-"""Which clips there are: class lists, splits and video files in UCF101's layout."""
+"""Which clips there are: official lists matched with what lies on disk, or a folder of the user's own."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
 import pathlib
 import re
 
-from tbvis import resources
-from tbvis.errors import UsageError, nearest
+from tbvis.datasets import lists as lists_lib
+from tbvis.datasets import media
+from tbvis.errors import UsageError
 
-VIDEO_SUFFIXES = (".avi", ".mp4", ".webm", ".mkv", ".mov")
-_GROUP = re.compile(r"_g(\d+)_c(\d+)$", re.IGNORECASE)
+# Groups of UCF101's first test split, and how many in four other groups or clips are test clips.
+_TEST_GROUPS = range(1, 8)
+_EVERY = 4
+# `daria_walk.avi`: what stands before the last underscore is who, what stands after it is the class.
+FLAT_PATTERN = r"(?P<group>.+)_(?P<class>[^_]+)"
 
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-  """One video file.
+  """One clip.
 
   Attributes:
-    name: file name without suffix, as `v_Archery_g01_c04`.
-    path: the file.
+    name: as in the lists, without suffix: `v_Archery_g01_c04`.
+    media: what it is made of.
     label: 0-based class.
-    group: UCF101's group (clips of one group share actor and place), 0 where unknown.
+    group: clips of one group share actor and place (UCF101), film (HMDB51) or video (Kinetics), 0 where unknown.
     split: "train" or "test".
   """
 
   name: str
-  path: pathlib.Path
+  media: media.Media
   label: int
   group: int
   split: str
@@ -42,7 +46,7 @@ class Catalogue:
     split: number of the official split.
     classes: names in the order of the labels.
     clips: the clips found, sorted by split and name.
-    missing: names in the lists for which no file was found.
+    missing: names in the lists for which nothing was found.
   """
 
   dataset: str
@@ -69,155 +73,127 @@ def parse_numbers(text: str | None, flag: str) -> frozenset[int] | None:
   return frozenset(numbers)
 
 
-def group_of(name: str) -> int:
-  """Returns the group in a clip's name (`..._g01_c04` -> 1), 0 where the name has none."""
-  match = _GROUP.search(name)
-  return int(match[1]) if match else 0
-
-
-def read_classes(path: pathlib.Path) -> tuple[str, ...]:
-  """Reads a classInd.txt: lines of a 1-based number and a name.
-
-  Raises:
-    UsageError: for a line of another form.
-  """
-  names = []
-  for number, line in enumerate(_lines(path), 1):
-    parts = line.split()
-    if len(parts) != 2 or not parts[0].isdigit() or int(parts[0]) != number:
-      raise UsageError(f"{path}: line {number}: expected '{number} ClassName', found {line!r}.")
-    names.append(parts[1])
-  return tuple(names)
-
-
-def read_split_list(path: pathlib.Path) -> tuple[str, ...]:
-  """Reads a trainlist or testlist; returns `Class/clip` names without suffix and label."""
-  names = []
-  for number, line in enumerate(_lines(path), 1):
-    entry = line.split()[0].replace("\\", "/")
-    if entry.count("/") != 1:
-      raise UsageError(f"{path}: line {number}: expected 'Class/video.avi [label]', found {line!r}.")
-    names.append(str(pathlib.PurePosixPath(entry).with_suffix("")))
-  return tuple(names)
-
-
-def _lines(path: pathlib.Path) -> list[str]:
-  try:
-    return [line.strip() for line in path.read_text().splitlines() if line.strip()]
-  except (OSError, UnicodeDecodeError) as error:
-    raise UsageError(f"Expected a list in text form at {path}: {error}.") from error
-
-
-def find_videos(folder: pathlib.Path) -> list[pathlib.Path]:
-  """Returns every video file under `folder`, sorted.
-
-  Raises:
-    UsageError: if the folder is missing or holds no video.
-  """
-  if not folder.is_dir():
-    near = nearest(folder.name, [p.name for p in folder.parent.iterdir() if p.is_dir()]) if folder.parent.is_dir() else []
-    raise UsageError(f"--videos: expected a folder, found none at {folder}." + (f" Nearest: {', '.join(near)}." if near else ""))
-  found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and not p.name.startswith("."))
-  if not found:
-    others = sorted({p.suffix for p in folder.rglob("*") if p.is_file()})[:6]
-    raise UsageError(
-      f"--videos: expected video files ({', '.join(VIDEO_SUFFIXES)}) under {folder}, found none"
-      + (f"; files there end in {', '.join(others)}." if others else ".")
-    )
-  return found
-
-
-def ucf101_catalogue(
-  videos: pathlib.Path,
-  split: int,
-  *,
-  lists: pathlib.Path | None = None,
-  dataset: str = "ucf101",
-  allow_missing: bool = False,
-  groups: Iterable[int] | None = None,
+def match_lists(
+  lists: lists_lib.Lists, found: Mapping[str, media.Media], *, allow_missing: bool = False, groups: Iterable[int] | None = None
 ) -> Catalogue:
-  """Catalogues a folder of videos by UCF101's lists.
+  """Matches lists with the clips that were found.
 
-  Files are matched without regard to case (the lists and the videos spell HandstandPushups
-  differently). Classes without any file are left out, so that a subset of the classes has a
-  network of its own size.
+  Classes without any clip are left out, so that a subset of the classes has a network of its own size.
 
   Args:
-    videos: folder of class folders of videos (a flat folder works too).
-    split: 1 to 3.
-    lists: folder of classInd.txt, trainlist0N.txt, testlist0N.txt; the official ones by default.
-    dataset: name of the data set.
-    allow_missing: whether clips of the lists may be missing within the classes that are there.
+    lists: the official lists, or others of their form.
+    found: clips by name without suffix (`inventory`).
+    allow_missing: whether clips may be missing within the classes that are there.
     groups: groups to keep; all by default.
 
   Raises:
-    UsageError: if nothing matches, or if listed clips are missing and `allow_missing` is not set.
+    UsageError: if nothing matches, or if listed clips are missing and may not be.
   """
-  lists = lists or resources.data_path("ucf101")
-  files = {p.stem.lower(): p for p in find_videos(videos)}
-  names = {which: read_split_list(lists / f"{which}list0{split}.txt") for which in ("train", "test")}
-  all_classes = read_classes(lists / "classInd.txt")
-  by_lower = {c.lower(): c for c in all_classes}
+  by_name = {name.lower(): clip for name, clip in found.items()} if lists.any_case else found
   wanted = None if groups is None else set(groups)
-
-  found: list[tuple[str, str, pathlib.Path]] = []
+  present: list[tuple[lists_lib.Entry, media.Media]] = []
   absent: dict[str, list[str]] = {}
-  for which, entries in names.items():
-    for entry in entries:
-      folder, name = entry.split("/")
-      if folder.lower() not in by_lower:
-        raise UsageError(f"{lists}/{which}list0{split}.txt names class {folder!r}, which classInd.txt does not list.")
-      if wanted is not None and group_of(name) not in wanted:
-        continue
-      class_name = by_lower[folder.lower()]
-      if name.lower() in files:
-        found.append((which, class_name, files[name.lower()]))
-      else:
-        absent.setdefault(class_name, []).append(name)
-  present = {class_name for _, class_name, _ in found}
-  if not found:
+  for entry in lists.entries:
+    if wanted is not None and entry.group not in wanted:
+      continue
+    names = (name.lower() for name in entry.names) if lists.any_case else entry.names
+    clip = next((by_name[name] for name in names if name in by_name), None)
+    if clip is None:
+      absent.setdefault(entry.class_name, []).append(entry.names[0])
+    else:
+      present.append((entry, clip))
+  if not present:
+    named = f"names clips such as {lists.entries[0].names[0]}" if lists.entries else "is empty"
+    there = next(iter(found), None)
     raise UsageError(
-      f"None of the {len(files)} videos under {videos} is in the lists of {dataset} split {split}, which name videos such as "
-      f"{names['train'][0]}. For other videos use --dataset=folder."
+      f"None of the {len(found)} clips found (such as {there}) is in the list of {lists.dataset} split {lists.split} ({lists.source}), "
+      f"which {named}. For other videos use --dataset=folder."
     )
-  missing = [name for class_name in sorted(present) for name in absent.get(class_name, [])]
-  if missing and not allow_missing:
+  there = {entry.class_name for entry, _ in present}
+  missing = [name for class_name in sorted(there) for name in absent.get(class_name, [])]
+  if missing and lists.complete and not allow_missing:
     raise UsageError(
-      f"{len(missing)} clips of the lists of split {split} are missing under {videos}, the first {missing[0]}. "
+      f"{len(missing)} clips of the lists of {lists.dataset} split {lists.split} are missing, the first {missing[0]}. "
       "Give the whole data set, or --allow_missing to go on with what is there."
     )
-  classes = tuple(c for c in all_classes if c in present)
+  classes = tuple(c for c in lists.classes if c in there)
   labels = {c: i for i, c in enumerate(classes)}
-  clips = [Clip(path.stem, path, labels[c], group_of(path.stem), which) for which, c, path in found]
-  return Catalogue(dataset, split, classes, tuple(sorted(clips, key=lambda c: (c.split, c.name))), tuple(missing))
+  clips = [Clip(entry.names[0], clip, labels[entry.class_name], entry.group, entry.split) for entry, clip in present]
+  return Catalogue(lists.dataset, lists.split, classes, tuple(sorted(clips, key=lambda c: (c.split, c.name))), tuple(missing))
 
 
-def folder_catalogue(videos: pathlib.Path, *, dataset: str = "folder", groups: Iterable[int] | None = None) -> Catalogue:
-  """Catalogues any folder of class folders of videos.
+def _parse(path: pathlib.Path, root: pathlib.Path, pattern: str | None) -> tuple[str, str]:
+  """Returns class and group, as texts, of a video under `root`."""
+  in_folder = path.parent != root
+  if pattern is None and in_folder:
+    group = lists_lib.group_of(path.stem)
+    return path.parent.name, str(group or "")
+  try:
+    match = re.fullmatch(pattern or FLAT_PATTERN, path.stem)
+  except re.error as error:
+    raise UsageError(f"--clip_pattern: expected a regular expression, received {pattern!r} ({error}).") from error
+  if not match:
+    raise UsageError(
+      f"{path}: expected a name of the form {pattern or FLAT_PATTERN}, found {path.stem!r}. Put videos in a folder for each class, or "
+      "give --clip_pattern with the groups (?P<class>...) and (?P<group>...)."
+    )
+  parts = match.groupdict()
+  if not in_folder and "class" not in parts:
+    raise UsageError(f"--clip_pattern: expected (?P<class>...) in it for videos that lie in no class folder, received {pattern!r}.")
+  return parts.get("class") or path.parent.name, parts.get("group") or ""
 
-  A split of whole groups: where names carry UCF101's groups, groups 1-7 are the test clips;
-  otherwise every fourth clip of a class by name.
+
+def _test_members(keys: Sequence[str]) -> set[str]:
+  """Returns which groups are for testing: UCF101's first seven, else every fourth in order."""
+  ordered = sorted(set(keys))
+  if all(key.isdigit() for key in ordered):
+    return {key for key in ordered if int(key) in _TEST_GROUPS}
+  return set(ordered[::_EVERY])
+
+
+def folder_catalogue(
+  videos: Iterable[pathlib.Path],
+  root: pathlib.Path,
+  *,
+  dataset: str = "folder",
+  pattern: str | None = None,
+  groups: Iterable[int] | None = None,
+) -> Catalogue:
+  """Catalogues videos of the user's own: class folders, or a flat folder of names that tell the class.
+
+  Whole groups go to training or to testing. Where names carry UCF101's groups, groups 1-7 are the test clips; where the names
+  have groups of another kind, every fourth group; otherwise every fourth clip of a class.
+
+  Args:
+    videos: the files.
+    root: the folder that they lie in.
+    dataset: name of the data set.
+    pattern: regular expression with the groups "class" and "group" for a whole file name without suffix; `FLAT_PATTERN` for
+      videos that lie in `root` itself.
+    groups: groups to keep; all by default.
 
   Raises:
-    UsageError: if videos do not lie in at least two class folders.
+    UsageError: if there are fewer than two classes, or a name does not match.
   """
-  by_class: dict[str, list[pathlib.Path]] = {}
-  for path in find_videos(videos):
-    if path.parent != videos:
-      by_class.setdefault(path.parent.name, []).append(path)
-  if len(by_class) < 2:
-    raise UsageError(f"--videos: expected at least two class folders of videos under {videos}, found {len(by_class)}.")
+  rows = [(path, *_parse(path, root, pattern)) for path in videos]
+  classes = tuple(sorted({class_name for _, class_name, _ in rows}))
+  if len(classes) < 2:
+    raise UsageError(f"--videos: expected at least two class folders of videos under {root}, found {len(classes)}.")
+  test_groups = _test_members([group for _, _, group in rows if group])
+  # A clip without a group counts within its class.
+  alone = {c: sorted(path for path, name, group in rows if name == c and not group) for c in classes}
+  test_clips = {path for paths in alone.values() for path in paths[::_EVERY]}
+  named = sorted({group for _, _, group in rows if group})
+  numbers = {group: int(group) if all(g.isdigit() for g in named) else i for i, group in enumerate(named, 1)}
   wanted = None if groups is None else set(groups)
-  classes = tuple(sorted(by_class))
   clips = []
-  for label, name in enumerate(classes):
-    for index, path in enumerate(by_class[name]):
-      group = group_of(path.stem)
-      test = 1 <= group <= 7 if group else index % 4 == 0
-      if wanted is None or group in wanted:
-        clips.append(Clip(path.stem, path, label, group, "test" if test else "train"))
+  for path, class_name, group in rows:
+    number = numbers.get(group, 0)
+    if wanted is None or number in wanted:
+      test = group in test_groups if group else path in test_clips
+      clips.append(Clip(path.stem, media.Video(str(path)), classes.index(class_name), number, "test" if test else "train"))
   if not clips:
-    raise UsageError(f"--groups: no video under {videos} is of the groups {sorted(wanted or [])}.")
+    raise UsageError(f"--groups: no video under {root} is of the groups {sorted(wanted or [])}; there are {sorted(set(numbers.values()))}.")
   return Catalogue(dataset, 1, classes, tuple(sorted(clips, key=lambda c: (c.split, c.name))))
 
 
@@ -225,10 +201,10 @@ def check_unique(clips: Sequence[Clip]) -> None:
   """Refuses two clips of one name, which a prepared set could not tell apart.
 
   Raises:
-    UsageError: naming both files.
+    UsageError: naming both.
   """
   seen: dict[str, Clip] = {}
   for clip in clips:
     if clip.name in seen:
-      raise UsageError(f"Two clips are named {clip.name!r}: {seen[clip.name].path} and {clip.path}.")
+      raise UsageError(f"Two clips are named {clip.name!r}: {seen[clip.name].media.where} and {clip.media.where}.")
     seen[clip.name] = clip

@@ -1,24 +1,22 @@
-"""From a video file to encoded frames and flow. Imports no TensorFlow: worker processes start quickly."""
+"""From a clip to encoded frames and flow. Imports no TensorFlow: worker processes start quickly."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import dataclasses
-import pathlib
+from typing import Any
 
 import cv2
 import numpy as np
 
 from tbvis.datasets import flow as flow_lib
+from tbvis.datasets import media as media_lib
+from tbvis.datasets.media import BadClip
 
-SHORT_SIDE = 256
 # A snippet needs the 10 flow frames around its frame (METHOD 1.2).
 MIN_FRAMES = 11
 FRAME_QUALITY = 90
 FLOW_QUALITY = 95
-
-
-class BadVideo(Exception):
-  """A video that cannot be used, with the reason in words."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,70 +27,23 @@ class EncodedClip:
     frames: T JPEG pictures, RGB, short side 256.
     flow_u: T - 1 grey JPEG pictures of the quantised horizontal flow; n is the flow n -> n + 1.
     flow_v: the same of the vertical flow.
-    clipped: fraction of flow values outside +-20 pixels.
+    clipped: fraction of flow values outside +-20 pixels; None where the flow came with the clip.
   """
 
   frames: list[bytes]
   flow_u: list[bytes]
   flow_v: list[bytes]
-  clipped: float
-
-
-def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
-  """Returns (height, width) scaled so that the shorter is `short_side` and both are even.
-
-  >>> scaled_size(240, 320, 256)
-  (256, 342)
-  """
-  factor = short_side / min(height, width)
-  return tuple(max(2, 2 * round(side * factor / 2)) for side in (height, width))
-
-
-def read_frames(path: str | pathlib.Path, short_side: int = SHORT_SIDE) -> np.ndarray:
-  """Decodes a video.
-
-  Returns:
-    uint8 RGB (T, H, W, 3), scaled to the short side.
-
-  Raises:
-    BadVideo: if it cannot be opened or has no frame.
-  """
-  capture = cv2.VideoCapture(str(path))
-  frames = []
-  try:
-    if not capture.isOpened():
-      raise BadVideo("cannot be opened as a video")
-    while True:
-      ok, frame = capture.read()
-      if not ok:
-        break
-      height, width = scaled_size(*frame.shape[:2], short_side)
-      if frame.shape[:2] != (height, width):
-        frame = cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC)
-      frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
-  finally:
-    capture.release()
-  if not frames:
-    raise BadVideo("has no frame that can be decoded")
-  return np.stack(frames)
+  clipped: float | None
 
 
 def _jpeg(image: np.ndarray, quality: int) -> bytes:
   ok, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
   if not ok:
-    raise BadVideo("has a frame that cannot be encoded")
+    raise BadClip("has a frame that cannot be encoded")
   return data.tobytes()
 
 
-def encode_clip(path: str | pathlib.Path, method: str) -> EncodedClip:
-  """Decodes a video, computes its flow and encodes both.
-
-  Raises:
-    BadVideo: if it is broken, empty or shorter than `MIN_FRAMES`.
-  """
-  frames = read_frames(path)
-  if len(frames) < MIN_FRAMES:
-    raise BadVideo(f"has {len(frames)} frames, fewer than {MIN_FRAMES}")
+def _with_flow(frames: np.ndarray, encoded: list[bytes], method: str) -> EncodedClip:
   grey = [cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in frames]
   u, v, clipped = [], [], 0.0
   for first, second in zip(grey[:-1], grey[1:], strict=True):
@@ -101,17 +52,33 @@ def encode_clip(path: str | pathlib.Path, method: str) -> EncodedClip:
     quantized = flow_lib.quantize(field)
     u.append(_jpeg(quantized[..., 0], FLOW_QUALITY))
     v.append(_jpeg(quantized[..., 1], FLOW_QUALITY))
-  encoded = [_jpeg(cv2.cvtColor(f, cv2.COLOR_RGB2BGR), FRAME_QUALITY) for f in frames]
   return EncodedClip(encoded, u, v, clipped / (len(frames) - 1))
 
 
-def encode_job(job: tuple[int, str, str]) -> tuple[int, EncodedClip | None, str]:
-  """Worker of the builder's processes: (index, path, method) -> (index, clip or None, reason)."""
-  index, path, method = job
-  cv2.setNumThreads(1)
-  try:
-    return index, encode_clip(path, method), ""
-  except BadVideo as error:
-    return index, None, str(error)
-  except cv2.error as error:
-    return index, None, f"fails in OpenCV ({str(error).strip().splitlines()[-1]})"
+def _check_length(frames: Sequence[Any]) -> None:
+  if len(frames) < MIN_FRAMES:
+    raise BadClip(f"has {len(frames)} frames, fewer than {MIN_FRAMES}")
+
+
+def encode_clip(clip: media_lib.Media, method: str) -> EncodedClip:
+  """Reads a clip, computes its flow where it brings none, and encodes both.
+
+  Pictures that are encoded already, at the right size, are kept bit by bit.
+
+  Raises:
+    BadClip: if it is broken, empty or shorter than `MIN_FRAMES`.
+  """
+  encoded: list[bytes] = []
+  if isinstance(clip, media_lib.Pictures):
+    encoded, u, v = media_lib.read_pictures(clip)
+    _check_length(encoded)
+    if u:
+      return EncodedClip(encoded, u, v, None)
+    original = [media_lib.decoded(data) for data in encoded]
+    frames = np.stack([media_lib.scaled(frame) for frame in original])
+    if frames.shape[1:] != original[0].shape:
+      encoded = []
+  else:
+    frames = media_lib.read_video(clip.path) if isinstance(clip, media_lib.Video) else media_lib.read_record(clip)
+    _check_length(frames)
+  return _with_flow(frames, encoded or [_jpeg(cv2.cvtColor(f, cv2.COLOR_RGB2BGR), FRAME_QUALITY) for f in frames], method)

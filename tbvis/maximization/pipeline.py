@@ -14,8 +14,8 @@ from typing import Any
 
 from absl import logging
 
+from tbvis import beam as beam_lib
 from tbvis import files, summaries
-from tbvis.errors import UsageError
 from tbvis.maximization import config as config_lib
 from tbvis.maximization import sweep
 from tbvis.maximization.stimulus import Stimulus
@@ -174,20 +174,9 @@ def run(recipe: Recipe, indices: Sequence[int], runner: str, options: Sequence[s
   Raises:
     UsageError: if Beam is not installed, or refuses runner or options.
   """
-  try:
-    import apache_beam as beam
-    from apache_beam.options import pipeline_options
-  except ImportError as error:
-    raise UsageError(f"--runner needs Apache Beam ({error}): pip install 'tbvis[beam]'.") from error
-  flags = [f"--runner={runner}", *options]
-  if runner == "DirectRunner" and not any(flag.startswith("--direct_running_mode") for flag in flags):
-    # Threads would share one interpreter and one TensorFlow.
-    flags.append("--direct_running_mode=multi_processing")
-  try:
-    parsed = pipeline_options.PipelineOptions(flags)
-    pipeline = beam.Pipeline(options=parsed)
-  except (ValueError, SystemExit) as error:
-    raise UsageError(f"--runner: Beam refused {' '.join(flags)}: {error}") from error
+  pipeline = beam_lib.pipeline(runner, options)
+  import apache_beam as beam
+
   element = functools.partial(search_batch, recipe, keep=keep)
   pipeline | "Batches" >> beam.Create(list(indices)) | "Spread" >> beam.Reshuffle() | "Search" >> beam.Map(element)
   pipeline.run().wait_until_finish()

@@ -95,8 +95,6 @@ def _define_constants() -> dict[str, flags.FlagHolder[Any]]:
   return holders
 
 
-# How often what landed in the logdir is counted while Beam works.
-_WATCH_SECONDS = 5.0
 _CONSTANTS = _define_constants()
 
 
@@ -237,8 +235,6 @@ def _search(recipe: pipeline.Recipe, sheets: _Pictures | None, keep: Any, writer
 
 def _search_by_beam(recipe: pipeline.Recipe, keep: Any, finished: set[Any]) -> None:
   """Searches all that is not finished on a Beam runner; a bar counts what lands in the logdir."""
-  import threading
-
   from tbvis import progress, summaries
   from tbvis.maximization import pipeline
 
@@ -246,20 +242,12 @@ def _search_by_beam(recipe: pipeline.Recipe, keep: Any, finished: set[Any]) -> N
   indices = list(pipeline.unfinished(recipe, finished))
   batches = pipeline.open_recipe(recipe).batches
   total = sum(row.key not in finished for index in indices for row in batches[index].rows)
-  done = threading.Event()
-  with progress.bar(total=total, description="Maximising", unit="stimulus") as bar:
 
-    def watch() -> None:
-      while not done.wait(_WATCH_SECONDS):
-        bar.update(len(summaries.finished_stimuli(recipe.logdir, recipe.run) - finished) - bar.n)
+  def found() -> int:
+    return len(summaries.finished_stimuli(recipe.logdir, recipe.run) - finished)
 
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-      pipeline.run(recipe, indices, _RUNNER.value, app.passed_on(), keep)
-    finally:
-      done.set()
-      watcher.join()
+  with progress.watch(found, total=total, description="Maximising", unit="stimulus"):
+    pipeline.run(recipe, indices, _RUNNER.value, app.passed_on(), keep)
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import resource
 import time
@@ -11,24 +10,54 @@ from absl import flags
 
 from tbvis import files
 from tbvis.datasets import catalogue as catalogue_lib
+from tbvis.datasets import inventory
+from tbvis.datasets import lists as lists_lib
+from tbvis.errors import UsageError
 from tbvis.scripts import app
 
 _DATASET = flags.DEFINE_enum(
-  "dataset", "folder", ["stage", "ucf101", "folder"],
-  "What to prepare: the embedded stage set (filmed first), UCF101 by its official lists, or any folder of class folders of videos.",
+  "dataset", "folder", ["stage", "ucf101", "hmdb51", "kinetics400", "folder"],
+  "What to prepare: the embedded stage set (filmed first), UCF101, HMDB51 or Kinetics-400 by their lists, or any folder of videos.",
 )  # fmt: skip
 _VIDEOS = flags.DEFINE_string("videos", None, "Folder of videos; may name environment variables. For stage: where its clips are filmed.")
+_FRAMES_DIR = flags.DEFINE_string(
+  "frames_dir", None,
+  "Instead of videos, a folder of a folder of pictures for each clip (a released jpegs_256, or TSN's img_, flow_x_ and flow_y_ files).",
+)  # fmt: skip
+_FLOW_DIR = flags.DEFINE_string(
+  "flow_dir", None,
+  "With --frames_dir, the flow that was computed already: the folder of u and v (a released tvl1_flow), or --frames_dir again where "
+  "flow lies beside the frames. --flow then only names it.",
+)  # fmt: skip
+_TFDS = flags.DEFINE_string("tfds", None, "Instead of videos, a TFDS set of UCF101, as ucf101/ucf101_1 (the number is that of --split).")
+_TFDS_DIR = flags.DEFINE_string("tfds_dir", None, "Folder of TFDS' sets; its own default otherwise.")
+_DOWNLOAD = flags.DEFINE_bool("download", False, "With --tfds, let TFDS download and prepare the set (needs a network and ffmpeg).")
 _LISTS = flags.DEFINE_string(
-  "lists", None, "Folder of classInd.txt, trainlist0N.txt and testlist0N.txt (ucf101); the official ones by default."
-)
+  "lists", None,
+  "Folder of lists. ucf101: classInd.txt, trainlist0N.txt, testlist0N.txt, the official ones by default. hmdb51: "
+  "<class>_test_split<N>.txt. kinetics400: train.csv, val.csv.",
+)  # fmt: skip
+_PATTERN = flags.DEFINE_string(
+  "clip_pattern", None,
+  "For folder, a regular expression for file names without suffix, with (?P<class>...) and (?P<group>...); for videos in no class folder "
+  f"it is {catalogue_lib.FLAT_PATTERN} (as daria_walk.avi).",
+)  # fmt: skip
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder that takes the prepared data set.")
 _NAME = flags.DEFINE_string("name", None, "Name of the data set in the prepared set's name; that of --dataset by default.")
 _SPLIT = flags.DEFINE_integer("split", 1, "Number of the official split.", lower_bound=1, upper_bound=3)
-_FLOW = flags.DEFINE_enum("flow", "dis", ["dis", "tvl1"], "Optical flow: dis (fast) or tvl1 (the paper's recipes; 100 times slower).")
+_FLOW = flags.DEFINE_enum(
+  "flow", None, ["dis", "tvl1"],
+  "Optical flow: dis (fast, the default) or tvl1 (the paper's recipes; 100 times slower, and the default name of flow that is given).",
+)  # fmt: skip
 _GROUPS = flags.DEFINE_string("groups", None, "Groups to prepare, as 1-7,12; all by default.")
 _ALLOW_MISSING = flags.DEFINE_bool("allow_missing", False, "Go on where clips of the official lists are missing.")
-_STRICT = flags.DEFINE_bool("strict", False, "Exit with status 1 if any video had to be skipped.")
+_STRICT = flags.DEFINE_bool("strict", False, "Exit with status 1 if any clip had to be skipped.")
 _PROCESSES = flags.DEFINE_integer("processes", None, "Parallel processes; all cores by default.", lower_bound=1)
+_RUNNER = flags.DEFINE_string(
+  "runner", None,
+  "Prepares as an Apache Beam pipeline on this runner (DirectRunner, FlinkRunner, SparkRunner, DataflowRunner, ...); Beam's own flags go "
+  "with it, as --direct_num_workers=2. Needs the extra, pip install 'tbvis[beam]'.",
+)  # fmt: skip
 _SEED = flags.DEFINE_integer("stage_seed", 0, "Seed of the stage set.")
 _SCRIPT = flags.DEFINE_string("stage_script", None, "JSON file of planted causes for the stage set, instead of data/stage/script.json.")
 _CLASSES = flags.DEFINE_list("stage_classes", [], "Classes of the stage set to film; all by default.")
@@ -38,81 +67,104 @@ _MASKED = flags.DEFINE_bool(
 _JSON = app.define_json()
 
 
-def _stage(data_dir: pathlib.Path, groups: frozenset[int] | None) -> tuple[pathlib.Path, pathlib.Path]:
-  """Films the stage set; returns its folders of videos and of lists."""
+def _stage(data_dir: pathlib.Path, groups: frozenset[int] | None) -> catalogue_lib.Catalogue:
+  """Films the stage set, and catalogues it as UCF101's videos are."""
   from tbvis.datasets.stage import film  # Only this data set needs it.
 
   folder = app.expand_path(_VIDEOS.value, "videos") or data_dir / ("stage_masked_videos" if _MASKED.value else "stage_videos")
-  script = app.expand_path(_SCRIPT.value, "stage_script")
   film.film_stage(
     folder,
     classes=_CLASSES.value or None,
     groups=groups,
     seed=_SEED.value,
-    script=script,
+    script=app.expand_path(_SCRIPT.value, "stage_script"),
     processes=_PROCESSES.value,
     mask_action=_MASKED.value,
   )
-  return folder / "videos", folder / "splits"
+  lists = lists_lib.ucf101(_SPLIT.value, folder / "splits", "stage")
+  found = inventory.videos_by_name(inventory.find_videos(folder / "videos"))
+  return catalogue_lib.match_lists(lists, found, allow_missing=True, groups=groups)
+
+
+def _check_source() -> None:
+  given = [name for name, flag in (("videos", _VIDEOS), ("frames_dir", _FRAMES_DIR), ("tfds", _TFDS)) if flag.value]
+  if len(given) != 1:
+    received = " and ".join(f"--{name}" for name in given) or "none"
+    raise UsageError(f"Expected one of --videos, --frames_dir or --tfds, received {received}. See --help.")
+  if _FLOW_DIR.value and not _FRAMES_DIR.value:
+    raise UsageError("--flow_dir: expected --frames_dir with it, which names the frames that the flow belongs to.")
+  if _TFDS.value and _DATASET.value != "ucf101":
+    raise UsageError(f"--tfds: expected --dataset=ucf101, the set of videos that TFDS has, received --dataset={_DATASET.value}.")
+  if _DATASET.value == "kinetics400" and _SPLIT.value != 1:
+    raise UsageError(f"--split: kinetics400 has one split, expected 1, received {_SPLIT.value}.")
+
+
+def _listed(groups: frozenset[int] | None) -> catalogue_lib.Catalogue:
+  """Catalogues a data set by its official lists, from videos, released pictures or TFDS."""
+  folder = app.expand_path(_LISTS.value, "lists")
+  if _DATASET.value == "ucf101":
+    lists = lists_lib.ucf101(_SPLIT.value, folder)
+  elif _DATASET.value == "hmdb51":
+    lists = lists_lib.hmdb51(_SPLIT.value, folder)
+  else:
+    lists = lists_lib.kinetics400(folder)
+  if _VIDEOS.value:
+    found = inventory.videos_by_name(inventory.find_videos(app.required_path(_VIDEOS.value, "videos")))
+  elif _FRAMES_DIR.value:
+    found = inventory.pictures_by_name(app.required_path(_FRAMES_DIR.value, "frames_dir"), app.expand_path(_FLOW_DIR.value, "flow_dir"))
+  else:
+    keys = {s: [e.names[0] for e in lists.entries if e.split == s] for s in ("train", "test")}
+    found = inventory.tfds_by_name(_TFDS.value, keys, app.expand_path(_TFDS_DIR.value, "tfds_dir"), _DOWNLOAD.value)
+    inventory.check_labels(found, {e.names[0]: e.class_name for e in lists.entries})
+  return catalogue_lib.match_lists(lists, found, allow_missing=_ALLOW_MISSING.value, groups=groups)
+
+
+def _catalogue(data_dir: pathlib.Path, groups: frozenset[int] | None) -> catalogue_lib.Catalogue:
+  """Catalogues what the flags name."""
+  if _DATASET.value == "stage":
+    return _stage(data_dir, groups)
+  _check_source()
+  if _DATASET.value != "folder":
+    return _listed(groups)
+  if not _VIDEOS.value:
+    raise UsageError("--dataset=folder: expected --videos; released pictures are prepared by the lists of ucf101, hmdb51 or kinetics400.")
+  root = app.required_path(_VIDEOS.value, "videos")
+  return catalogue_lib.folder_catalogue(inventory.find_videos(root), root, pattern=_PATTERN.value, groups=groups)
 
 
 def main() -> None:
   """Runs the script."""
   app.load_tensorflow()
-  from tbvis.datasets import builder
+  import dataclasses
+
+  from tbvis.datasets import preparation
 
   started = time.monotonic()
   data_dir = files.ensure_writable(app.required_path(_DATA_DIR.value, "data_dir"), "data_dir")
-  groups = catalogue_lib.parse_numbers(_GROUPS.value, "groups")
-  if _DATASET.value == "stage":
-    videos, lists = _stage(data_dir, groups)
-    name = _NAME.value or "stage"
-    catalogue = catalogue_lib.ucf101_catalogue(videos, _SPLIT.value, lists=lists, dataset=name, allow_missing=True, groups=groups)
-  elif _DATASET.value == "ucf101":
-    catalogue = catalogue_lib.ucf101_catalogue(
-      app.required_path(_VIDEOS.value, "videos"),
-      _SPLIT.value,
-      lists=app.expand_path(_LISTS.value, "lists"),
-      dataset=_NAME.value or "ucf101",
-      allow_missing=_ALLOW_MISSING.value,
-      groups=groups,
-    )
-  else:
-    catalogue = catalogue_lib.folder_catalogue(app.required_path(_VIDEOS.value, "videos"), dataset=_NAME.value or "folder", groups=groups)
-
-  filmed = time.monotonic()
-  made = builder.prepare(catalogue, data_dir, flow=_FLOW.value, processes=_PROCESSES.value)
-  folder = pathlib.Path(made.data_dir)
-  report_file = folder / "preparation.json"
-  if report_file.is_file() and not made.clipped:
-    report = json.loads(report_file.read_text())
-    print(f"{made.builder_config.name} is prepared already.")
-  else:
-    seconds = time.monotonic() - filmed
-    report = {
-      "clips": len(catalogue.clips) - len(made.skipped),
-      "skipped": len(made.skipped),
-      "missing": len(catalogue.missing),
-      "seconds": round(seconds, 1),
-      "film_seconds": round(filmed - started, 1),
-      "clips_per_second": round(len(catalogue.clips) / seconds, 3),
-      "clipped_fraction": sum(made.clipped) / max(1, len(made.clipped)),
-      "megabytes": round(sum(p.stat().st_size for p in folder.iterdir()) / 1e6, 1),
-      "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-    }
-    files.write_json(report_file, report)
-  counts = ", ".join(f"{info.num_examples} {split}" for split, info in made.info.splits.items())
-  print(f"{made.builder_config.name}: {len(catalogue.classes)} classes, {counts} clips in {folder}; {report['skipped']} videos skipped.")
+  catalogue = _catalogue(data_dir, catalogue_lib.parse_numbers(_GROUPS.value, "groups"))
+  catalogue = dataclasses.replace(catalogue, dataset=_NAME.value or catalogue.dataset)
+  found = time.monotonic()
+  flow = _FLOW.value or ("tvl1" if _FLOW_DIR.value else "dis")
+  made = preparation.prepare(catalogue, data_dir, flow=flow, processes=_PROCESSES.value, runner=_RUNNER.value, beam_flags=app.passed_on())
+  if made.existed:
+    print(f"{made.name} is prepared already.")
+  counts = ", ".join(f"{count} {split}" for split, count in made.counts.items())
+  print(f"{made.name}: {len(catalogue.classes)} classes, {counts} clips in {made.folder}; {len(made.skipped)} clips skipped.")
   for clip, reason in made.skipped[:20]:
     print(f"  skipped {clip}: it {reason}")
-  app.report_json(_JSON.value, report)
-  if _STRICT.value and report["skipped"]:
+  if len(made.skipped) > 20:
+    print(f"  and {len(made.skipped) - 20} more: {made.folder / preparation.SKIPPED}")
+  if catalogue.missing:
+    print(f"{len(catalogue.missing)} clips of the lists are missing, the first {catalogue.missing[0]}.")
+  memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+  app.report_json(_JSON.value, made.report | {"film_seconds": round(found - started, 1), "peak_memory_mib": round(memory)})
+  if _STRICT.value and made.skipped:
     raise SystemExit(1)
 
 
 def entry() -> None:
   """Console script."""
-  app.run(main)
+  app.run(main, passing="runner")
 
 
 if __name__ == "__main__":

@@ -10,9 +10,8 @@ import sys
 
 import pytest
 
-from tbvis.datasets import builder, catalogue
 from tbvis.models import checkpoint as checkpoint_lib
-from tests.datasets.conftest import write_video
+from tests.datasets.conftest import prepare_folder, write_video
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "benchmarks" / "chi.py"
 
@@ -21,7 +20,7 @@ SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "benchmarks" / "chi.py"
 def test_the_network_and_its_control_are_measured(tmp_path):
   for name in ("Left", "Right"):
     write_video(tmp_path / "videos" / name / f"v_{name}_g08_c01.avi", shift=3.0, seed=1)
-  builder.prepare(catalogue.folder_catalogue(tmp_path / "videos", dataset="moves"), tmp_path / "data", processes=1)
+  prepare_folder(tmp_path / "videos", tmp_path / "data", "moves")
   network = checkpoint_lib.build(
     "two_stream_fusion_vgg16", {"width": 0.05, "input_size": 32, "fc_units": 4}, ("Left", "Right"), validation_groups=[8]
   )

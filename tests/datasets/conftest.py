@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import pathlib
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+
+from tbvis.datasets import catalogue, inventory, preparation
 
 
 def write_video(path: pathlib.Path, frames: int = 14, size: tuple[int, int] = (96, 64), shift: float = 2.0, seed: int = 0) -> pathlib.Path:
@@ -21,6 +24,12 @@ def write_video(path: pathlib.Path, frames: int = 14, size: tuple[int, int] = (9
     writer.write(cv2.warpAffine(texture, move, size).astype(np.uint8))
   writer.release()
   return path
+
+
+def prepare_folder(videos: pathlib.Path, data_dir: pathlib.Path, name: str, **arguments: Any) -> preparation.Preparation:
+  """Prepares a folder of videos by its folders, as tbvis-prepare does."""
+  found = catalogue.folder_catalogue(inventory.find_videos(videos), videos, dataset=name)
+  return preparation.prepare(found, data_dir, **{"processes": 2} | arguments)
 
 
 @pytest.fixture(scope="session")

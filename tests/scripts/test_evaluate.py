@@ -11,11 +11,10 @@ import numpy as np
 import pytest
 
 from tbvis import summaries
-from tbvis.datasets import builder, catalogue
 from tbvis.diagnostics.predictions import Predictions
 from tbvis.diagnostics.statistics import UnitStatistics
 from tbvis.models import checkpoint as checkpoint_lib
-from tests.datasets.conftest import write_video
+from tests.datasets.conftest import prepare_folder, write_video
 
 # Every test starts programs or passes clips through a network.
 pytestmark = pytest.mark.slow
@@ -31,7 +30,7 @@ def work(tmp_path_factory):
   for label, name in enumerate(CLASSES):
     for group in (1, 2, 8, 9):
       write_video(folder / "videos" / name / f"v_{name}_g{group:02d}_c01.avi", shift=3.0 if label else -3.0, seed=group)
-  builder.prepare(catalogue.folder_catalogue(folder / "videos", dataset="moves"), folder / "data", processes=2)
+  prepare_folder(folder / "videos", folder / "data", "moves")
   network = checkpoint_lib.build("two_stream_fusion_vgg16", NETWORK, CLASSES, validation_groups=[9])
   checkpoint_lib.save_checkpoint(network, folder / "net.keras")
   kernel = network.model.get_layer("conv1_1_motion").kernel

@@ -65,7 +65,10 @@ def test_prepare_and_train_then_go_on(videos, tmp_path):
   ("verb", "arguments", "expected"),
   [
     ("prepare", ["--videos=/nowhere/at/all"], "--videos: expected a folder"),
-    ("prepare", [], "--videos is required"),
+    ("prepare", [], "Expected one of --videos, --frames_dir or --tfds, received none"),
+    ("prepare", ["--dataset=hmdb51", "--videos=."], "--lists is required for hmdb51"),
+    ("prepare", ["--dataset=hmdb51", "--tfds=ucf101/ucf101_1"], "expected --dataset=ucf101"),
+    ("prepare", ["--videos=.", "--flow_dir=."], "--flow_dir: expected --frames_dir"),
     ("prepare", ["--videos=$NO_SUCH_VARIABLE/x"], "environment variable that is not set"),
     ("prepare", ["--videos=.", "--flow=farneback"], "farneback"),
     ("prepare", ["--videos=.", "--grups=1"], "Nearest: --groups"),
