@@ -54,5 +54,5 @@ def training_batches(
     )
     return {stream: snippet[stream] for stream in streams}, clip["label"]
 
-  batches = clips.enumerate().map(draw, num_parallel_calls=2).batch(batch_size, drop_remainder=repeat)
+  batches = clips.enumerate().map(draw, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size, drop_remainder=repeat)
   return batches.prefetch(2)
