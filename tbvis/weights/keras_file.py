@@ -37,7 +37,7 @@ def read(path: pathlib.Path) -> Source:
 
   Returns:
     Arrays by their paths in the file; info has "weights" (layer, weight, array) and, of our checkpoints, "classes",
-    "arguments" and "appearance_mean".
+    "arguments" (input_size, dropout) and "appearance_mean".
 
   Raises:
     UsageError: if it is none, is damaged, or holds no weights.
@@ -110,8 +110,11 @@ def _description(path: pathlib.Path, text: bytes) -> dict[str, Any]:
     info: dict[str, Any] = {}
     if content.get("classes"):
       info["classes"] = tuple(map(str, content["classes"]))
-    if content.get("arguments"):
-      info["arguments"] = dict(content["arguments"])
+    arguments = content.get("arguments", {})
+    info["arguments"] = {
+      name: kind(arguments[name]) for name, kind, most in (("input_size", int, 4096), ("dropout", float, 0.99))
+      if isinstance(arguments.get(name), (int, float)) and 0 <= arguments[name] <= most
+    }  # fmt: skip
     if mean := content.get("metadata", {}).get("appearance_mean"):
       info["appearance_mean"] = tuple(float(value) for value in mean)
   except (ValueError, TypeError, AttributeError, RecursionError) as error:

@@ -45,7 +45,7 @@ class Plan:
     for source, target in self.targets:
       shapes = " ".join(str(tuple(source.tensors[name].shape)) for name in target.sources)
       key = f"{target.layer}/{target.weight}"
-      rows.append((" + ".join(target.sources), shapes, "->", key, str(self.shapes.get(key, "not in the network"))))
+      rows.append((" + ".join(target.sources), shapes, "->", key, str(self.shapes[key])))
     rows += [("(its identity 0.25 I, 0.75 I)", "", "initialised", layer, str(self.shapes[f"{layer}/kernel"])) for layer in self.initialised]
     rows += [("(nothing: a random start)", "", "missing", key, str(self.shapes[key])) for key in self.missing]
     rows += [(name, str(tuple(source.tensors[name].shape)), "unused", reason, "") for source, name, reason in self.unused]
@@ -122,6 +122,8 @@ def make_plan(shapes: Mapping[str, tuple[int, ...]], parts: Iterable[tuple[Sourc
         errors.append(f"{names} holds values that are not finite (NaN or infinity)")
       given[key] = names
     unused += [(source, name, reasons.get(name, "no such layer")) for name in source.tensors if name not in used]
+  order = {key: place for place, key in enumerate(shapes)}
+  kept.sort(key=lambda pair: order[f"{pair[1].layer}/{pair[1].weight}"])
   without = [key for key in shapes if key not in given]
   initialised = (_INITIALISED,) if {f"{_INITIALISED}/kernel", f"{_INITIALISED}/bias"} <= set(without) else ()
   missing = [key for key in without if key.partition("/")[0] not in initialised]
