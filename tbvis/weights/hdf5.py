@@ -48,7 +48,10 @@ def read_hdf5(path: pathlib.Path, shown: pathlib.Path) -> tuple[dict[str, np.nda
   if "error" in answer:
     raise UsageError(f"Expected an HDF5 file, but {shown} cannot be read as one: {answer['error']}.")
   limits.check_declared(shown, "it", answer["bytes"], size)
-  return _walk(path, keep=True)[:2]
+  try:
+    return _walk(path, keep=True)[:2]
+  except (OSError, ValueError, RuntimeError, KeyError) as error:  # It was changed in between.
+    raise UsageError(f"Expected an HDF5 file, but {shown} cannot be read as one: {error}.") from error
 
 
 def _rehearse(path: pathlib.Path, seconds: float) -> dict[str, Any]:
@@ -67,6 +70,9 @@ def _rehearse(path: pathlib.Path, seconds: float) -> dict[str, Any]:
     line = _child.stdout.readline() if ready else None
   except BrokenPipeError:
     line = ""
+  except BaseException:
+    _end(_child)  # Else its answer would be taken for that on the next file.
+    raise
   if line:
     return json.loads(line)
   _end(_child)
