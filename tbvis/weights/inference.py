@@ -41,6 +41,9 @@ def infer_arguments(targets: Iterable[Target], where: str, said: Mapping[str, An
   ]
   if blocks:
     widths = [filters / channels for filters, channels in reversed(blocks)]
+    # Channels are rounded to 4: between these every width gives the same ones, 4 being what small ones become.
+    low = max((filters - 2) / channels if filters > 4 else 0.0 for filters, channels in blocks)
+    widths.append((low + min((filters + 2) / channels for filters, channels in blocks)) / 2)
     fitting = (w for w in widths if all(w and two_stream.scaled_channels(channels, w) == filters for filters, channels in blocks))
     found["width"] = next(fitting, None)
     if found["width"] is None:
