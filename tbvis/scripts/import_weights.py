@@ -155,6 +155,9 @@ def main() -> None:
   where = ", ".join(str(path) for path in paths.values())
   sources = [source for source, _ in parts.values()]
   everything = [target for _, targets in parts.values() for target in targets]
+  if not any(target.layer.startswith("conv1_1_") for target in everything):
+    tensors = [name for source in sources for name in source.tensors]
+    raise UsageError(f"{where}: expected a VGG-16, found no conv1_1 among {len(tensors)} tensors ({', '.join(tensors[:4])}, ...).")
   told = inference.infer_arguments(everything, where, _told(sources, "arguments") or {})
   classes, who = inference.find_classes(_CLASSES.value, _told(sources, "classes"), told.pop("classes", None))
   chosen = {"fusion": _FUSION, "width": _WIDTH, "input_size": _INPUT_SIZE, "fc_units": _FC_UNITS, "chunks": _CHUNKS}
@@ -182,7 +185,8 @@ def main() -> None:
     transfer.apply(plan, checkpoint.model)
     checkpoint_lib.save_checkpoint(checkpoint, out)
     print(f"Checkpoint: {out}")
-    app.report_temporal_fraction(checkpoint.model)
+    if not _CROSS_MODALITY.value:  # A mean over channels sees no motion yet, as is meant.
+      app.report_temporal_fraction(checkpoint.model)
   app.report_json(
     _JSON.value,
     {

@@ -25,6 +25,7 @@ _SECONDS = 30
 _BYTES_A_SECOND = 20e6
 _CHILD_BYTES = 256 << 20
 _MOST_OBJECTS = 100_000
+_STATM = pathlib.Path("/proc/self/statm")  # Linux alone has it.
 _child: subprocess.Popen[str] | None = None
 
 
@@ -95,6 +96,8 @@ def _walk(path: pathlib.Path, keep: bool) -> tuple[dict[str, np.ndarray], dict[s
     objects += 1
     if objects > _MOST_OBJECTS:
       raise ValueError(f"it has more than {_MOST_OBJECTS:,} objects")
+    if not isinstance(name, str):  # h5py gives bytes where a name is no UTF-8.
+      raise ValueError(f"the name {name!r} is no text")
     if isinstance(found, h5py.Group):
       if "name" in found.attrs and found.attrs.get_id("name").shape == () and isinstance(text := found.attrs["name"], str):
         names[name] = text
@@ -119,8 +122,9 @@ def _serve() -> None:
   resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
   for line in sys.stdin:
     path = pathlib.Path(json.loads(line))
-    used = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (used + _CHILD_BYTES + 3 * path.stat().st_size, hard))
+    if _STATM.exists():
+      used = int(_STATM.read_text().split()[0]) * resource.getpagesize()
+      resource.setrlimit(resource.RLIMIT_AS, (used + _CHILD_BYTES + 3 * path.stat().st_size, hard))
     try:
       answer: dict[str, Any] = {"bytes": _walk(path, keep=False)[2]}
     except (MemoryError, Exception) as error:  # Damage makes the library raise anything; the words matter alone.

@@ -92,6 +92,7 @@ print(json.dumps(said))
 
 def test_mistakes_are_named_and_nothing_is_written(work, tmp_path):
   (tmp_path / "empty.mat").write_bytes(b"")
+  np.savez(tmp_path / "resnet.npz", **{"res2a/kernel": np.zeros((3, 3, 4, 4))})
   img, flow, out = work / "img.mat", work / "flow.mat", f"--out={tmp_path / 'never.keras'}"
   matconvnet = "--format=matconvnet"
   cases = [
@@ -114,6 +115,10 @@ def test_mistakes_are_named_and_nothing_is_written(work, tmp_path):
     (
       [matconvnet, f"--weights={work / 'fusion.mat'}", "--width=0.5", out],
       "makes conv1_1_appearance/kernel of shape (3, 3, 3, 4), expected",
+    ),
+    (
+      ["--format=npz", f"--weights={tmp_path / 'resnet.npz'}", out],
+      "resnet.npz: expected a VGG-16, found no conv1_1 among 1 tensors (res2a",
     ),
     (["--format=npz", f"--weights={img}", out], "Expected an npz file at"),
     # No mistakes: what is missing is accepted, and nothing is written.

@@ -117,6 +117,13 @@ def test_arrays_that_lie_in_another_file_are_refused(tmp_path):
     keras_file.read(tmp_path / "a.h5")
 
 
+def test_names_that_are_no_text_are_refused(tmp_path):
+  with h5py.File(tmp_path / "a.h5", "w") as file:
+    file.create_dataset(b"fc\xff", data=np.zeros(3))
+  with pytest.raises(UsageError, match="a.h5 cannot be read as one: the name .* is no text"):
+    keras_file.read(tmp_path / "a.h5")
+
+
 def test_declared_sizes_beyond_the_file_are_refused(tmp_path):
   with h5py.File(tmp_path / "a.h5", "w") as file:
     file.create_dataset("fc1/kernel", (1 << 20, 1 << 20), "f4", chunks=(1024, 1024), compression="gzip")
