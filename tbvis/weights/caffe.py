@@ -137,7 +137,7 @@ def _parse(data: memoryview) -> tuple[str, list[dict[str, Any]], dict[str, np.nd
     layers.append({**layer, "shapes": [tensors[f"{layer['name']}[{index}]"].shape for index in range(len(blobs))]})
   if not tensors:
     raise ValueError("no layer with weights")
-  return caffe_proto.Net.FromString(rest).name, layers, tensors
+  return str(caffe_proto.Net.FromString(rest).name), layers, tensors
 
 
 def _with_text(path: pathlib.Path, layers: list[dict[str, Any]], text: pathlib.Path) -> list[dict[str, Any]]:
@@ -162,10 +162,13 @@ def _with_text(path: pathlib.Path, layers: list[dict[str, Any]], text: pathlib.P
 def _settings(message: Any) -> dict[str, Any]:
   """Returns what a layer says of itself."""
   kind = message.type
-  if not isinstance(kind, str):
+  if isinstance(kind, int):
     kind = message.DESCRIPTOR.fields_by_name["type"].enum_type.values_by_number[kind].name
     kind = _V1_NAMES.get(kind, kind)
   layer = {"name": message.name, "type": kind, "bottoms": list(message.bottom), "tops": list(message.top)}
+  # Protobuf hands over text that is none as bytes.
+  if not all(isinstance(text, str) for text in (message.name, kind, *message.bottom, *message.top)):
+    raise ValueError("a name that is no text")
   if message.HasField("convolution_param"):
     layer |= _windows(message.convolution_param) | {"groups": message.convolution_param.group or 1}
   if message.HasField("pooling_param"):

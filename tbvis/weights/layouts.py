@@ -101,11 +101,12 @@ def targets(path: pathlib.Path, parts: Parts, stream: str | None, preprocessing:
       f"(conv_Conv2D, ...), found {shown(parts)}."
     )
   inputs = preprocessing_lib.by_name(preprocessing, path)
-  if network != "vgg16":
-    return _tsn(path, parts, network, f"_{stream}" if stream else "", inputs)
-  if stream is None:
+  if network == "vgg16" and stream is None:
     raise UsageError(f"{path}: holds one tower of a VGG-16; expected to be told which stream it is, {' or '.join(two_stream.STREAMS)}.")
-  return _vgg16(path, parts, stream, inputs)
+  with np.errstate(all="ignore"):  # What is or becomes no number is refused where values are checked.
+    if network == "vgg16":
+      return _vgg16(path, parts, stream, inputs)
+    return _tsn(path, parts, network, f"_{stream}" if stream else "", inputs)
 
 
 def shown(names: Iterable[str]) -> str:
