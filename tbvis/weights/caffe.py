@@ -41,7 +41,8 @@ def read(path: pathlib.Path, prototxt: pathlib.Path | None = None) -> Source:
   Returns:
     Blobs as "<layer>[<index>]" in Caffe's layout, float32 or float64. info has "layers": name, type, bottoms, tops, shapes of the
     blobs, and of convolutions and pools "kernel", "stride", "pad" (height, width), of pools "method", "global" and "rounding", of
-    normalisations "epsilon", those of the text first; "appearance_mean" (R, G, B) and "preprocessing".
+    normalisations "epsilon", the text's word going first; "appearance_mean" (R, G, B), of the text where it has one;
+    "preprocessing", what is assumed of the network's inputs, and "preprocessing_text", the same in words.
 
   Raises:
     UsageError: if a file is none, is damaged, or the text belongs to another network.
@@ -59,6 +60,7 @@ def read(path: pathlib.Path, prototxt: pathlib.Path | None = None) -> Source:
     info["layers"] = _with_text(path, layers, text)
   network = layouts.network_of(layouts.published(layer["name"]) for layer in layers)
   info["preprocessing"] = "caffe" if network in ("vgg16", None) else "caffe_tsn"
+  info["preprocessing_text"] = preprocessing.PREPROCESSINGS[info["preprocessing"]].text
   means = next((layer["mean_values"] for layer in info["layers"] if len(layer.get("mean_values", ())) >= 3), None)
   info["appearance_mean"] = means[2::-1] if means else preprocessing.PREPROCESSINGS[info["preprocessing"]].appearance_mean
   return Source(path, "caffe", tensors, info)

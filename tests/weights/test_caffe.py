@@ -282,6 +282,7 @@ def test_renamed_and_other_networks_are_refused(tmp_path):
     plan.check(str(source.path), allow_partial=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("v1,form", [(False, "current"), (True, "unpacked")])
 def test_damaged_files_are_refused_in_one_line(tmp_path, v1, form):
   sample = write(tmp_path / "sample.caffemodel", vgg16(towers.Vgg16(3), v1, **FORMS[form]))

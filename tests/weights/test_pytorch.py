@@ -299,6 +299,7 @@ def test_a_missing_library_is_named(tmp_path, monkeypatch, module, kind, suffix)
     assert pytorch.read(other).tensors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind,suffix", [("zip", ".pth"), ("older", ".pth"), ("safetensors", ".safetensors")])
 def test_damaged_files_are_refused_in_one_line(tmp_path, kind, suffix):
   sample = save(tmp_path / f"sample{suffix}", towers.Vgg16(3).half().state_dict(), kind)

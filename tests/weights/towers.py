@@ -21,13 +21,12 @@ class Vgg16(torch.nn.Module):
   def __init__(self, channels: int, seed: int = 0):
     super().__init__()
     features = []
-    for block, depth, width in two_stream.BLOCKS:
+    for _, depth, width in two_stream.BLOCKS:
       filters = two_stream.scaled_channels(width, WIDTH)
       for _ in range(depth):
         features += [torch.nn.Conv2d(channels, filters, 3, padding=1), torch.nn.ReLU()]
         channels = filters
       features.append(torch.nn.MaxPool2d(2))
-      assert block
     self.features = torch.nn.Sequential(*features)
     side = SIZE // 32
     dense = [torch.nn.Linear(channels * side * side, FC_UNITS), torch.nn.ReLU(), torch.nn.Dropout()]
