@@ -83,7 +83,8 @@ def targets(path: pathlib.Path, parts: Parts, stream: str | None, preprocessing:
   """Returns where the parts of one tower go.
 
   Of a VGG-16 that is `conv1_1_<stream>` ... `prediction_<stream>`, the appearance tower's classifier also being the start of
-  the fused head (METHOD 1.4). Of TSN's networks it is the published names, with `_<stream>` behind them where one is given.
+  the fused head (METHOD 1.4); without a stream a tower goes nowhere. Of TSN's networks it is the published names, with
+  `_<stream>` behind them where one is given.
 
   Args:
     path: of the file, for messages.
@@ -92,7 +93,7 @@ def targets(path: pathlib.Path, parts: Parts, stream: str | None, preprocessing:
     preprocessing: name of what was done to the network's inputs.
 
   Raises:
-    UsageError: if they are of neither network, a tensor has not the dimensions of its layer, or a VGG-16 comes without a stream.
+    UsageError: if they are of neither network, or a tensor has not the dimensions of its layer.
   """
   network = network_of(parts)
   if network is None:
@@ -102,7 +103,7 @@ def targets(path: pathlib.Path, parts: Parts, stream: str | None, preprocessing:
     )
   inputs = preprocessing_lib.by_name(preprocessing, path)
   if network == "vgg16" and stream is None:
-    raise UsageError(f"{path}: holds one tower of a VGG-16; expected to be told which stream it is, {' or '.join(two_stream.STREAMS)}.")
+    return []
   with np.errstate(all="ignore"):  # What is or becomes no number is refused where values are checked.
     if network == "vgg16":
       return _vgg16(path, parts, stream, inputs)
