@@ -37,13 +37,13 @@ def test_channels_are_reversed_and_motion_gets_the_mean(tmp_path):
 
 def test_wrong_files_are_refused(tmp_path):
   model = two_stream.two_stream_fusion_vgg16(2, fc_units=4, input_size=32, width=0.1)
-  with pytest.raises(UsageError, match="expected an npz"):
+  with pytest.raises(UsageError, match="Expected an npz file at .*none.npz"):
     imagenet.load_imagenet_vgg16(model, tmp_path / "none.npz")
   np.savez(tmp_path / "other.npz", a=np.zeros(2))
   with pytest.raises(UsageError, match="block1_conv1_W"):
     imagenet.load_imagenet_vgg16(model, tmp_path / "other.npz")
   _file(tmp_path / "vgg.npz")
-  with pytest.raises(UsageError, match="width 1 is needed"):
+  with pytest.raises(UsageError, match=r"block1_conv1_W makes conv1_1_appearance/kernel of shape .3, 3, 3, 64., expected .3, 3, 3, 8."):
     imagenet.load_imagenet_vgg16(model, tmp_path / "vgg.npz")
 
 

@@ -1,0 +1,210 @@
+"""Imports published weights: a file of MatConvNet, Caffe, PyTorch, Keras or NumPy becomes a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import hashlib
+import importlib
+import pathlib
+import re
+import resource
+import time
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from absl import flags
+
+from tbvis.errors import UsageError
+from tbvis.scripts import app
+
+if TYPE_CHECKING:
+  from tbvis.weights.source import Source, Target
+
+# Each has read(path) and targets(source, stream); some need a library that is an extra.
+_FORMATS = {
+  "matconvnet": "tbvis.weights.matconvnet",
+  "caffe": "tbvis.weights.caffe",
+  "pytorch": "tbvis.weights.pytorch",
+  "keras": "tbvis.weights.keras_file",
+  "npz": "tbvis.weights.npz",
+}
+_STREAMS = ("appearance", "motion")
+_NAMED = re.compile(rf"({'|'.join(_STREAMS)})=(.*)", re.DOTALL)
+
+_FORMAT = flags.DEFINE_enum("format", None, list(_FORMATS), "Format of the weights.")
+_MODEL = flags.DEFINE_string("model", "two_stream_fusion_vgg16", "The network that takes them.")
+_WEIGHTS = flags.DEFINE_string(
+  "weights",
+  None,
+  "FILE: a whole network or one tower; appearance=FILE,motion=FILE: two base towers into one network. With --format=keras also "
+  "'imagenet', fetched by keras.applications.",
+)
+_STREAM = flags.DEFINE_enum("stream", None, list(_STREAMS), "Stream of a base tower; by default its first kernel tells.")
+_CROSS_MODALITY = flags.DEFINE_bool(
+  "cross_modality", False, "Start the motion tower from the appearance file: first kernel averaged over R, G, B and repeated."
+)
+_OUT = flags.DEFINE_string("out", None, "The checkpoint that is written: FILE.keras.")
+_CLASSES = flags.DEFINE_string(
+  "classes", None, "Names of the classes: a file, one a line or as classInd.txt, or a data set such as ucf101. By default the file tells."
+)
+_FUSION = flags.DEFINE_enum("fusion", None, ["conv1x1", "conv3x3x3"], "Kernel of the fusion; by default the file tells, else conv1x1.")
+_WIDTH = flags.DEFINE_float("width", None, "Factor on the channels; by default the file tells.", lower_bound=0.01, upper_bound=4)
+_INPUT_SIZE = flags.DEFINE_integer("input_size", None, "Side of the crop in pixels; by default the file tells, else 224.", lower_bound=32)
+_FC_UNITS = flags.DEFINE_integer("fc_units", None, "Channels of fc6 and fc7; by default the file tells, else 4096.", lower_bound=1)
+_CHUNKS = flags.DEFINE_integer("chunks", None, "Snippets seen together; 1 by default.", lower_bound=1)
+_ALLOW_PARTIAL = flags.DEFINE_bool("allow_partial", False, "Accept tensors that go nowhere and weights that keep their random start.")
+_DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show what would go where, and write nothing.")
+_JSON = app.define_json()
+
+
+def _files() -> dict[str | None, pathlib.Path]:
+  """Returns the files by stream; by None where the file's stream is not said."""
+  text = _WEIGHTS.value
+  if not text:
+    raise UsageError("--weights is required. See --help.")
+  if not _NAMED.fullmatch(text):
+    return {_STREAM.value: app.expand_path(text, "weights")}
+  found: dict[str | None, pathlib.Path] = {}
+  for part in re.split(rf",(?=(?:{'|'.join(_STREAMS)})=)", text):
+    stream, path = _NAMED.fullmatch(part).groups()
+    if stream in found or not path:
+      raise UsageError(f"--weights: expected one file for {stream}, received {text!r}.")
+    found[stream] = app.expand_path(path, "weights")
+  if _STREAM.value:
+    raise UsageError("--stream is for one base tower; --weights names the streams already.")
+  return found
+
+
+def _format() -> ModuleType:
+  if not _FORMAT.value:
+    raise UsageError(f"--format is required: one of {', '.join(_FORMATS)}.")
+  name = _FORMATS[_FORMAT.value]
+  try:
+    return importlib.import_module(name)
+  except ModuleNotFoundError as error:
+    lacking = f"the package {error.name}" if error.name != name else name
+    raise UsageError(f"--format={_FORMAT.value} needs {lacking}: pip install 'tbvis[{_FORMAT.value}]'.") from error
+
+
+def _out() -> pathlib.Path | None:
+  out = app.expand_path(_OUT.value, "out")
+  if out is None and not _DRY_RUN.value:
+    raise UsageError("--out is required (or --dry_run). See --help.")
+  if out is not None and out.suffix != ".keras":
+    raise UsageError(f"--out: expected a file name that ends in .keras, received {str(out)!r}.")
+  return out
+
+
+def _tower(module: ModuleType, source: Source, stream: str | None) -> tuple[str | None, list[Target]]:
+  """Returns the stream of a file, None for a whole network, and what goes where."""
+  if stream:
+    return stream, module.targets(source, stream)
+  whole = module.targets(source, None)
+  if {f"conv1_1_{name}" for name in _STREAMS} <= {target.layer for target in whole}:
+    return None, whole
+  tower = module.targets(source, "appearance")
+  first = next((target for target in tower if (target.layer, target.weight) == ("conv1_1_appearance", "kernel")), None)
+  if first is None:
+    return None, whole
+  channels = first.value.shape[-2] if first.value.ndim > 1 else 0
+  stream = "motion" if channels > 3 else "appearance"
+  print(f"{source.path.name}: a base tower of {stream}, its first kernel takes {channels} channels.")
+  return stream, tower if stream == "appearance" else module.targets(source, stream)
+
+
+def _digest(path: pathlib.Path) -> str:
+  digest = hashlib.sha256()
+  with path.open("rb") as stream:
+    while piece := stream.read(1 << 20):
+      digest.update(piece)
+  return digest.hexdigest()
+
+
+def _told(sources: Sequence[Source], key: str) -> Any:
+  return next((source.info[key] for source in sources if source.info.get(key)), None)
+
+
+def main() -> None:
+  """Runs the script."""
+  started = time.monotonic()
+  paths, out = _files(), _out()
+  app.load_tensorflow()
+  from tbvis.errors import unknown_name
+  from tbvis.models import checkpoint as checkpoint_lib
+  from tbvis.weights import inference, limits, transfer
+
+  if _MODEL.value not in checkpoint_lib.BUILDERS:
+    raise unknown_name("model", _MODEL.value, checkpoint_lib.BUILDERS, "--model")
+  module = _format()
+  if _FORMAT.value == "keras":
+    paths = {stream: module.download() if str(path) == "imagenet" else path for stream, path in paths.items()}
+  for path in paths.values():
+    limits.read_file(path, f"a {_FORMAT.value} file")
+
+  parts: dict[str | None, tuple[Source, list[Target]]] = {}
+  for given, path in paths.items():
+    source = module.read(path)
+    stream, targets = _tower(module, source, given)
+    parts[stream] = (source, transfer.with_fused_head(targets) if stream == "appearance" else targets)
+  if _CROSS_MODALITY.value:
+    if set(parts) != {"appearance"}:
+      raise UsageError(f"--cross_modality: expected one base tower of appearance, received {', '.join(map(str, paths.values()))}.")
+    source, targets = parts["appearance"]
+    parts["appearance"] = (source, [*targets, *transfer.cross_modality(targets)])
+
+  where = ", ".join(str(path) for path in paths.values())
+  sources = [source for source, _ in parts.values()]
+  everything = [target for _, targets in parts.values() for target in targets]
+  if not any(target.layer.startswith("conv1_1_") for target in everything):
+    tensors = [name for source in sources for name in source.tensors]
+    raise UsageError(f"{where}: expected a VGG-16, found no conv1_1 among {len(tensors)} tensors ({', '.join(tensors[:4])}, ...).")
+  told = inference.infer_arguments(everything, where, _told(sources, "arguments") or {})
+  classes, who = inference.find_classes(_CLASSES.value, _told(sources, "classes"), told.pop("classes", None))
+  chosen = {"fusion": _FUSION, "width": _WIDTH, "input_size": _INPUT_SIZE, "fc_units": _FC_UNITS, "chunks": _CHUNKS}
+  arguments = {
+    "width": 1.0,
+    "input_size": 224,
+    "fc_units": 4096,
+    "fusion": "conv1x1",
+    **told,
+    **{name: flag.value for name, flag in chosen.items() if flag.value is not None},
+  }
+  inference.check_memory(arguments, len(classes), where)
+  mean = _told([source for stream, (source, _) in parts.items() if stream != "motion"], "appearance_mean") or checkpoint_lib.IMAGENET_MEAN
+  origins = [
+    {"file": source.path.name, "format": source.format, "stream": stream or "both", "sha256": _digest(source.path)}
+    for stream, (source, _) in parts.items()
+  ]
+  checkpoint = checkpoint_lib.build(_MODEL.value, arguments, classes, appearance_mean=list(mean), sources=origins)
+
+  plan = transfer.make_plan(transfer.weight_shapes(checkpoint.model), parts.values())
+  print(plan.table())
+  print(f"Network: {', '.join(f'{name} {value}' for name, value in checkpoint.arguments.items())} (classes of {who}).")
+  plan.check(where, _ALLOW_PARTIAL.value)
+  if not _DRY_RUN.value:
+    transfer.apply(plan, checkpoint.model)
+    checkpoint_lib.save_checkpoint(checkpoint, out)
+    print(f"Checkpoint: {out}")
+    if not _CROSS_MODALITY.value:  # A mean over channels sees no motion yet, as is meant.
+      app.report_temporal_fraction(checkpoint.model)
+  app.report_json(
+    _JSON.value,
+    {
+      "weights_set": len(plan.targets),
+      "weights_missing": len(plan.missing),
+      "tensors_unused": len(plan.unused),
+      "layers_initialised": len(plan.initialised),
+      "seconds": round(time.monotonic() - started, 2),
+      "peak_memory_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+      **{name: value for name, value in checkpoint.arguments.items() if value is not None},
+    },
+  )
+
+
+def entry() -> None:
+  """Console script."""
+  app.run(main)
+
+
+if __name__ == "__main__":
+  entry()

@@ -1,0 +1,128 @@
+"""What the shapes of a file's tensors say of the network that they are from, and whose classes it tells apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+import pathlib
+from typing import Any
+
+from tbvis import resources
+from tbvis.datasets import catalogue
+from tbvis.errors import UsageError, unknown_name
+from tbvis.models import two_stream
+from tbvis.weights import limits
+from tbvis.weights.source import Target
+
+_CLASS_LIST = "classInd.txt"
+_HEADS = ("", "_appearance", "_motion")
+
+
+def infer_arguments(targets: Iterable[Target], where: str, said: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns the arguments of `two_stream_fusion_vgg16` that the kernels tell.
+
+  Args:
+    targets: of all files.
+    where: the file or files, for the error.
+    said: "input_size" and "dropout", where a file says them in words: sizes 224 to 255 have the same kernels.
+
+  Returns:
+    "width", "input_size", "fc_units", "fusion", "base_classifier", "dropout" as far as they are told, and "classes" (a number).
+
+  Raises:
+    UsageError: if the kernels are those of no VGG-16 of any width.
+  """
+  shapes = {target.layer: target.value.shape for target in targets if target.weight == "kernel" and target.value.ndim in (4, 5)}
+  found: dict[str, Any] = {}
+  blocks = [
+    (shapes[layer][-1], channels)
+    for block, _, channels in two_stream.BLOCKS
+    for stream in two_stream.STREAMS
+    if (layer := f"conv{block}_1_{stream}") in shapes
+  ]
+  if blocks:
+    widths = [filters / channels for filters, channels in reversed(blocks)]
+    # Channels are rounded to 4: between these every width gives the same ones, 4 being what small ones become.
+    low = max((filters - 2) / channels if filters > 4 else 0.0 for filters, channels in blocks)
+    widths.append((low + min((filters + 2) / channels for filters, channels in blocks)) / 2)
+    fitting = (w for w in widths if all(w and two_stream.scaled_channels(channels, w) == filters for filters, channels in blocks))
+    found["width"] = next(fitting, None)
+    if found["width"] is None:
+      raise UsageError(f"{where}: expected a VGG-16's channels, 64, 128, 256, 512, 512 times a width, found {[f for f, _ in blocks]}.")
+  for suffix in _HEADS:
+    fc6, fc7 = shapes.get(f"fc6{suffix}"), shapes.get(f"fc7{suffix}")
+    if not fc6:
+      continue
+    sides, units = {*fc6[:2]}, {fc6[-1], *(fc7[-2:] if fc7 else ())}
+    told = {"input_size": 32 * fc6[0], "fc_units": fc6[-1]}
+    if len(sides) > 1 or len(units) > 1 or not fc6[0] or any(found.get(key, value) != value for key, value in told.items()):
+      raise UsageError(f"{where}: expected fc6 and fc7 of one square size in all towers, found fc6{suffix} {fc6}, fc7{suffix} {fc7}.")
+    found |= told
+  counts = {shapes[f"prediction{suffix}"][-1] for suffix in _HEADS if f"prediction{suffix}" in shapes}
+  if len(counts) > 1:
+    raise UsageError(f"{where}: expected towers of the same classes, found classifiers of {sorted(counts)} classes.")
+  if counts:
+    found["classes"] = counts.pop()
+  if "conv5_fusion" in shapes:
+    found["fusion"] = "conv3x3x3" if len(shapes["conv5_fusion"]) == 5 else "conv1x1"
+    if "fc6_appearance" not in shapes:
+      found["base_classifier"] = False  # A fused network has no classifier of the appearance alone (METHOD 1.4).
+  if "input_size" in found and said.get("input_size", 0) // 32 == found["input_size"] // 32:
+    found["input_size"] = said["input_size"]
+  return {**found, "dropout": said["dropout"]} if "dropout" in said else found
+
+
+def check_memory(arguments: Mapping[str, Any], classes: int, where: str) -> None:
+  """Refuses a network that this machine cannot hold before it is built."""
+  channels, kernels = two_stream.APPEARANCE_CHANNELS, 0
+  for _, depth, base in two_stream.BLOCKS:
+    filters = two_stream.scaled_channels(base, arguments.get("width", 1.0))
+    kernels += 9 * filters * (channels + (depth - 1) * filters)
+    channels = filters
+  units = arguments.get("fc_units", 4096)
+  head = (arguments.get("input_size", 224) // 32) ** 2 * channels * units + units * (units + classes)
+  fusion = 2 * channels * channels * (27 if arguments.get("fusion") == "conv3x3x3" else 1)
+  needed, free = 4 * (2 * kernels + fusion + 3 * head), limits.available_bytes()
+  if needed > free:
+    raise UsageError(f"{where}: the network needs {needed / 2**20:,.0f} MiB, and this machine has {free / 2**20:,.0f} MiB free.")
+
+
+def find_classes(flag: str | None, told: Sequence[str] | None, count: int | None) -> tuple[tuple[str, ...], str]:
+  """Returns the classes' names and who says so.
+
+  Args:
+    flag: value of --classes: a file of names or the name of a data set with official lists.
+    told: names that the file tells; they may be those of the data set that it was trained on first.
+    count: scores of the file's classifier, None where it has none.
+
+  Raises:
+    UsageError: if nobody tells, naming --classes.
+  """
+  known = {path.parent.name: path for path in sorted(resources.data_path("ucf101").parent.glob(f"*/{_CLASS_LIST}"))}
+  if flag:
+    if flag in known:
+      return catalogue.read_classes(known[flag]), flag
+    path = pathlib.Path(flag).expanduser()
+    if not path.is_file():
+      raise unknown_name("data set or file of classes", flag, known, "--classes")
+    return _read_names(path), str(path)
+  if told and count in (None, len(told)):
+    return tuple(told), "the file"
+  fitting = {name: names for name, path in known.items() if len(names := catalogue.read_classes(path)) == count}
+  if len(fitting) != 1:
+    has = f"has {count} scores" if count else "has no classifier"
+    raise UsageError(f"--classes is required: the file {has} and names no classes. Expected a file of names or one of {', '.join(known)}.")
+  (name,) = fitting
+  return fitting[name], f"{name}, by their number; --classes can name others"
+
+
+def _read_names(path: pathlib.Path) -> tuple[str, ...]:
+  """Reads a classInd.txt, or a file of one name a line."""
+  try:
+    lines = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+  except (OSError, UnicodeDecodeError) as error:
+    raise UsageError(f"--classes: expected a text file of names at {path}: {error}.") from error
+  if lines and all(line.split()[0].isdigit() for line in lines):
+    return catalogue.read_classes(path)
+  if not lines or len(set(lines)) < len(lines):
+    raise UsageError(f"--classes: expected different names in {path}, one a line, found {len(lines)} of which {len(set(lines))} differ.")
+  return tuple(lines)

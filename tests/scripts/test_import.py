@@ -1,0 +1,142 @@
+"""tbvis-import as a user calls it, and the other programs on what it wrote."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tbvis.models import checkpoint as checkpoint_lib
+from tests.weights import exporter
+
+# Every test starts programs.
+pytestmark = pytest.mark.slow
+
+NAMES = ("Archery", "Billiards", "CleanAndJerk", "PlayingCello", "YoYo")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+  """A folder with two base towers and a fusion network of MatConvNet."""
+  folder = tmp_path_factory.mktemp("import")
+  spatial, temporal = exporter.tower(1), exporter.tower(2, first=20)
+  exporter.write_simplenn(folder / "img.mat", spatial, classes=NAMES, mean=np.array([[[90.0, 91, 92]]]))
+  exporter.write_dagnn(folder / "flow.mat", temporal, mean=np.full((1, 1, 20), 128.0))
+  exporter.write_dagnn(
+    folder / "fusion.mat",
+    exporter.fused(spatial, temporal, three_d=False),
+    classes=NAMES,
+    mean=np.r_[np.full(20, 128.0), 1, 2, 3][None, None],
+  )
+  return folder
+
+
+def call(script, *arguments):
+  command = [sys.executable, "-m", f"tbvis.scripts.{script}", *map(str, arguments)]
+  return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_fusion_network_goes_from_file_to_stimuli(work, tmp_path):
+  out = tmp_path / "net.keras"
+  done = call("import_weights", "--format=matconvnet", f"--weights={work / 'fusion.mat'}", f"--out={out}", f"--json={tmp_path / 'n.json'}")
+  assert done.returncode == 0, done.stderr[-3000:]
+  assert "conv_fusion_1f" in done.stdout and "-> conv5_fusion/kernel" in " ".join(done.stdout.split())
+  assert "66 weights set, 0 missing, 0 tensors unused." in done.stdout
+  assert json.loads((tmp_path / "n.json").read_text())["weights_set"] == 66
+  checkpoint = checkpoint_lib.load_checkpoint(out)
+  assert checkpoint.classes == NAMES and checkpoint.appearance_mean == (1, 2, 3)
+  (origin,) = checkpoint.metadata["sources"]
+  assert (origin["file"], origin["format"], len(origin["sha256"])) == ("fusion.mat", "matconvnet", 64)
+  maximize = call(
+    "maximize", f"--checkpoint={out}", "--units=conv3_1_appearance/f001,prediction/YoYo", "--chi=1", "--steps=4",
+    f"--logdir={tmp_path / 'logs'}", "--dtype=float32",
+  )  # fmt: skip
+  assert maximize.returncode == 0, maximize.stderr[-3000:]
+  assert list((tmp_path / "logs").rglob("events.out.*"))
+
+
+def test_two_towers_make_one_network(work, tmp_path):
+  out = tmp_path / "net.keras"
+  done = call(
+    "import_weights", "--format=matconvnet", f"--weights=appearance={work / 'img.mat'},motion={work / 'flow.mat'}", f"--out={out}"
+  )
+  assert done.returncode == 0, done.stderr[-3000:]
+  assert "initialised  conv5_fusion" in done.stdout and "0 missing" in done.stdout
+  checkpoint = checkpoint_lib.load_checkpoint(out)
+  assert checkpoint.classes == NAMES and checkpoint.appearance_mean == (90, 91, 92)
+  assert [source["stream"] for source in checkpoint.metadata["sources"]] == ["appearance", "motion"]
+
+
+# One process for many calls: TensorFlow takes seconds to load.
+_DRIVER = """
+import json, sys
+from absl import flags
+from absl.testing import flagsaver
+from tbvis.errors import UsageError
+from tbvis.scripts import import_weights
+said = []
+for arguments in json.load(sys.stdin):
+  with flagsaver.flagsaver():
+    try:
+      flags.FLAGS(["import", *arguments])
+      import_weights.main()
+      said.append("")
+    except (UsageError, flags.Error) as error:
+      said.append(str(error))
+print(json.dumps(said))
+"""
+
+
+def test_mistakes_are_named_and_nothing_is_written(work, tmp_path):
+  (tmp_path / "empty.mat").write_bytes(b"")
+  np.savez(tmp_path / "resnet.npz", **{"res2a/kernel": np.zeros((3, 3, 4, 4))})
+  img, flow, out = work / "img.mat", work / "flow.mat", f"--out={tmp_path / 'never.keras'}"
+  matconvnet = "--format=matconvnet"
+  cases = [
+    ([f"--weights={img}", out], "--format is required"),
+    ([matconvnet, out], "--weights is required"),
+    ([matconvnet, f"--weights={img}"], "--out is required"),
+    ([matconvnet, f"--weights={img}", "--out=a.h5"], "ends in .keras, received 'a.h5'"),
+    ([matconvnet, f"--weights={work / 'imgs.mat'}", out], "Expected a matconvnet file at"),
+    ([matconvnet, f"--weights={tmp_path / 'empty.mat'}", out], "empty.mat, found an empty file"),
+    ([matconvnet, f"--weights={img}", out, "--model=vgg"], "Unknown model 'vgg' in --model"),
+    ([matconvnet, f"--weights=appearance={img},appearance={flow}", out], "one file for appearance"),
+    ([matconvnet, f"--weights=appearance={img},motion={flow}", "--stream=motion", out], "--stream is for one base tower"),
+    ([matconvnet, f"--weights={img}", out], "missing for 32 weights of the network: conv1_1_motion/kernel"),
+    ([matconvnet, f"--weights={flow}", out], "--classes is required: the file has 5 scores"),
+    ([matconvnet, f"--weights={img}", "--cross_modality", out], "missing for 2 weights of the network: prediction_motion/kernel"),
+    ([matconvnet, f"--weights={work / 'fusion.mat'}", "--cross_modality", out], "--cross_modality: expected one base tower of appearance"),
+    ([matconvnet, f"--weights=appearance={flow},motion={img}", out], "conv1_1f makes conv1_1_appearance/kernel of shape (3, 3, 20, 4)"),
+    ([matconvnet, f"--weights={work / 'fusion.mat'}", "--classes=ucf101", out], "5 classes, the network has 101"),
+    ([matconvnet, f"--weights={work / 'fusion.mat'}", "--fusion=conv3x3x3", out], "conv_fusion_1f makes conv5_fusion/kernel of shape"),
+    (
+      [matconvnet, f"--weights={work / 'fusion.mat'}", "--width=0.5", out],
+      "makes conv1_1_appearance/kernel of shape (3, 3, 3, 4), expected",
+    ),
+    (
+      ["--format=npz", f"--weights={tmp_path / 'resnet.npz'}", out],
+      "resnet.npz: expected a VGG-16, found no conv1_1 among 1 tensors (res2a",
+    ),
+    (["--format=npz", f"--weights={img}", out], "Expected an npz file at"),
+    # No mistakes: what is missing is accepted, and nothing is written.
+    ([matconvnet, f"--weights={img}", "--cross_modality", "--allow_partial", "--dry_run"], ""),
+    ([matconvnet, f"--weights={work / 'fusion.mat'}", "--dry_run", "--chunks=2"], ""),
+  ]
+  driven = subprocess.run(
+    [sys.executable, "-c", _DRIVER], input=json.dumps([arguments for arguments, _ in cases]), capture_output=True, text=True, check=False
+  )
+  assert driven.returncode == 0, driven.stderr[-3000:]
+  said = json.loads(driven.stdout.splitlines()[-1])
+  for message, (arguments, expected) in zip(said, cases, strict=True):
+    assert expected in message and bool(expected) == bool(message) and "\n" not in message, (arguments, message)
+  assert not (tmp_path / "never.keras").exists()
+  assert "flow.mat: a base tower of motion, its first kernel takes 20 channels." in driven.stdout
+
+
+def test_a_mistake_is_one_line_and_status_2(work):
+  done = call("import_weights", "--format=matlab", f"--weights={work / 'img.mat'}")
+  assert done.returncode == 2
+  assert len(done.stderr.strip().splitlines()) == 1 and "matconvnet|caffe|pytorch|keras|npz" in done.stderr
