@@ -21,6 +21,7 @@ def read_version() -> str:
 
 REQUIREMENTS = [
   "absl-py>=2",  # Flags, flagfiles and start-up of every script.
+  "h5py>=3.8",  # Keras' files of weights (tbvis-import); Keras itself needs it.
   "importlib_resources>=6",  # tensorflow-datasets 4.9.10 imports it when a data set is prepared, without asking for it.
   "keras>=3.5",  # The networks: Keras layers and keras.ops, on any Keras 3 backend.
   "numpy>=1.26",  # Arrays everywhere.
@@ -28,6 +29,7 @@ REQUIREMENTS = [
   # lacks; "headless" needs no libGL, which a server or a container lacks. The module is the same cv2.
   "opencv-contrib-python-headless>=4.9",
   "pillow>=10",  # PNG, GIF and WebP of stimuli: OpenCV writes no animated GIF with a palette of our choice.
+  "protobuf>=4.22",  # Caffe's files: messages defined in Python, and their text form (tbvis-import). TensorFlow needs it too.
   "tensorboard>=2.21",  # The host of the plugin; older ones do not start beside a current setuptools (pkg_resources).
   "tensorflow>=2.17",  # Data pipelines, maximisation, summaries, and the default Keras backend; 2.17 is Keras 3 throughout.
   "tensorflow-datasets>=4.9.4",  # Prepared data sets on disk: versioned, checksummed, readable by others.
@@ -41,13 +43,17 @@ EXTRAS = {
     "imageio-ffmpeg>=0.5",
   ],
   "beam": ["apache-beam>=2.60"],  # Sweeps on many processes or machines (tbvis-maximize --runner).
-  # The tests run what all extras are for.
+  # tbvis-import --format=pytorch: .pth needs both, .safetensors only the first. An extra, since PyTorch is gigabytes.
+  "pytorch": ["safetensors>=0.4", "torch>=2.6"],
+  # The tests run what all extras are for, but for PyTorch, which scripts/test installs where it may.
   "test": [
     "apache-beam>=2.60",
     "imageio-ffmpeg>=0.5",
     "playwright>=1.40",  # Drives Debian's Chromium; its own browser download is not used.
     "pytest>=8",
     "ruff>=0.6",  # Style.
+    "safetensors>=0.4",
+    "scipy>=1.10",  # Writes MATLAB's files and correlates, beside our own reader and convolutions.
     "setuptools>=68",  # Builds the wheel that the packaging tests install, without a network.
     "wheel",
   ],
@@ -74,7 +80,11 @@ setup(
   include_package_data=False,
   zip_safe=False,
   entry_points={
-    "console_scripts": [f"tbvis-{verb} = tbvis.scripts.{verb}:entry" for verb in SCRIPTS],
+    # A module cannot be called "import".
+    "console_scripts": [
+      *(f"tbvis-{verb} = tbvis.scripts.{verb}:entry" for verb in SCRIPTS),
+      "tbvis-import = tbvis.scripts.import_weights:entry",
+    ],
     "tensorboard_plugins": ["tbvis = tb_plugin.loader:Loader"],
   },
   classifiers=[

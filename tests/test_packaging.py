@@ -144,14 +144,20 @@ def test_what_is_imported_is_declared_and_the_reverse():
   block = re.search(r"REQUIREMENTS = \[\n(.*?)\n\]", text, re.DOTALL).group(1)
   declared = {re.match(r"[A-Za-z0-9_.-]+", name).group().lower() for name in re.findall(r'^\s+"([^"]+)"', block, re.MULTILINE)}
   # The module's name where it is not that of the distribution.
-  modules = {"absl-py": "absl", "opencv-contrib-python-headless": "cv2", "pillow": "PIL", "tensorflow-datasets": "tensorflow_datasets"}
+  modules = {
+    "absl-py": "absl",
+    "opencv-contrib-python-headless": "cv2",
+    "pillow": "PIL",
+    "protobuf": "google",
+    "tensorflow-datasets": "tensorflow_datasets",
+  }
   declared_modules = {modules.get(name, name) for name in declared}
   imported = imported_modules()
   # Protocol buffers, Werkzeug and the like are TensorBoard's own interface.
   of_tensorboard = {re.match(r"[A-Za-z0-9_.-]+", r).group().lower() for r in importlib.metadata.requires("tensorboard")}
   of_tensorboard |= {"google"}
   # An extra's module, imported where it is used and not before.
-  extras = {"apache_beam": '"beam": ["apache-beam'}
+  extras = {"apache_beam": '"beam": ["apache-beam', "torch": '"pytorch": ["safetensors>=0.4", "torch', "safetensors": '"safetensors>='}
   assert all(declaration in text for declaration in extras.values())
   known = declared_modules | set(extras)
   undeclared = {name: str(path) for name, path in imported.items() if name not in known and name.lower() not in of_tensorboard}

@@ -14,6 +14,7 @@ echo "$*" >>"$CALLS"
 case "$*" in
   "-m pytest"*) exit "${PYTEST_STATUS:-0}" ;;
   "-m ruff"*) exit "${RUFF_STATUS:-0}" ;;
+  "-c import torch") exit "${TORCH_STATUS:-0}" ;;
   "-m pip"*) exit "${PIP_STATUS:-0}" ;;
 esac
 """
@@ -69,10 +70,20 @@ def with_browser(checkout):
 def test_the_suite_runs_after_installation_and_style(with_browser):
   done = with_browser.call("scripts/test", "-m", "not slow", "tests/test_errors.py")
   assert done.returncode == 0, done.stderr
-  installation, style, suite = with_browser.calls
+  installation, *torch, style, suite = with_browser.calls
+  assert set(torch) == {"-c import torch"}
   assert installation.endswith("--editable .[test]")
   assert style == "-m ruff check ."
   assert suite == "-m pytest -m not slow tests/test_errors.py"
+
+
+def test_pytorch_is_installed_where_it_is_asked_for(with_browser):
+  done = with_browser.call("scripts/test", TORCH_STATUS="1")
+  assert "SKIPPED: every test that compares with PyTorch" in done.stdout and "TBVIS_TORCH=1" in done.stdout
+  assert not any("torch==" in call for call in with_browser.calls)
+  for asked in ({"TBVIS_TORCH": "1"}, {"CI": "true"}):
+    done = with_browser.call("scripts/test", TORCH_STATUS="1", **asked)
+    assert done.returncode == 0 and any("install" in call and "torch==" in call for call in with_browser.calls)
 
 
 def test_a_second_run_installs_nothing_until_setup_changes(with_browser):

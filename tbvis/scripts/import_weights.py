@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+import functools
 import hashlib
 import importlib
 import pathlib
@@ -38,6 +39,9 @@ _WEIGHTS = flags.DEFINE_string(
   None,
   "FILE: a whole network or one tower; appearance=FILE,motion=FILE: two base towers into one network. With --format=keras also "
   "'imagenet', fetched by keras.applications.",
+)
+_PROTOTXT = flags.DEFINE_string(
+  "prototxt", None, "With --format=caffe and one file, the network's text form; without it FILE.prototxt is read where it is there."
 )
 _STREAM = flags.DEFINE_enum("stream", None, list(_STREAMS), "Stream of a base tower; by default its first kernel tells.")
 _CROSS_MODALITY = flags.DEFINE_bool(
@@ -84,6 +88,15 @@ def _format() -> ModuleType:
   except ModuleNotFoundError as error:
     lacking = f"the package {error.name}" if error.name != name else name
     raise UsageError(f"--format={_FORMAT.value} needs {lacking}: pip install 'tbvis[{_FORMAT.value}]'.") from error
+
+
+def _reader(module: ModuleType, files: int) -> Callable[[pathlib.Path], Source]:
+  prototxt = app.expand_path(_PROTOTXT.value, "prototxt")
+  if prototxt is None:
+    return module.read
+  if _FORMAT.value != "caffe" or files > 1:
+    raise UsageError(f"--prototxt: expected --format=caffe and one file, received --format={_FORMAT.value} and {files} files.")
+  return functools.partial(module.read, prototxt=prototxt)
 
 
 def _out() -> pathlib.Path | None:
@@ -142,8 +155,9 @@ def main() -> None:
     limits.read_file(path, f"a {_FORMAT.value} file")
 
   parts: dict[str | None, tuple[Source, list[Target]]] = {}
+  read = _reader(module, len(paths))
   for given, path in paths.items():
-    source = module.read(path)
+    source = read(path)
     stream, targets = _tower(module, source, given)
     parts[stream] = (source, transfer.with_fused_head(targets) if stream == "appearance" else targets)
   if _CROSS_MODALITY.value:

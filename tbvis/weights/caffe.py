@@ -1,4 +1,4 @@
-"""Caffe's networks: .caffemodel, with the .prototxt where there is one; Caffe itself is not needed (METHOD 4.2)."""
+"""Caffe's networks: .caffemodel, with the .prototxt where there is one; Caffe itself is not needed (METHOD 1.7)."""
 
 from __future__ import annotations
 

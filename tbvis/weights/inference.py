@@ -7,7 +7,7 @@ import pathlib
 from typing import Any
 
 from tbvis import resources
-from tbvis.datasets import catalogue
+from tbvis.datasets import lists
 from tbvis.errors import UsageError, unknown_name
 from tbvis.models import two_stream
 from tbvis.weights import limits
@@ -100,14 +100,14 @@ def find_classes(flag: str | None, told: Sequence[str] | None, count: int | None
   known = {path.parent.name: path for path in sorted(resources.data_path("ucf101").parent.glob(f"*/{_CLASS_LIST}"))}
   if flag:
     if flag in known:
-      return catalogue.read_classes(known[flag]), flag
+      return lists.read_classes(known[flag]), flag
     path = pathlib.Path(flag).expanduser()
     if not path.is_file():
       raise unknown_name("data set or file of classes", flag, known, "--classes")
     return _read_names(path), str(path)
   if told and count in (None, len(told)):
     return tuple(told), "the file"
-  fitting = {name: names for name, path in known.items() if len(names := catalogue.read_classes(path)) == count}
+  fitting = {name: names for name, path in known.items() if len(names := lists.read_classes(path)) == count}
   if len(fitting) != 1:
     has = f"has {count} scores" if count else "has no classifier"
     raise UsageError(f"--classes is required: the file {has} and names no classes. Expected a file of names or one of {', '.join(known)}.")
@@ -122,7 +122,7 @@ def _read_names(path: pathlib.Path) -> tuple[str, ...]:
   except (OSError, UnicodeDecodeError) as error:
     raise UsageError(f"--classes: expected a text file of names at {path}: {error}.") from error
   if lines and all(line.split()[0].isdigit() for line in lines):
-    return catalogue.read_classes(path)
+    return lists.read_classes(path)
   if not lines or len(set(lines)) < len(lines):
     raise UsageError(f"--classes: expected different names in {path}, one a line, found {len(lines)} of which {len(set(lines))} differ.")
   return tuple(lines)

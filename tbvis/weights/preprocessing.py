@@ -34,7 +34,7 @@ class Preprocessing:
   motion_std: float = 1.0
 
 
-# The means of VGG-16 are those of ImageNet; TSN's Caffe and PyTorch networks differ in the third (METHOD 1.1, 4.2).
+# The means of VGG-16 are those of ImageNet; TSN's Caffe and PyTorch networks differ in the third (METHOD 1.1).
 PREPROCESSINGS = {
   "caffe": Preprocessing("B, G, R bytes less (103.939, 116.779, 123.68); flow bytes less 128", True, (123.68, 116.779, 103.939)),
   "caffe_tsn": Preprocessing("B, G, R bytes less (104, 117, 123); flow bytes less 128", True, (123.0, 117.0, 104.0)),

@@ -1,4 +1,4 @@
-"""PyTorch's state dicts: .pth and .pt, and .safetensors, which needs no PyTorch (METHOD 4.2)."""
+"""PyTorch's state dicts: .pth and .pt, and .safetensors, which needs no PyTorch (METHOD 1.7)."""
 
 from __future__ import annotations
 
