@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
 
 import cv2
@@ -93,10 +94,8 @@ def encode_clip(path: str | pathlib.Path, method: str) -> EncodedClip:
   frames = read_frames(path)
   if len(frames) < MIN_FRAMES:
     raise BadVideo(f"has {len(frames)} frames, fewer than {MIN_FRAMES}")
-  grey = [cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in frames]
   u, v, clipped = [], [], 0.0
-  for first, second in zip(grey[:-1], grey[1:], strict=True):
-    field = flow_lib.compute_flow(first, second, method)
+  for field in flow_lib.compute_flows(frames, method):
     clipped += float(np.mean(np.abs(field) > flow_lib.BOUND))
     quantized = flow_lib.quantize(field)
     u.append(_jpeg(quantized[..., 0], FLOW_QUALITY))
@@ -109,6 +108,9 @@ def encode_job(job: tuple[int, str, str]) -> tuple[int, EncodedClip | None, str]
   """Worker of the builder's processes: (index, path, method) -> (index, clip or None, reason)."""
   index, path, method = job
   cv2.setNumThreads(1)
+  # The same for a flow method by TensorFlow, which reads these when it is first used.
+  os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+  os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
   try:
     return index, encode_clip(path, method), ""
   except BadVideo as error:
