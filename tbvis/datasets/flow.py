@@ -74,7 +74,13 @@ def _tvl1() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     medianFiltering=settings.median,
     useInitialFlow=False,
   )
-  return lambda first, second: solver.calc(first, second, None)
+
+  def solve(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    # Frames too small for all levels would leave OpenCV's solver with fewer, for later frames too.
+    solver.setScalesNumber(settings.scales)
+    return solver.calc(first, second, None)
+
+  return solve
 
 
 def compute_flows(frames: np.ndarray, method: str = "dis") -> Iterator[np.ndarray]:
