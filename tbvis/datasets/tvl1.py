@@ -12,7 +12,7 @@ Inside, a field is float32 (2, N, H, W): horizontal and vertical component of N 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import functools
 
 import numpy as np
@@ -213,13 +213,13 @@ def _refine(first: tf.Tensor, second: tf.Tensor, flow: tf.Tensor, settings: Tvl1
   return tf.while_loop(lambda number, *_: number < settings.warps, by_warp, [0, flow, dual])[1]
 
 
-def _while(body, count: int, active: tf.Tensor, flow: tf.Tensor, dual: list[tf.Tensor]):
+def _while(body: Callable[..., tuple], count: int, active: tf.Tensor, flow: tf.Tensor, dual: list[tf.Tensor]) -> list:
   """Repeats `body` at most `count` times, as long as a pair is active."""
   return tf.while_loop(lambda number, active, *_: (number < count) & tf.reduce_any(active), body, [0, active, flow, dual])
 
 
 @functools.cache
-def _compiled(settings: Tvl1Settings):
+def _compiled(settings: Tvl1Settings) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
   def solve(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
     sizes = _level_sizes(*first.shape[1:], settings)
     levels = [(first, second)]

@@ -173,7 +173,7 @@ def test_a_clip_is_encoded_with_it(tmp_path):
 def test_difference_from_opencv_on_real_frames(real_data):
   pictures = [cv2.imread(str(real_data / "flow" / f"rubberwhale{i}.png"), cv2.IMREAD_GRAYSCALE) for i in (1, 2)]
   assert _distance(*(flow.compute_flow(*pictures, method)[None] for method in ("tvl1_tf", "tvl1")))[0] < 0.02
-  frames = decoding.read_frames(sorted((real_data / "ucf101" / "videos").glob("*/*.avi"))[0])[:40:8]
-  # Far apart: OpenCV itself is as far from its flow of the same frames with grey values changed by 0.0001.
+  frames = decoding.read_frames(sorted((real_data / "ucf101" / "videos").glob("*/*.avi"))[0])[:5]
+  # OpenCV is about 0.01 from itself where grey values change by 0.0001 (benchmarks/flow.py).
   fields, expected = (np.stack(list(flow.compute_flows(frames, method))) for method in ("tvl1_tf", "tvl1"))
-  assert _distance(fields, expected).mean() < 0.1
+  assert _distance(fields, expected).max() < 0.05
