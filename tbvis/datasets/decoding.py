@@ -44,10 +44,8 @@ def _jpeg(image: np.ndarray, quality: int) -> bytes:
 
 
 def _with_flow(frames: np.ndarray, encoded: list[bytes], method: str) -> EncodedClip:
-  grey = [cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in frames]
   u, v, clipped = [], [], 0.0
-  for first, second in zip(grey[:-1], grey[1:], strict=True):
-    field = flow_lib.compute_flow(first, second, method)
+  for field in flow_lib.compute_flows(frames, method):
     clipped += float(np.mean(np.abs(field) > flow_lib.BOUND))
     quantized = flow_lib.quantize(field)
     u.append(_jpeg(quantized[..., 0], FLOW_QUALITY))

@@ -8,6 +8,7 @@ import dataclasses
 import fcntl
 import hashlib
 import json
+import os
 import pathlib
 import zipfile
 import zlib
@@ -126,7 +127,10 @@ def finish(task: Task) -> str:
   """
   if pathlib.Path(task.path).exists():
     return ""
-  cv2.setNumThreads(1)  # The other cores have clips of their own.
+  # The other cores have clips of their own, for a flow by TensorFlow too, which reads these when it is first used.
+  cv2.setNumThreads(1)
+  os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+  os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
   try:
     encoded = decoding.encode_clip(task.clip.media, task.flow)
   except decoding.BadClip as error:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-import contextlib
+from collections.abc import Callable, Sequence
 import errno
 import json
 import os
 import pathlib
 import sys
-import tempfile
 from typing import Any
 
 from absl import app, flags, logging
@@ -17,12 +15,7 @@ from absl import app, flags, logging
 from tbvis import files
 from tbvis.errors import UsageError, nearest
 from tbvis.models import precision
-
-# TensorFlow's start-up lines would bury our own; the user may still set the variable. Where there is no GPU's driver
-# it calls that an error (level 2), and a reader would take it for one.
-_GPU_DRIVERS = ("/dev/nvidiactl", "/dev/dxg")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if any(map(os.path.exists, _GPU_DRIVERS)) else "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+from tbvis.startup import load_tensorflow as load_tensorflow
 
 # A flag defined by a function of this module belongs to the script that calls it.
 flags.disclaim_key_flags()
@@ -103,36 +96,6 @@ def run(main: Callable[[], None], passing: str | None = None) -> None:
       raise SystemExit(130) from None
 
   app.run(call, flags_parser=lambda argv: _parse(argv, main.__module__, passing))
-
-
-@contextlib.contextmanager
-def _held_back() -> Iterator[None]:
-  """Keeps what is written to standard error, also by C++ code, and shows it only if the block fails."""
-  sys.stderr.flush()
-  terminal = os.dup(2)
-  with tempfile.TemporaryFile() as kept:
-    os.dup2(kept.fileno(), 2)
-    try:
-      yield
-    except BaseException:
-      kept.seek(0)
-      os.write(terminal, kept.read())
-      raise
-    finally:
-      os.dup2(terminal, 2)
-      os.close(terminal)
-
-
-def load_tensorflow() -> None:
-  """Imports TensorFlow without the lines that it writes at start-up whatever the log level says.
-
-  They are shown to whoever sets TF_CPP_MIN_LOG_LEVEL to 0 or 1, and where the processor lacks AVX: there TensorFlow says so and
-  aborts, and nothing could show it afterwards.
-  """
-  processor = pathlib.Path("/proc/cpuinfo")
-  hold = os.environ["TF_CPP_MIN_LOG_LEVEL"] not in ("0", "1") and processor.exists() and " avx " in processor.read_text(errors="replace")
-  with _held_back() if hold else contextlib.nullcontext():
-    import tensorflow  # noqa: F401 -- Imported for what it does; takes seconds.
 
 
 def expand_path(value: str | None, flag: str) -> pathlib.Path | None:

@@ -10,6 +10,7 @@ from absl import flags
 
 from tbvis import files
 from tbvis.datasets import catalogue as catalogue_lib
+from tbvis.datasets import flow as flow_lib
 from tbvis.datasets import inventory
 from tbvis.datasets import lists as lists_lib
 from tbvis.errors import UsageError
@@ -46,8 +47,9 @@ _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder that takes the prepare
 _NAME = flags.DEFINE_string("name", None, "Name of the data set in the prepared set's name; that of --dataset by default.")
 _SPLIT = flags.DEFINE_integer("split", 1, "Number of the official split.", lower_bound=1, upper_bound=3)
 _FLOW = flags.DEFINE_enum(
-  "flow", None, ["dis", "tvl1"],
-  "Optical flow: dis (fast, the default) or tvl1 (the paper's recipes; 100 times slower, and the default name of flow that is given).",
+  "flow", None, list(flow_lib.METHODS),
+  "Optical flow: dis (fast, the default), tvl1 (the paper's recipes, by OpenCV; 100 times slower, and the default name of flow that is "
+  "given) or tvl1_tf (the same flow compiled by TensorFlow, 15 times slower than dis; on a GPU where there is one, with --processes=1).",
 )  # fmt: skip
 _GROUPS = flags.DEFINE_string("groups", None, "Groups to prepare, as 1-7,12; all by default.")
 _ALLOW_MISSING = flags.DEFINE_bool("allow_missing", False, "Go on where clips of the official lists are missing.")

@@ -165,11 +165,11 @@ def test_tensorflow_loads_in_silence(tmp_path):
 def test_what_was_held_back_is_shown_after_a_failure(tmp_path):
   code = textwrap.dedent("""
     import os
-    from tbvis.scripts import app
-    with app._held_back():
+    from tbvis import startup
+    with startup.held_back():
       os.write(2, b"lost\\n")
     os.write(2, b"between\\n")
-    with app._held_back():
+    with startup.held_back():
       os.write(2, b"the reason\\n")
       raise ImportError("no library")
   """)
