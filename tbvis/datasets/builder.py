@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+import contextlib
 from typing import Any
 
 from absl import logging
@@ -21,6 +22,17 @@ def dataset_name(dataset: str, split: int, flow: str) -> str:
   return f"{dataset}_split{split}_{flow}"
 
 
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+  """Keeps TFDS from warning, of its own deprecated calls and of configurations that are on no list made beforehand."""
+  verbosity = logging.get_verbosity()
+  logging.set_verbosity(logging.ERROR)
+  try:
+    yield
+  finally:
+    logging.set_verbosity(verbosity)
+
+
 class ActionClips(tfds.core.GeneratorBasedBuilder):
   """Whole clips as encoded frames and flow, so that a reader decodes only what it samples."""
 
@@ -33,12 +45,8 @@ class ActionClips(tfds.core.GeneratorBasedBuilder):
     self.tasks = tasks
     self.beam = beam
     config = tfds.core.BuilderConfig(name=set_name, description=f"{len(tasks)} clips of {len(classes)} classes")
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)  # TFDS warns of every configuration that is not on a list made beforehand.
-    try:
+    with quiet():
       super().__init__(config=config, **kwargs)
-    finally:
-      logging.set_verbosity(verbosity)
 
   def _log_download_bytes(self) -> None:
     # TFDS would speak of a download of unknown size; nothing is downloaded.

@@ -136,7 +136,8 @@ def _verify(folder: pathlib.Path, tasks: Sequence[workroom.Task]) -> list[dict[s
   raw = {key: tfds.decode.SkipDecoding() for key in ("frames", "flow_u", "flow_v")}
   with progress.bar(total=len(summaries), description="Checking", unit="clip") as bar:
     for split in built.info.splits:
-      data = built.as_dataset(split=split, decoders=raw, read_config=tfds.ReadConfig(try_autocache=False))
+      with builder_lib.quiet():
+        data = built.as_dataset(split=split, decoders=raw, read_config=tfds.ReadConfig(try_autocache=False))
       for example in data.as_numpy_iterator():
         name = example["clip"].decode()
         parts = [list(example[key]) for key in ("frames", "flow_u", "flow_v")]

@@ -48,7 +48,8 @@ class PreparedDataset:
     if split not in self.splits:
       raise unknown_name("split", split, self.splits, f"prepared set {self.name!r}")
     config = tfds.ReadConfig(shuffle_seed=shuffle_seed, try_autocache=False, interleave_cycle_length=1 if shuffle_seed is None else 4)
-    data = self.builder.as_dataset(split=split, decoders=_ENCODED, read_config=config, shuffle_files=shuffle_seed is not None)
+    with builder_lib.quiet():
+      data = self.builder.as_dataset(split=split, decoders=_ENCODED, read_config=config, shuffle_files=shuffle_seed is not None)
     if groups is not None:
       wanted = tf.constant(sorted(groups), tf.int64)
       data = data.filter(lambda clip: tf.reduce_any(clip["group"] == wanted))
@@ -57,7 +58,9 @@ class PreparedDataset:
   def groups(self, split: str) -> tuple[int, ...]:
     """Returns the groups of a split, sorted."""
     only = tfds.decode.PartialDecoding({"group": True})
-    return tuple(sorted({int(clip["group"]) for clip in self.builder.as_dataset(split=split, decoders=only)}))
+    with builder_lib.quiet():
+      data = self.builder.as_dataset(split=split, decoders=only)
+    return tuple(sorted({int(clip["group"]) for clip in data}))
 
 
 def prepared_names(data_dir: str | pathlib.Path) -> list[str]:

@@ -168,3 +168,5 @@ def locked(folder: pathlib.Path, name: str) -> Iterator[None]:
     except OSError:
       raise UsageError(f"Another process is preparing {name} in {folder.parent.parent}; wait for it, or give another --name.") from None
     yield
+  with contextlib.suppress(OSError):  # Other sets may be under way there.
+    folder.parent.rmdir()
