@@ -42,9 +42,10 @@ print(" ".join(sorted(names)))
 def commands(text):
   """Yields (verb, flag names) of every tbvis-<verb> command in a text; lines ended by a backslash are one."""
   for line in text.replace("\\\n", " ").splitlines():
-    match = re.match(r"[#\s]*tbvis-(\w+)\s+(--.*)", line)
-    if match:
-      yield match.group(1), [w[2:].partition("=")[0] for w in shlex.split(match.group(2)) if w.startswith("--")]
+    # A line of its own, or in backquotes within one.
+    for match in re.finditer(r"^[#\s]*tbvis-(\w+)\s+(--.*)|`tbvis-(\w+) (--[^`]*)`", line):
+      verb, flags = match.group(1) or match.group(3), match.group(2) or match.group(4)
+      yield verb, [w[2:].partition("=")[0] for w in shlex.split(flags) if w.startswith("--")]
 
 
 def flagfile_names(path):
@@ -53,7 +54,7 @@ def flagfile_names(path):
 
 def test_there_are_commands_to_check():
   found = list(commands((ROOT / "README.md").read_text()))
-  assert {verb for verb, _ in found} == {"prepare", "train", "evaluate", "maximize"}
+  assert {verb for verb, _ in found} == {"prepare", "import", "train", "evaluate", "maximize"}
 
 
 @pytest.mark.slow
