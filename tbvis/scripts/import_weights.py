@@ -43,6 +43,12 @@ _WEIGHTS = flags.DEFINE_string(
 _PROTOTXT = flags.DEFINE_string(
   "prototxt", None, "With --format=caffe and one file, the network's text form; without it FILE.prototxt is read where it is there."
 )
+_PREPROCESSING = flags.DEFINE_string(
+  "preprocessing",
+  None,
+  "What a network of Caffe or PyTorch was trained with: caffe, caffe_tsn, torch_tsn, raw, torchvision or half; without it the file or its "
+  "names tell, and the table says what is assumed.",
+)
 _STREAM = flags.DEFINE_enum("stream", None, list(_STREAMS), "Stream of a base tower; by default its first kernel tells.")
 _CROSS_MODALITY = flags.DEFINE_bool(
   "cross_modality", False, "Start the motion tower from the appearance file: first kernel averaged over R, G, B and repeated."
@@ -144,7 +150,7 @@ def main() -> None:
   app.load_tensorflow()
   from tbvis.errors import unknown_name
   from tbvis.models import checkpoint as checkpoint_lib
-  from tbvis.weights import inference, limits, transfer
+  from tbvis.weights import inference, limits, preprocessing, transfer
 
   if _MODEL.value not in checkpoint_lib.BUILDERS:
     raise unknown_name("model", _MODEL.value, checkpoint_lib.BUILDERS, "--model")
@@ -158,6 +164,10 @@ def main() -> None:
   read = _reader(module, len(paths))
   for given, path in paths.items():
     source = read(path)
+    if _PREPROCESSING.value:
+      source = preprocessing.assume(source, _PREPROCESSING.value)
+    if "preprocessing" in source.info:
+      print(f"{path.name}: inputs of the network ({source.info['preprocessing']}): {source.info['preprocessing_text']}.")
     stream, targets = _tower(module, source, given)
     parts[stream] = (source, transfer.with_fused_head(targets) if stream == "appearance" else targets)
   if _CROSS_MODALITY.value:

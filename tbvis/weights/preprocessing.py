@@ -7,7 +7,8 @@ import pathlib
 
 import numpy as np
 
-from tbvis.errors import unknown_name
+from tbvis.errors import UsageError, unknown_name
+from tbvis.weights.source import Source
 
 # Our motion input is the stored byte less this (METHOD 1.2).
 _OUR_MOTION_MEAN = 128.0
@@ -63,6 +64,19 @@ def by_name(name: str, path: pathlib.Path) -> Preprocessing:
   if name not in PREPROCESSINGS:
     raise unknown_name("preprocessing", name, PREPROCESSINGS, str(path))
   return PREPROCESSINGS[name]
+
+
+def assume(source: Source, name: str) -> Source:
+  """Returns a source of Caffe or PyTorch whose network was trained with another preprocessing than its file says.
+
+  Raises:
+    UsageError: if there is none of that name, or the format knows none.
+  """
+  chosen = by_name(name, source.path)
+  if "preprocessing" not in source.info:
+    raise UsageError(f"--preprocessing is for networks of Caffe and PyTorch; files of {source.format} say it or have one only.")
+  told = {"preprocessing": name, "preprocessing_text": chosen.text, "appearance_mean": chosen.appearance_mean}
+  return dataclasses.replace(source, info={**source.info, **told})
 
 
 def fold(kernel: np.ndarray, bias: np.ndarray | None, preprocessing: Preprocessing) -> tuple[np.ndarray, np.ndarray | None]:

@@ -140,3 +140,32 @@ def test_a_mistake_is_one_line_and_status_2(work):
   done = call("import_weights", "--format=matlab", f"--weights={work / 'img.mat'}")
   assert done.returncode == 2
   assert len(done.stderr.strip().splitlines()) == 1 and "matconvnet|caffe|pytorch|keras|npz" in done.stderr
+
+
+def test_two_towers_of_pytorch_and_what_is_assumed_of_their_inputs(tmp_path):
+  torch = pytest.importorskip("torch")
+  from tests.weights import towers
+
+  pairs = {"rgb": towers.Vgg16(3), "flow": towers.Vgg16(20, seed=1)}
+  state = {f"{name}.{key}": value for name, tower in pairs.items() for key, value in tower.state_dict().items()}
+  torch.save({"state_dict": state}, tmp_path / "net.pth")
+  (tmp_path / "names.txt").write_text("\n".join(NAMES))
+  common = ["--format=pytorch", f"--weights={tmp_path / 'net.pth'}", f"--classes={tmp_path / 'names.txt'}"]
+  means = []
+  for number, flags in enumerate(([], ["--preprocessing=raw"])):
+    out = tmp_path / f"{number}.keras"
+    done = call("import_weights", *common, f"--out={out}", *flags)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert ("inputs of the network (raw): R, G, B bytes less" in done.stdout) == bool(flags)
+    network = checkpoint_lib.load_checkpoint(out)
+    means.append(np.array(network.appearance_mean))
+    kernel = state["rgb.features.0.weight"].numpy().transpose(2, 3, 1, 0)
+    scale = 1.0 if flags else 255 * np.array([0.229, 0.224, 0.225])[:, None]
+    np.testing.assert_allclose(network.model.get_layer("conv1_1_appearance").get_weights()[0], kernel / scale, rtol=1e-5)
+  assert np.abs(means[0] - means[1]).max() > 0.05
+  for flags, text in (
+    (["--preprocessing=rwa"], "Nearest: raw"),
+    ([f"--prototxt={tmp_path / 'names.txt'}"], "--prototxt: expected --format=caffe and one file"),
+  ):
+    done = call("import_weights", *common, f"--out={tmp_path / 'x.keras'}", *flags)
+    assert done.returncode == 2 and text in done.stderr, done.stderr
