@@ -15,10 +15,10 @@ from tbvis import files
 from tbvis.diagnostics import confusions
 from tbvis.errors import UsageError, unknown_name
 
-# The base tower before fusion (where there is one), `prediction`, `prediction_motion`, and the mean of the last two.
+# The base tower before fusion (where there is one), `prediction`, `prediction_motion`, and the score that counts for the clip.
 from tbvis.records import TOWERS
 
-_ARRAYS = ("clips", "labels", "classes", "scores_hybrid", "scores_motion", "scores_fused")
+_ARRAYS = ("clips", "labels", "classes", "scores_fused")
 
 
 def check_classes(network: Sequence[str], network_name: str, data: Sequence[str], data_name: str) -> None:
@@ -51,8 +51,8 @@ class Predictions:
     clips: names of the clips, each once.
     labels: int64 (clips,), the true class of each.
     classes: names in the order of the scores.
-    scores: float32 (clips, classes) by tower, before the softmax: "hybrid", "motion", "fused", and "appearance"
-      where the network has that classifier. Use `Predictions.create`, which adds "fused".
+    scores: float32 (clips, classes) by tower, before the softmax: "fused" always, and those of "appearance", "hybrid" and
+      "motion" that are known. Our own network has a hybrid; two separate networks have an appearance and a motion only.
   """
 
   clips: tuple[str, ...]
@@ -70,11 +70,8 @@ class Predictions:
       raise UsageError(
         f"Predictions: expected labels of 0 to {len(self.classes) - 1}, received {self.labels.min()} to {self.labels.max()}."
       )
-    missing = {"hybrid", "motion", "fused"} - set(self.scores)
-    if missing:
-      raise UsageError(
-        f"Predictions: expected scores of {', '.join(sorted(missing))}, received those of {', '.join(self.scores) or 'none'}."
-      )
+    if "fused" not in self.scores:
+      raise UsageError(f"Predictions: expected scores of fused, received those of {', '.join(self.scores) or 'none'}.")
     for tower, values in self.scores.items():
       if tower not in TOWERS:
         raise unknown_name("tower", tower, TOWERS, "predictions")
