@@ -17,6 +17,7 @@ import zlib
 
 import numpy as np
 
+from tbvis import memory
 from tbvis.errors import UsageError
 
 _MATRIX, _COMPRESSED = 14, 15
@@ -166,23 +167,13 @@ class _Elements:
     return np.frombuffer(text.encode("utf-32-le"), "<U1").reshape(shape, order="F")
 
 
-def _available_bytes() -> int | None:
-  try:
-    lines = pathlib.Path("/proc/meminfo").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-  except (OSError, StopIteration):
-    return None  # No Linux: nothing is known.
-
-
 def _inflate(data: memoryview, order: str) -> memoryview:
   """Returns the element in a compressed one, no more of it than its own tag declares."""
   head = zlib.decompressobj().decompress(data, 8)
   if len(head) < 8:
     raise ValueError("a compressed element holds none")
   declared = 8 + struct.unpack(f"{order}II", head)[1]
-  room = _available_bytes()
-  if room is not None and 3 * declared > room:
-    raise ValueError(f"a variable takes {declared >> 20} MiB, for which this machine has no room ({room >> 20} MiB free)")
+  memory.require_room(declared, "a variable")
   stream = zlib.decompressobj()
   content = stream.decompress(data, declared)
   # Only the end of the stream has its checksum.

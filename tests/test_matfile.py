@@ -10,7 +10,7 @@ import zlib
 import numpy as np
 import pytest
 
-from tbvis import matfile
+from tbvis import matfile, memory
 from tbvis.errors import UsageError
 from tests.weights import fuzz
 
@@ -93,7 +93,7 @@ def test_other_files_are_named(tmp_path, content, expected):
 
 
 def test_what_the_machine_cannot_hold_is_refused_before_it_is_read(tmp_path, monkeypatch):
-  monkeypatch.setattr(matfile, "_available_bytes", lambda: 1 << 30)
+  monkeypatch.setattr(memory, "available_bytes", lambda: 1 << 30)
   stream = zlib.compress(struct.pack("<II", 14, 0x7FFFFFF0) + bytes(64))
   path = tmp_path / "big.mat"
   path.write_bytes(b"MATLAB 5.0 MAT-file".ljust(124) + b"\x00\x01IM" + struct.pack("<II", 15, len(stream)) + stream)

@@ -11,7 +11,7 @@ import zipfile
 
 import numpy as np
 
-from tbvis import files
+from tbvis import files, memory
 from tbvis.diagnostics import confusions
 from tbvis.errors import UsageError, unknown_name
 
@@ -179,12 +179,16 @@ def load_arrays(path: str | os.PathLike[str], required: Sequence[str], kind: str
     near = ", ".join(sorted(p.name for p in path.parent.glob("*.npz"))[:5]) if path.parent.is_dir() else ""
     raise UsageError(f"Expected a file of {kind}, found nothing at {path}." + (f" Beside it: {near}." if near else ""))
   try:
-    archive = np.load(path, allow_pickle=False)
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-      raise ValueError("it is a single array")
-    with archive:
+    with open(path, "rb") as stream:
+      if stream.read(4) != b"PK\3\4":
+        raise ValueError("it is no archive of arrays")
+    with zipfile.ZipFile(path) as content:
+      memory.require_room(sum(member.file_size for member in content.infolist()), "its content")
+    with np.load(path, allow_pickle=False) as archive:
       arrays = {name: archive[name] for name in archive.files}
-  except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    if others := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
+      raise ValueError(f"{others[0]} is no array")
+  except Exception as error:  # Zip, zlib, struct and the header's own parser each raise what they like.
     raise UsageError(f"Expected an npz file of {kind}, but {path} cannot be read as one ({error}).") from error
   lacking = [name for name in required if name not in arrays]
   if lacking:
