@@ -56,16 +56,22 @@ _HELP = {
   "steps": "updates",
   "batch_size": "snippets an update",
   "optimizer": "sgd or adam",
-  "learning_rate": "peak learning rate of the convolutions",
+  "learning_rate": "peak learning rate of the convolutions, which rises over warmup_steps and falls by a cosine",
+  "rates": "learning rates one after another instead, with lengths that share all steps, as 1e-3x3,1e-4x1; prediction:1e-3x3 trains "
+  "the classifier alone",
   "head_factor": "factor on the rate for fc6, fc7 and prediction",
   "first_layer_factor": "factor on the rate for the first convolution",
+  "bias_factor": "factor on the rate for biases, which never decay",
   "warmup_steps": "updates over which the rate rises",
   "momentum": "momentum (sgd) or beta 1 (adam)",
-  "weight_decay": "weight decay of kernels",
-  "clip_norm": "bound on the gradient's norm",
+  "weight_decay": "weight decay of kernels, in the gradient (sgd) or apart from it (adam)",
+  "clip_norm": "bound on the gradient's norm; 0 for none",
+  "dropout": "dropout after relu6 and relu7 in this phase; --dropout by default",
+  "crops": "regular (sides of --crop_sizes, at corners and centre) or borders25 (any side of 168 to 280, near a corner)",
   "train_from": "first convolution that is trained, as conv1_1 or conv5_1 (the fusion phase begins at conv5_fusion)",
   "cached_crops": "crops a clip whose features below train_from are computed once; 0 computes them for every snippet",
 }
+_CHOICES = {"optimizer": ["sgd", "adam"], "crops": list(recipe.CROPS)}
 
 
 def _define_phase_flags() -> dict[tuple[str, str], flags.FlagHolder]:
@@ -76,8 +82,8 @@ def _define_phase_flags() -> dict[tuple[str, str], flags.FlagHolder]:
       if field.name == "name":
         continue
       name, default, text = f"{phase}_{field.name}", getattr(defaults, field.name), f"Phase {phase}: {_HELP[field.name]}."
-      if field.name == "optimizer":
-        holders[phase, field.name] = flags.DEFINE_enum(name, default, ["sgd", "adam"], text)
+      if field.name in _CHOICES:
+        holders[phase, field.name] = flags.DEFINE_enum(name, default, _CHOICES[field.name], text)
       elif isinstance(default, str):
         holders[phase, field.name] = flags.DEFINE_string(name, default, text)
       elif isinstance(default, int) and field.type == "int":
@@ -85,7 +91,8 @@ def _define_phase_flags() -> dict[tuple[str, str], flags.FlagHolder]:
           name, default, text, lower_bound=0 if field.name in ("cached_crops", "warmup_steps") else 1
         )
       else:
-        holders[phase, field.name] = flags.DEFINE_float(name, default, text, lower_bound=0)
+        upper = 0.99 if field.name == "dropout" else None
+        holders[phase, field.name] = flags.DEFINE_float(name, default, text, lower_bound=0, upper_bound=upper)
   return holders
 
 
@@ -108,6 +115,8 @@ def main() -> None:
   for phase in _PHASES.value:
     if phase not in recipe.PHASES:
       raise unknown_name("phase", phase, recipe.PHASES, "--phases")
+    if _phase(phase).rates:
+      recipe.parse_rates(_phase(phase).rates, _phase(phase).steps, f"{phase}_rates")
   sizes = _crop_sizes()
   validation = catalogue_lib.parse_numbers(_VALIDATION.value, "validation_groups") or frozenset()
   output_dir = files.ensure_writable(app.required_path(_OUTPUT_DIR.value, "output_dir"), "output_dir")
@@ -160,10 +169,11 @@ def main() -> None:
     if f"{name}_seconds" in numbers:
       print(f"Phase {name} is finished already.")
       continue
+    noise = {stream: flag.value for stream, flag in _NOISE.items()}
     numbers |= train.train_phase(
       checkpoint, dataset, _phase(name),
       train_groups=train_groups, validation_groups=held_out,
-      augmentation=snippets.Augmentation(sizes=sizes, colour=_COLOUR.value, noise={stream: flag.value for stream, flag in _NOISE.items()}),
+      augmentation=snippets.Augmentation(_phase(name).crops, sizes, colour=_COLOUR.value, noise=noise),
       output_dir=output_dir, logdir=logdir, seed=_SEED.value,
     )  # fmt: skip
     recipes = {**checkpoint.metadata.get("recipe", {}), name: dataclasses.asdict(_phase(name))}

@@ -171,6 +171,10 @@ def train_phase(
   frozen = [layer for layer in below if trained_layers is None or layer.name not in trained_layers]
   for layer in frozen:
     layer.trainable = False
+  dropouts = {layer: layer.rate for layer in cut.trained.layers if isinstance(layer, keras.layers.Dropout)}
+  if phase.dropout is not None:
+    for layer in dropouts:
+      layer.rate = phase.dropout
   try:
     names = list(cut.trained.output.keys())
     model.compile(
@@ -191,6 +195,8 @@ def train_phase(
   finally:
     for layer in frozen:
       layer.trainable = True
+    for layer, rate in dropouts.items():
+      layer.rate = rate
   numbers = {f"{phase.name}_{k}": float(v[-1]) for k, v in history.history.items()}
   if not all(np.isfinite(v) for v in numbers.values()):
     raise UsageError(f"Phase {phase.name} diverged (loss not finite). Lower --{phase.name}_learning_rate.")
