@@ -11,12 +11,13 @@ import zipfile
 
 import numpy as np
 
-from tbvis import files, memory
+from tbvis import files
 from tbvis.diagnostics import confusions
 from tbvis.errors import UsageError, unknown_name
 
 # The base tower before fusion (where there is one), `prediction`, `prediction_motion`, and the score that counts for the clip.
 from tbvis.records import TOWERS
+from tbvis.weights import limits
 
 _ARRAYS = ("clips", "labels", "classes", "scores_fused")
 
@@ -183,7 +184,8 @@ def load_arrays(path: str | os.PathLike[str], required: Sequence[str], kind: str
       if stream.read(4) != b"PK\3\4":
         raise ValueError("it is no archive of arrays")
     with zipfile.ZipFile(path) as content:
-      memory.require_room(sum(member.file_size for member in content.infolist()), "its content")
+      for member in content.infolist():
+        limits.check_declared(path, member.filename, member.file_size, member.compress_size)
     with np.load(path, allow_pickle=False) as archive:
       arrays = {name: archive[name] for name in archive.files}
     if others := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:

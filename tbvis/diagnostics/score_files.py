@@ -15,10 +15,11 @@ import pathlib
 
 import numpy as np
 
-from tbvis import matfile, resources
+from tbvis import resources
 from tbvis.datasets import catalogue
 from tbvis.diagnostics import predictions as predictions_lib
 from tbvis.errors import UsageError, unknown_name
+from tbvis.weights import matfile
 
 # What files stand for, in the order they are given.
 FILE_TOWERS = ("appearance", "motion", "hybrid")
@@ -103,7 +104,7 @@ def read_scores(path: str | os.PathLike[str], tower: str, wanted: OfficialList) 
 
 def _read_mat(path: pathlib.Path, tower: str, wanted: OfficialList) -> np.ndarray:
   del tower
-  return _only_table(path, matfile.load(path), wanted)
+  return _only_table(path, matfile.read_mat(path), wanted)
 
 
 def _read_npz(path: pathlib.Path, tower: str, wanted: OfficialList) -> np.ndarray:
