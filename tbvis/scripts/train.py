@@ -31,6 +31,9 @@ _DROPOUT = flags.DEFINE_float(
   "dropout", 0.85, "Dropout after relu6 and relu7 (the released appearance tower: 0.85).", lower_bound=0, upper_bound=0.99
 )
 _IMAGENET = flags.DEFINE_string("imagenet_weights", None, "npz of ImageNet VGG-16 (Keras layout) to start from; from nothing by default.")
+_START = flags.DEFINE_string(
+  "start", None, "A checkpoint to start from, of a network of this shape: one of tbvis-import, as released towers. Classes may differ."
+)
 _VALIDATION = flags.DEFINE_string(
   "validation_groups", "23-25", "Training groups held out for choosing settings and for unit statistics; empty for none."
 )
@@ -160,6 +163,12 @@ def main() -> None:
       "two_stream_fusion_vgg16", arguments, dataset.classes, dtype=dtype,
       dataset=dataset.name, train_groups=train_groups, validation_groups=held_out, appearance_mean=checkpoint_lib.IMAGENET_MEAN,
     )  # fmt: skip
+    if _START.value and _IMAGENET.value:
+      raise UsageError("Expected --start or --imagenet_weights, received both.")
+    if _START.value:
+      start = app.expand_path(_START.value, "start")
+      layers = checkpoint_lib.copy_weights(checkpoint_lib.load_checkpoint(start), checkpoint, str(start))
+      print(f"{len(layers)} layers start as in {start}.")
     if _IMAGENET.value:
       layers = imagenet.load_imagenet_vgg16(checkpoint.model, app.expand_path(_IMAGENET.value, "imagenet_weights"))
       print(f"ImageNet weights set in {len(layers)} layers.")
