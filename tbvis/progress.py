@@ -9,8 +9,10 @@ from typing import Any
 import tqdm
 
 
-def bar(iterable: Iterable[Any] | None = None, *, total: int | None = None, description: str = "", unit: str = "it") -> tqdm.tqdm:
-  """Returns a progress bar on standard error that shows count, rate and time left.
+def bar(
+  iterable: Iterable[Any] | None = None, *, total: int | None = None, description: str = "", unit: str = "it", hidden: bool = False
+) -> tqdm.tqdm:
+  """Returns a progress bar on standard error that shows count, rate and time left, or a hidden one.
 
   Where standard error is not a terminal a line is printed every 15 seconds at most.
   """
@@ -24,4 +26,5 @@ def bar(iterable: Iterable[Any] | None = None, *, total: int | None = None, desc
     maxinterval=1 if interactive else 30,
     dynamic_ncols=interactive,
     ascii=not interactive,
+    disable=hidden,
   )

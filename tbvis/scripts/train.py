@@ -46,6 +46,11 @@ _NOISE = {
   for stream, unit in (("appearance", "grey levels of 255"), ("motion", "units of 40/255 pixel a frame"))
 }
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of weights, order and crops.")
+_STRATEGY = flags.DEFINE_enum(
+  "strategy", "none", ["none", "mirrored", "multiworker"],
+  "none: one device. mirrored: all GPUs of this machine (or its logical CPUs). multiworker: the machines of the environment variable "
+  "TF_CONFIG; start the same command on each, with an --output_dir that all can reach. Batches are shared out: results are those of one.",
+)  # fmt: skip
 _DTYPE = app.define_dtype("Number format of the network; auto takes bfloat16 where the hardware has it.")
 _JSON = app.define_json()
 
@@ -131,9 +136,12 @@ def main() -> None:
   from tbvis.datasets import reader, snippets
   from tbvis.models import checkpoint as checkpoint_lib
   from tbvis.models import precision
-  from tbvis.training import train
+  from tbvis.training import distribution, train
   from tbvis.weights import imagenet
 
+  # Before anything else is done with TensorFlow.
+  strategy = distribution.make_strategy(_STRATEGY.value)
+  chief = distribution.is_chief(strategy)
   dataset = reader.open_dataset(app.required_path(_DATA_DIR.value, "data_dir"), _DATASET.value or "")
   groups = set(dataset.groups("train"))
   held_out = sorted(groups & validation)
@@ -152,17 +160,19 @@ def main() -> None:
   path = output_dir / "checkpoint.keras"
   numbers: dict[str, Any] = {}
   if path.exists():
-    checkpoint = checkpoint_lib.load_checkpoint(path, dtype=dtype)
+    with distribution.scope(strategy):
+      checkpoint = checkpoint_lib.load_checkpoint(path, dtype=dtype)
     wanted = {**arguments, "classes": len(dataset.classes)}
     if checkpoint.arguments != wanted or checkpoint.classes != dataset.classes:
       different = [f"{k} {checkpoint.arguments.get(k)} (expected {v})" for k, v in wanted.items() if checkpoint.arguments.get(k) != v]
       raise UsageError(f"{path} is of another network: {', '.join(different) or 'its classes differ'}. Choose another --output_dir.")
     numbers = dict(checkpoint.metadata.get("training", {}))
   else:
-    checkpoint = checkpoint_lib.build(
-      "two_stream_fusion_vgg16", arguments, dataset.classes, dtype=dtype,
-      dataset=dataset.name, train_groups=train_groups, validation_groups=held_out, appearance_mean=checkpoint_lib.IMAGENET_MEAN,
-    )  # fmt: skip
+    with distribution.scope(strategy):
+      checkpoint = checkpoint_lib.build(
+        "two_stream_fusion_vgg16", arguments, dataset.classes, dtype=dtype,
+        dataset=dataset.name, train_groups=train_groups, validation_groups=held_out, appearance_mean=checkpoint_lib.IMAGENET_MEAN,
+      )  # fmt: skip
     if _START.value and _IMAGENET.value:
       raise UsageError("Expected --start or --imagenet_weights, received both.")
     if _START.value:
@@ -183,14 +193,19 @@ def main() -> None:
       checkpoint, dataset, _phase(name),
       train_groups=train_groups, validation_groups=held_out,
       augmentation=snippets.Augmentation(_phase(name).crops, sizes, colour=_COLOUR.value, noise=noise),
-      output_dir=output_dir, logdir=logdir, seed=_SEED.value,
+      output_dir=output_dir, logdir=logdir, seed=_SEED.value, strategy=strategy,
     )  # fmt: skip
     recipes = {**checkpoint.metadata.get("recipe", {}), name: dataclasses.asdict(_phase(name))}
     checkpoint = dataclasses.replace(checkpoint, metadata={**checkpoint.metadata, "training": numbers, "recipe": recipes})
-    checkpoint_lib.save_checkpoint(checkpoint, path)
-    train.discard_backup(output_dir, _phase(name))
-    shown = {k: round(v, 4) for k, v in numbers.items() if k.startswith(("validation", name))}
-    print(f"Phase {name}: {json.dumps(shown)}")
+    if chief:
+      checkpoint_lib.save_checkpoint(checkpoint, path)
+      train.discard_backup(output_dir, _phase(name))
+      shown = {k: round(v, 4) for k, v in numbers.items() if k.startswith(("validation", name))}
+      print(f"Phase {name}: {json.dumps(shown)}")
+  distribution.wait_for_all(strategy)
+  if not chief:
+    print("Worker finished; the chief has written the checkpoint.")
+    return
   numbers["temporal_fraction"] = app.report_temporal_fraction(checkpoint.model)
   numbers["train_seconds"] = sum(v for k, v in numbers.items() if k.endswith("_seconds") and k != "train_seconds")
   numbers["this_run_seconds"] = round(time.monotonic() - started, 1)

@@ -102,8 +102,8 @@ def layer_factors(model: keras.Model, phase: Phase) -> dict[str, float]:
   return factors
 
 
-def make_optimizer(model: keras.Model, phase: Phase) -> keras.optimizers.Optimizer:
-  """Returns the optimiser of a phase.
+def make_optimizer(model: keras.Model, phase: Phase, clip: bool = True) -> keras.optimizers.Optimizer:
+  """Returns the optimiser of a phase; with `clip` it bounds the gradient itself.
 
   Raises:
     ValueError: for an unknown optimiser.
@@ -119,7 +119,7 @@ def make_optimizer(model: keras.Model, phase: Phase) -> keras.optimizers.Optimiz
     "bias_factor": phase.bias_factor,
     "head_steps": max((part.end for part in parts if part.head_only), default=0),
     "learning_rate": rate,
-    "global_clipnorm": phase.clip_norm or None,
+    "global_clipnorm": (phase.clip_norm if clip else 0) or None,
   }
   if phase.optimizer == "sgd":
     return _layerwise(keras.optimizers.SGD)(momentum=phase.momentum, decay=phase.weight_decay, **shared)

@@ -179,12 +179,13 @@ _REHEARSAL = """
 
 @pytest.mark.slow
 def test_rehearsal_of_the_whole_command(tmp_path):
-  """All 101 class names, three clips each of a moving texture: a rehearsal, no result."""
+  """All 101 class names, two or three clips each of a moving texture: a rehearsal, no result."""
   classes = catalogue.read_classes(resources.data_path("ucf101", "classInd.txt"))
   for index, name in enumerate(classes):
-    for group in (1, 8, 23):
+    held_out = (23,) if name.startswith("Playing") else ()
+    for group in (1, 8, *held_out):
       path = tmp_path / "videos" / name / f"v_{name}_g{group:02d}_c01.avi"
-      write_video(path, frames=12, size=(32, 32), shift=math.cos(index), seed=index)
+      write_video(path, frames=11, size=(32, 32), shift=math.cos(index), seed=index)
   text = resources.flags_path(SPLIT1).read_text()
   recipe = tmp_path / "rehearsal.flags"
   recipe.write_text(text + _REHEARSAL)
