@@ -126,14 +126,15 @@ def wait_for_all(strategy: tf.distribute.Strategy | None) -> None:
 
 
 def _update_function(model: keras.Model, optimizer: keras.optimizers.Optimizer, phase: Phase, strategy: tf.distribute.Strategy) -> Any:
-  """Returns the tf.function that does one update and returns the loss and the accuracies of the whole batch."""
+  """Returns the tf.function that does one update and returns losses and accuracies of the whole batch."""
   names, replicas = list(model.output), strategy.num_replicas_in_sync
 
   def on_replica(inputs: Any, labels: tf.Tensor) -> dict[str, tf.Tensor]:
     with tf.GradientTape() as tape:
       scores = model(inputs, training=True)
-      losses = [tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores[name]) for name in names]
-      loss = tf.add_n([tf.reduce_sum(values) for values in losses]) / phase.batch_size
+      entropies = {name: tf.nn.sparse_softmax_cross_entropy_with_logits(labels, scores[name]) for name in names}
+      losses = {name: tf.reduce_sum(values) / phase.batch_size for name, values in entropies.items()}
+      loss = tf.add_n(list(losses.values()))
     gradients = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
     if phase.clip_norm:
       # The bound is on the gradient of the batch. The optimiser will sum over replicas once more.
@@ -141,8 +142,11 @@ def _update_function(model: keras.Model, optimizer: keras.optimizers.Optimizer, 
       gradients = [gradient / replicas for gradient in tf.clip_by_global_norm(gradients, phase.clip_norm)[0]]
     optimizer.apply(gradients, model.trainable_variables)
     right = {name: tf.reduce_sum(tf.cast(tf.argmax(scores[name], 1) == labels, tf.float32)) / phase.batch_size for name in names}
-    prefix = {name: f"{name}_" if len(names) > 1 else "" for name in names}
-    return {"loss": loss, **{f"{prefix[name]}accuracy": share for name, share in right.items()}}
+    # Named as Keras names them: one output's without its name.
+    if len(names) == 1:
+      return {"loss": loss, "accuracy": right[names[0]]}
+    found = {"loss": loss} | {f"{name}_loss": value for name, value in losses.items()}
+    return found | {f"{name}_accuracy": share for name, share in right.items()}
 
   @tf.function
   def update(inputs: Any, labels: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -177,7 +181,7 @@ def fit(
     logs: folder of curves, written by the chief.
 
   Returns:
-    Means over the last `backup_steps` updates at most: "loss" and accuracies.
+    Means over the last `backup_steps` updates at most: losses and accuracies.
 
   Raises:
     UsageError: if a batch cannot be shared out.
