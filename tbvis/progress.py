@@ -14,9 +14,15 @@ _WATCH_SECONDS = 5.0
 
 
 def bar(
-  iterable: Iterable[Any] | None = None, *, total: int | None = None, description: str = "", unit: str = "it", initial: int = 0
+  iterable: Iterable[Any] | None = None,
+  *,
+  total: int | None = None,
+  description: str = "",
+  unit: str = "it",
+  initial: int = 0,
+  hidden: bool = False,
 ) -> tqdm.tqdm:
-  """Returns a progress bar on standard error that shows count, rate and time left, from `initial` on.
+  """Returns a progress bar on standard error that shows count, rate and time left, from `initial` on, or a hidden one.
 
   Where standard error is not a terminal a line is printed every 15 seconds at most.
   """
@@ -31,6 +37,7 @@ def bar(
     maxinterval=1 if interactive else 30,
     dynamic_ncols=interactive,
     ascii=not interactive,
+    disable=hidden,
   )
 
 

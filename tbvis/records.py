@@ -116,6 +116,7 @@ class Confusions:
     clips: N names.
     split: which clips these are ("UCF101 test split 1").
     checkpoint: the network's name or file.
+    meanings: what the scores of a tower are, for people, where they are not our own network's.
   """
 
   classes: list[str]
@@ -124,6 +125,7 @@ class Confusions:
   clips: list[str]
   split: str
   checkpoint: str
+  meanings: dict[str, str] = dataclasses.field(default_factory=dict)
 
   def matrix(self, tower: str) -> np.ndarray:
     """Returns counts int (C, C): true class in rows, predicted class in columns."""

@@ -289,6 +289,7 @@ def write_confusions(
   thumbnails: Mapping[str, bytes] | None = None,
   split: str = "",
   checkpoint: str = "",
+  meanings: Mapping[str, str] | None = None,
 ) -> None:
   """Writes what the confusion view needs; a later call on the same run replaces what it shows.
 
@@ -302,6 +303,7 @@ def write_confusions(
     thumbnails: short animated WebP by clip (see `animation.clip_thumbnail`); clips without one show their name alone.
     split: which clips these are, for people.
     checkpoint: which network this is, for people.
+    meanings: by tower, one line on what its scores are; without one they are our own network's, which the tab knows.
 
   Raises:
     UsageError: if shapes disagree, a label is no class, or a tower is unknown.
@@ -317,7 +319,8 @@ def write_confusions(
       names[clip] = f"{index:05d}_{safe_name(clip.rsplit('/', 1)[-1])}.webp"
       files.write_bytes(folder / MEDIA_FOLDER / "clips" / names[clip], thumbnails[clip])
   towers = [tower for tower in TOWERS if tower in scores]
-  kept = Confusions(list(classes), labels, {t: np.asarray(scores[t], np.float32) for t in towers}, list(clips), split, checkpoint)
+  arrays = {tower: np.asarray(scores[tower], np.float32) for tower in towers}
+  kept = Confusions(list(classes), labels, arrays, list(clips), split, checkpoint, dict(meanings or {}))
   content = {
     "version": _VERSION,
     "classes": kept.classes,
@@ -326,6 +329,7 @@ def write_confusions(
     "thumbnails": [names.get(clip) for clip in clips],
     "split": split,
     "checkpoint": checkpoint,
+    "meanings": kept.meanings,
     "towers": towers,
     "matrices": {tower: kept.matrix(tower) for tower in towers},
     "accuracies": {tower: kept.accuracy(tower) for tower in towers},
@@ -360,9 +364,9 @@ def _read_confusions(blobs: Sequence[bytes]) -> Confusions:
   content = json.loads(blobs[0])
   labels, towers = np.asarray(content["labels"], int), content["towers"]
   scores = np.frombuffer(blobs[1], "<f4").reshape(len(towers), len(labels), len(content["classes"]))
-  return Confusions(
-    content["classes"], labels, dict(zip(towers, scores, strict=True)), content["clips"], content["split"], content["checkpoint"]
-  )
+  by_tower = dict(zip(towers, scores, strict=True))
+  told = (content["split"], content["checkpoint"], content.get("meanings", {}))  # An older logdir tells no meanings.
+  return Confusions(content["classes"], labels, by_tower, content["clips"], *told)
 
 
 def _write_once(folder: pathlib.Path, value: Any) -> None:

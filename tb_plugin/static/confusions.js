@@ -86,7 +86,7 @@ class Confusions extends HTMLElement {
     const towers = data.towers.map((name) => [name, h("b", {}, TOWER_NAMES[name]), h("small", {}, percent(data.accuracies[name]))]);
     const switcher = segmented(towers, tower, (name) => state.set({tower: name}), "Tower");
     switcher.classList.add("towers");
-    for (const button of switcher.children) button.title = TOWER_HELP[button.dataset.value];
+    for (const button of switcher.children) button.title = data.meanings?.[button.dataset.value] ?? TOWER_HELP[button.dataset.value];
     const source = [data.split, `${data.clips.length} clips`, data.checkpoint].filter(Boolean).join(" · ");
     this.replaceChildren(
       h("header", {}, h("h2", {}, "Confusions"), h("p.source", {title: source}, source)),

@@ -19,13 +19,16 @@ class Augmentation:
   """How training crops are taken, in pixels of the 256-scaled frame (METHOD 1.3).
 
   Attributes:
-    sizes: sides from which width and height are drawn, each on its own.
+    rule: "regular": sides are drawn from `sizes`, places are the four corners and the centre; "borders25": sides are drawn from
+      224 times 0.75 to 1.25, places lie within a quarter of the room from the top left or the bottom right corner.
+    sizes: sides from which width and height are drawn, each on its own ("regular").
     flip: whether half the crops are mirrored.
     colour: strength of random brightness and contrast of the appearance, 0 for none.
     noise: largest standard deviation of white noise on each input, in input units; drawn anew for every snippet.
       A network trained without it from nothing answers to patterns of single pixels, and its stimuli are made of them.
   """
 
+  rule: str = "regular"
   sizes: tuple[int, ...] = (256, 224, 192, 168)
   flip: bool = True
   colour: float = 0.0
@@ -99,6 +102,22 @@ def _resize(image: tf.Tensor, height: int, width: int) -> tf.Tensor:
   return tf.image.resize(tf.cast(image, tf.float32), [height, width])
 
 
+def _crop(augmentation: Augmentation, side_seed: tf.Tensor, place_seed: tf.Tensor, ratio: int) -> tuple[tf.Tensor, tf.Tensor]:
+  """Draws a crop: int32 (height, width) in pixels of a frame reduced by `ratio`, and its place, 0 to 1 of the room that is left."""
+  if augmentation.rule == "regular":
+    sizes = tf.constant([size // ratio for size in augmentation.sizes])
+    side = tf.gather(sizes, tf.random.stateless_uniform([2], side_seed, 0, len(augmentation.sizes), tf.int32))
+    corner = tf.random.stateless_uniform([], place_seed, 0, 5, tf.int32)
+    return side, tf.gather([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0], [0.5, 0.5]], corner)
+  if augmentation.rule == "borders25":
+    side = tf.round(tf.random.stateless_uniform([2], side_seed, 0.75, 1.25) * (PUBLISHED_SIZE / ratio))
+    seeds = tf.random.split(place_seed, 2)
+    # The released code draws both places from 0 to 0.25 or both from 0.75 to 1: two of the corners. Mirroring makes up for it.
+    far = tf.cast(tf.random.stateless_uniform([], seeds[0]) < 0.5, tf.float32)
+    return tf.cast(side, tf.int32), 0.75 * far + tf.random.stateless_uniform([2], seeds[1], 0.0, 0.25)
+  raise ValueError(f"Invalid value for argument `rule`. Expected 'regular' or 'borders25'. Received: rule={augmentation.rule!r}")
+
+
 def training_snippet(
   clip: dict[str, tf.Tensor],
   seed: tf.Tensor,
@@ -109,9 +128,8 @@ def training_snippet(
 ) -> dict[str, tf.Tensor]:
   """Draws a random snippet and crop of a clip.
 
-  Width and height of the crop are drawn on their own from `augmentation.sizes`, at one of four
-  corners or the centre ('multiScaleRegular', METHOD 1.3), and resized to `input_size`; the same
-  crop for the frame and all its flow frames.
+  Width and height of the crop are drawn on their own and its place too, by the rule of
+  `augmentation`, and resized to `input_size`; the same crop for the frame and all its flow frames.
 
   Args:
     clip: an element of `PreparedDataset.clips`.
@@ -129,12 +147,9 @@ def training_snippet(
   ratio = decode_ratio(input_size)
   picture, planes = read_snippet(clip, frame, ratio)
   height, width = tf.shape(picture)[0], tf.shape(picture)[1]
-  sizes = tf.constant([size // ratio for size in augmentation.sizes])
-  side = tf.gather(sizes, tf.random.stateless_uniform([2], seeds[1], 0, len(augmentation.sizes), tf.int32))
+  side, place = _crop(augmentation, seeds[1], seeds[2], ratio)
   side = tf.minimum(side, [height, width])
-  corner = tf.random.stateless_uniform([], seeds[2], 0, 5, tf.int32)
   room = tf.stack([height, width]) - side
-  place = tf.gather([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0], [0.5, 0.5]], corner)
   top = tf.cast(tf.cast(room, tf.float32) * place, tf.int32)
   picture = _resize(picture[top[0] : top[0] + side[0], top[1] : top[1] + side[1]], input_size, input_size)
   planes = _resize(planes[top[0] : top[0] + side[0], top[1] : top[1] + side[1]], input_size, input_size)

@@ -15,10 +15,11 @@ from tbvis import files
 from tbvis.diagnostics import confusions
 from tbvis.errors import UsageError, unknown_name
 
-# The base tower before fusion (where there is one), `prediction`, `prediction_motion`, and the mean of the last two.
+# The base tower before fusion (where there is one), `prediction`, `prediction_motion`, and the score that counts for the clip.
 from tbvis.records import TOWERS
+from tbvis.weights import limits
 
-_ARRAYS = ("clips", "labels", "classes", "scores_hybrid", "scores_motion", "scores_fused")
+_ARRAYS = ("clips", "labels", "classes", "scores_fused")
 
 
 def check_classes(network: Sequence[str], network_name: str, data: Sequence[str], data_name: str) -> None:
@@ -51,8 +52,8 @@ class Predictions:
     clips: names of the clips, each once.
     labels: int64 (clips,), the true class of each.
     classes: names in the order of the scores.
-    scores: float32 (clips, classes) by tower, before the softmax: "hybrid", "motion", "fused", and "appearance"
-      where the network has that classifier. Use `Predictions.create`, which adds "fused".
+    scores: float32 (clips, classes) by tower, before the softmax: "fused" always, and those of "appearance", "hybrid" and
+      "motion" that are known. Our own network has a hybrid; two separate networks have an appearance and a motion only.
   """
 
   clips: tuple[str, ...]
@@ -70,11 +71,8 @@ class Predictions:
       raise UsageError(
         f"Predictions: expected labels of 0 to {len(self.classes) - 1}, received {self.labels.min()} to {self.labels.max()}."
       )
-    missing = {"hybrid", "motion", "fused"} - set(self.scores)
-    if missing:
-      raise UsageError(
-        f"Predictions: expected scores of {', '.join(sorted(missing))}, received those of {', '.join(self.scores) or 'none'}."
-      )
+    if "fused" not in self.scores:
+      raise UsageError(f"Predictions: expected scores of fused, received those of {', '.join(self.scores) or 'none'}.")
     for tower, values in self.scores.items():
       if tower not in TOWERS:
         raise unknown_name("tower", tower, TOWERS, "predictions")
@@ -182,12 +180,17 @@ def load_arrays(path: str | os.PathLike[str], required: Sequence[str], kind: str
     near = ", ".join(sorted(p.name for p in path.parent.glob("*.npz"))[:5]) if path.parent.is_dir() else ""
     raise UsageError(f"Expected a file of {kind}, found nothing at {path}." + (f" Beside it: {near}." if near else ""))
   try:
-    archive = np.load(path, allow_pickle=False)
-    if not isinstance(archive, np.lib.npyio.NpzFile):
-      raise ValueError("it is a single array")
-    with archive:
+    with open(path, "rb") as stream:
+      if stream.read(4) != b"PK\3\4":
+        raise ValueError("it is no archive of arrays")
+    with zipfile.ZipFile(path) as content:
+      for member in content.infolist():
+        limits.check_declared(path, member.filename, member.file_size, member.compress_size)
+    with np.load(path, allow_pickle=False) as archive:
       arrays = {name: archive[name] for name in archive.files}
-  except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+    if others := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
+      raise ValueError(f"{others[0]} is no array")
+  except Exception as error:  # Zip, zlib, struct and the header's own parser each raise what they like.
     raise UsageError(f"Expected an npz file of {kind}, but {path} cannot be read as one ({error}).") from error
   lacking = [name for name in required if name not in arrays]
   if lacking:

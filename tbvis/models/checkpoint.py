@@ -106,3 +106,33 @@ def load_checkpoint(path: str | os.PathLike[str], *, dtype: str = "float32") -> 
   except (ValueError, OSError, KeyError) as error:
     raise UsageError(f"{path}: the weights do not fit its own description ({error}).") from error
   return dataclasses.replace(checkpoint, metadata=info["metadata"])
+
+
+def copy_weights(source: Checkpoint, target: Checkpoint, where: str) -> list[str]:
+  """Copies every layer of one network that another has too; a classifier of other classes is left as it is.
+
+  Args:
+    source: the network that gives.
+    target: the network that takes.
+    where: the file that `source` comes from, for the message.
+
+  Returns:
+    Names of the layers set.
+
+  Raises:
+    UsageError: if a layer below the classifiers is missing in `source` or has another shape there.
+  """
+  given = {layer.name: layer for layer in source.model.layers}
+  done = []
+  for layer in target.model.layers:
+    if not layer.weights:
+      continue
+    wanted = [tuple(w.shape) for w in layer.weights]
+    found = [tuple(w.shape) for w in given[layer.name].weights] if layer.name in given else None
+    same = found == wanted and (not layer.name.startswith("prediction") or source.classes == target.classes)
+    if same:
+      layer.set_weights(given[layer.name].get_weights())
+      done.append(layer.name)
+    elif not layer.name.startswith("prediction"):
+      raise UsageError(f"{where}: expected a network whose layer {layer.name} has weights of {wanted}, found {found or 'no such layer'}.")
+  return done

@@ -1,4 +1,4 @@
-"""The whole path on the embedded stage set: film, prepare, evaluate, maximise, look.
+"""The whole path on the embedded stage set: film, prepare, evaluate, maximise, look. With --recipe on real clips instead.
 
 Each step is one of the single scripts with a flagfile, run as a process of its own, so that its memory is given
 back and the printed command is one that can be copied.
@@ -6,6 +6,7 @@ back and the printed command is one that can be copied.
 
 from __future__ import annotations
 
+import pathlib
 import resource
 import time
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 from absl import flags
 
 from tbvis import files
-from tbvis.scripts import app, demo_steps
+from tbvis.errors import UsageError
+from tbvis.scripts import app, demo_steps, recipe_steps
 
 _DATA_DIR = flags.DEFINE_string("data_dir", "demo/data", "Folder for films, prepared clips, scores and the retrained network.")
 _LOGDIR = flags.DEFINE_string("logdir", "demo/logdir", "Folder that TensorBoard shows.")
@@ -21,6 +23,15 @@ _TENSORBOARD = flags.DEFINE_bool("tensorboard", True, "Start TensorBoard at the 
 _RETRAIN = flags.DEFINE_bool(
   "retrain", False, "Film all groups and train the network from nothing, instead of taking the one that comes along."
 )
+_RECIPE = flags.DEFINE_string(
+  "recipe", None, "Flagfile of all scripts, as flags/ucf101_split1.flags: prepares, trains (or imports), evaluates and maximises by it."
+)
+_VIDEOS = flags.DEFINE_string("videos", None, "With --recipe: folder of videos; without it the set must be prepared in --data_dir already.")
+_SPLIT = flags.DEFINE_integer("split", 1, "With --recipe: number of the official split.", lower_bound=1, upper_bound=3)
+_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "With --recipe: a network to show instead of training one, as tbvis-import made it.")
+_WEIGHTS = flags.DEFINE_string("weights", None, "With --recipe: published weights to import and show instead of training (tbvis-import).")
+_FORMAT = flags.DEFINE_string("format", None, "Format of --weights (tbvis-import).")
+_START = flags.DEFINE_string("start", None, "With --recipe: the checkpoint that the training starts from, as ImageNet's (tbvis-import).")
 _HOST = flags.DEFINE_string("host", "localhost", "Address that TensorBoard listens at; 0.0.0.0 lets other machines in.")
 _PORT = flags.DEFINE_integer(
   "port", None, "Port of TensorBoard; the first free one from 6006 by default, 0 for any free one.", lower_bound=0, upper_bound=65535
@@ -28,14 +39,49 @@ _PORT = flags.DEFINE_integer(
 _JSON = app.define_json()
 
 
+def _recipe_plan(data_dir: pathlib.Path, logdir: pathlib.Path) -> tuple[recipe_steps.Recipe, list[demo_steps.Step]]:
+  if _RETRAIN.value:
+    raise UsageError("--retrain is for the stage set; a recipe trains unless it is given --checkpoint or --weights.")
+  if bool(_WEIGHTS.value) != bool(_FORMAT.value):
+    raise UsageError("--weights and --format: expected both or none.")
+  recipe = recipe_steps.read_recipe(app.required_path(_RECIPE.value, "recipe").resolve())
+  paths = {
+    flag: app.expand_path(holder.value, flag) for flag, holder in (("videos", _VIDEOS), ("checkpoint", _CHECKPOINT), ("start", _START))
+  }
+  for flag, path in paths.items():
+    if path and not path.exists():
+      raise UsageError(f"--{flag}: expected it to be there, found nothing at {path}.")
+  absolute = {flag: path and path.resolve() for flag, path in paths.items()}
+  imported = (f"--weights={_WEIGHTS.value}", f"--format={_FORMAT.value}") if _WEIGHTS.value else ()
+  return recipe, recipe_steps.recipe_steps(recipe, data_dir, logdir, split=_SPLIT.value, imported=imported, **absolute)
+
+
+def _show_pair(recipe: recipe_steps.Recipe, scores: pathlib.Path) -> None:
+  """Prints how often each class of the recipe's pair is taken for the other."""
+  from tbvis.diagnostics import confusions
+  from tbvis.diagnostics import predictions as predictions_lib
+
+  found = predictions_lib.Predictions.load(scores)
+  matrix = found.confusion("fused")
+  for actual, predicted in (recipe.pair, recipe.pair[::-1]):
+    row, column = found.classes.index(actual), found.classes.index(predicted)
+    print(confusions.ConfusedPair(actual, predicted, confusions.Rate(int(matrix[row, column]), int(matrix[row].sum()))))
+
+
 def main() -> None:
   """Runs the script."""
   data_dir = files.ensure_writable(app.required_path(_DATA_DIR.value, "data_dir"), "data_dir").resolve()
   logdir = files.ensure_writable(app.required_path(_LOGDIR.value, "logdir"), "logdir").resolve()
-  print("The stage set is synthetic: figures drawn by this program, whose causes are known. No real video is used.")
   started = time.monotonic()
-  steps = demo_steps.demo_steps(data_dir, logdir, _RETRAIN.value)
-  seconds = demo_steps.run_steps(steps, data_dir / ("steps_retrained.json" if _RETRAIN.value else "steps.json"))
+  recipe = None
+  if _RECIPE.value:
+    recipe, steps = _recipe_plan(data_dir, logdir)
+    state, clips = data_dir / f"steps_{recipe.name}.json", "test clips"
+  else:
+    print("The stage set is synthetic: figures drawn by this program, whose causes are known. No real video is used.")
+    steps = demo_steps.demo_steps(data_dir, logdir, _RETRAIN.value)
+    state, clips = data_dir / ("steps_retrained.json" if _RETRAIN.value else "steps.json"), "synthetic test clips"
+  seconds = demo_steps.run_steps(steps, state)
   reports = {step.name: demo_steps.read_json(step.report) for step in steps}
   numbers: dict[str, Any] = {f"{name}_seconds": value for name, value in seconds.items()}
   numbers["seconds"] = round(time.monotonic() - started, 1)
@@ -44,11 +90,13 @@ def main() -> None:
   numbers |= {key: value for key, value in reports["evaluate"].items() if key.startswith("accuracy_") or key == "clips"}
   accuracies = ", ".join(f"{tower} {numbers[f'accuracy_{tower}']:.1%}" for tower in ("appearance", "hybrid", "motion", "fused")
                          if numbers.get(f"accuracy_{tower}") is not None)  # fmt: skip
-  print(f"\nAccuracy on {numbers.get('clips')} synthetic test clips: {accuracies}.")
+  print(f"\nAccuracy on {numbers.get('clips')} {clips}: {accuracies}.")
+  if recipe and recipe.pair:
+    _show_pair(recipe, data_dir / "evaluation" / "predictions.npz")
   print(f"All steps: {numbers['seconds']} s. The logdir is {logdir}.", flush=True)
   app.report_json(_JSON.value, numbers)
   if _TENSORBOARD.value:
-    demo_steps.serve(logdir, _HOST.value, _PORT.value)
+    demo_steps.serve(logdir, _HOST.value, _PORT.value, recipe.view if recipe else "")
 
 
 def entry() -> None:

@@ -21,6 +21,8 @@ from tbvis.errors import UsageError
 
 # Test groups of the stage set, as in UCF101's split 1; the demo scores these and needs no others.
 TEST_GROUPS = "1-7"
+# "import" cannot be a module's name in Python.
+_MODULES = {"import": "import_weights"}
 _ADDRESS = re.compile(r"https?://\S+:\d+/\S*")
 
 
@@ -36,6 +38,7 @@ class Step:
     inputs: files that decide its result; when one changes the step is done anew.
     outputs: files or folders that only it writes; when one is missing the step is done again.
     report: JSON file of the numbers it measured, if it writes one.
+    keeps: whether the script itself goes on from what it finds, so that its outputs stay when the step is done anew.
   """
 
   name: str
@@ -45,6 +48,7 @@ class Step:
   inputs: tuple[pathlib.Path, ...] = ()
   outputs: tuple[pathlib.Path, ...] = ()
   report: pathlib.Path | None = None
+  keeps: bool = False
 
   @property
   def command(self) -> tuple[str, ...]:
@@ -164,7 +168,8 @@ def read_json(path: pathlib.Path | None) -> dict[str, Any]:
 def execute(step: Step) -> int:
   """Runs a step as a process of its own and returns its exit status."""
   try:
-    return subprocess.run([sys.executable, "-m", f"tbvis.scripts.{step.verb}", *step.arguments], check=False).returncode
+    module = f"tbvis.scripts.{_MODULES.get(step.verb, step.verb)}"
+    return subprocess.run([sys.executable, "-m", module, *step.arguments], check=False).returncode
   except KeyboardInterrupt:
     # The script has had the same signal and said so itself.
     raise SystemExit(130) from None
@@ -202,7 +207,7 @@ def run_steps(steps: Sequence[Step], state_file: pathlib.Path, execute: Callable
       print("  finished by an earlier run.", flush=True)
       continue
     # Work that was begun is gone on with; work of other settings is not. Nothing but the demo's own is removed.
-    if before.get("outputs") == now["outputs"] and before["fingerprint"] != now["fingerprint"]:
+    if before.get("outputs") == now["outputs"] and before["fingerprint"] != now["fingerprint"] and not step.keeps:
       print("  made with other settings or by another version before: made anew.", flush=True)
       for path in step.outputs:
         _remove(path)
@@ -219,13 +224,14 @@ def run_steps(steps: Sequence[Step], state_file: pathlib.Path, execute: Callable
   return seconds
 
 
-def serve(logdir: pathlib.Path, host: str = "localhost", port: int | None = None) -> None:
+def serve(logdir: pathlib.Path, host: str = "localhost", port: int | None = None, view: str = "") -> None:
   """Starts TensorBoard, prints the address of the tab once it answers, and waits until it ends or is interrupted.
 
   Args:
     logdir: what it shows.
     host: address that it listens at.
     port: its port; the first free one from 6006 if None, any free one if 0.
+    view: what the tab shows at first, as it stands in its address.
 
   Raises:
     UsageError: if it does not start, with its own reason.
@@ -239,7 +245,7 @@ def serve(logdir: pathlib.Path, host: str = "localhost", port: int | None = None
       for line in board.stderr:
         said.append(line.strip())
         if address := _ADDRESS.search(line):
-          print(f"\nTensorBoard: {address.group()}#tbvis (stop it with Ctrl-C)", flush=True)
+          print(f"\nTensorBoard: {address.group()}#tbvis{view} (stop it with Ctrl-C)", flush=True)
           break
       for line in board.stderr:
         sys.stderr.write(line)

@@ -1,4 +1,4 @@
-"""Scores the clips of a prepared set with a network, and takes the statistics of its units."""
+"""Scores the clips of a prepared set with a network, and takes the statistics of its units; or reads published scores from files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags, logging
 
-from tbvis import files
+from tbvis import files, records
 from tbvis.datasets import catalogue
 from tbvis.errors import UsageError
 from tbvis.scripts import app
@@ -19,8 +19,25 @@ if TYPE_CHECKING:
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The network: a .keras file of tbvis-train. May name environment variables.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder given to tbvis-prepare.")
-_DATASET = flags.DEFINE_string("dataset", None, "Name of the prepared set, as stage_split1_dis (tbvis-prepare prints it).")
-_SPLIT = flags.DEFINE_string("split", "test", "Which clips are scored: test or train.")
+_DATASET = flags.DEFINE_string(
+  "dataset", None, "Name of the prepared set, as stage_split1_dis (tbvis-prepare prints it); with --predictions that of the official list."
+)
+_SPLIT = flags.DEFINE_string("split", "test", "Which clips are scored: test or train; with --predictions the official split's number.")
+_PREDICTIONS = flags.DEFINE_list(
+  "predictions", [],
+  "Instead of a network: files of scores (.mat, .npz, .csv), clips x classes or turned, in the order of the data set's official test list "
+  "where they name no clips. One that tbvis-evaluate wrote (.npz), alone, is shown as it is.",
+)  # fmt: skip
+_PREDICTION_TOWERS = flags.DEFINE_list(
+  "prediction_towers", [], "What the files of --predictions are scores of; by default appearance, motion, hybrid in this order."
+)
+_PREDICTION_WEIGHTS = flags.DEFINE_list(
+  "prediction_weights", [], "Weights of the files of --predictions in the fused scores; equal by default."
+)
+_NORMALISE = flags.DEFINE_bool("normalise", False, "Divide the scores of each clip by their norm before they are fused (--predictions).")
+_NORM = flags.DEFINE_enum(
+  "norm", "l2", ["l2", "l1"], "Which norm --normalise divides by: root of the sum of squares, or sum of magnitudes."
+)
 _GROUPS = flags.DEFINE_string("groups", None, "Groups of that split to score, as 8-10,12; all by default.")
 _OUTPUT_DIR = flags.DEFINE_string(
   "output_dir",
@@ -75,18 +92,72 @@ def _write_predictions(predictions: predictions_lib.Predictions, folder: pathlib
     confusions.write_confusion_csv(folder / f"confusion_{tower}{suffix}.csv", predictions.confusion(tower), predictions.classes)
 
 
+def _accuracy_numbers(predictions: predictions_lib.Predictions) -> dict[str, Any]:
+  numbers: dict[str, Any] = {f"accuracy_{tower}": None for tower in records.TOWERS}
+  for tower, rate in predictions.accuracies().items():
+    numbers[f"accuracy_{tower}"] = rate.fraction
+    numbers[f"accuracy_{tower}_low"], numbers[f"accuracy_{tower}_high"] = rate.interval
+  return numbers | {"clips": len(predictions.clips)}
+
+
+def _writable_folders() -> tuple[pathlib.Path | None, pathlib.Path | None]:
+  """Returns the folders of --output_dir and --logdir where they are given, made and tried."""
+  output_dir, logdir = app.expand_path(_OUTPUT_DIR.value, "output_dir"), app.expand_path(_LOGDIR.value, "logdir")
+  for folder, flag in ((output_dir, "output_dir"), (logdir, "logdir")):
+    if folder:
+      files.ensure_writable(folder, flag)
+  return output_dir, logdir
+
+
+def _show_files() -> None:
+  """The script where scores come from files: no network, and no TensorFlow."""
+  from tbvis import summaries
+  from tbvis.diagnostics import score_files
+
+  if _CHECKPOINT.value:
+    raise UsageError("Expected --checkpoint or --predictions, received both.")
+  output_dir, logdir = _writable_folders()
+  paths = [app.required_path(name, "predictions") for name in _PREDICTIONS.value]
+  predictions, source, meanings = score_files.read_files(
+    paths,
+    towers=_PREDICTION_TOWERS.value,
+    weights=app.parse_numbers(_PREDICTION_WEIGHTS.value, "prediction_weights"),
+    norm=_NORM.value if _NORMALISE.value else None,
+    dataset=_DATASET.value,
+    split=_SPLIT.value if flags.FLAGS["split"].present else "1",
+  )
+  print(f"{source}:")
+  for tower, meaning in meanings.items():
+    print(f"  {tower:<10} {meaning}")
+  _report(predictions)
+  if output_dir:
+    _write_predictions(predictions, output_dir, "")
+  if logdir:
+    summaries.write_confusions(
+      logdir,
+      _RUN.value,
+      classes=predictions.classes,
+      labels=predictions.labels,
+      scores=predictions.scores,
+      clips=predictions.clips,
+      split=source,
+      checkpoint=", ".join(path.name for path in paths),
+      meanings=meanings,
+    )
+  app.report_json(_JSON.value, _accuracy_numbers(predictions))
+
+
 def main() -> None:
   """Runs the script."""
+  if _PREDICTIONS.value:
+    return _show_files()
   checkpoint_path = app.required_path(_CHECKPOINT.value, "checkpoint")
   data_dir = app.required_path(_DATA_DIR.value, "data_dir")
   if not _DATASET.value:
     raise UsageError("--dataset is required. See --help.")
   groups = catalogue.parse_numbers(_GROUPS.value, "groups")
   statistics_groups = catalogue.parse_numbers(_STATISTICS_GROUPS.value, "statistics_groups")
-  output_dir, logdir = app.expand_path(_OUTPUT_DIR.value, "output_dir"), app.expand_path(_LOGDIR.value, "logdir")
-  for folder, flag in ((output_dir, "output_dir"), (logdir, "logdir")):
-    if folder:
-      files.ensure_writable(folder, flag)
+  output_dir, logdir = _writable_folders()
 
   # After the flags are known to be good: TensorFlow takes seconds to load.
   app.load_tensorflow()
@@ -135,11 +206,8 @@ def main() -> None:
       checkpoint=checkpoint_path.name,
     )
 
-  numbers: dict[str, Any] = {f"accuracy_{tower}": None for tower in predictions_lib.TOWERS}
-  for tower, rate in predictions.accuracies().items():
-    numbers[f"accuracy_{tower}"] = rate.fraction
-    numbers[f"accuracy_{tower}_low"], numbers[f"accuracy_{tower}_high"] = rate.interval
-  numbers |= {"clips": len(predictions.clips), "snippets": _SNIPPETS.value, "seconds": round(seconds, 2), "temporal_fraction": fraction}
+  numbers = _accuracy_numbers(predictions)
+  numbers |= {"snippets": _SNIPPETS.value, "seconds": round(seconds, 2), "temporal_fraction": fraction}
   numbers["statistics_clips"] = 0
   if _STATISTICS_SNIPPETS.value and output_dir and not _BLANK.value:
     numbers |= _take_statistics(statistics, checkpoint, dataset, statistics_groups, output_dir / "statistics.npz")

@@ -31,6 +31,9 @@ _DROPOUT = flags.DEFINE_float(
   "dropout", 0.85, "Dropout after relu6 and relu7 (the released appearance tower: 0.85).", lower_bound=0, upper_bound=0.99
 )
 _IMAGENET = flags.DEFINE_string("imagenet_weights", None, "npz of ImageNet VGG-16 (Keras layout) to start from; from nothing by default.")
+_START = flags.DEFINE_string(
+  "start", None, "A checkpoint to start from, of a network of this shape: one of tbvis-import, as released towers. Classes may differ."
+)
 _VALIDATION = flags.DEFINE_string(
   "validation_groups", "23-25", "Training groups held out for choosing settings and for unit statistics; empty for none."
 )
@@ -43,6 +46,11 @@ _NOISE = {
   for stream, unit in (("appearance", "grey levels of 255"), ("motion", "units of 40/255 pixel a frame"))
 }
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of weights, order and crops.")
+_STRATEGY = flags.DEFINE_enum(
+  "strategy", "none", ["none", "mirrored", "multiworker"],
+  "none: one device. mirrored: all GPUs of this machine (or its logical CPUs). multiworker: the machines of the environment variable "
+  "TF_CONFIG; start the same command on each, with an --output_dir that all can reach. Batches are shared out: results are those of one.",
+)  # fmt: skip
 _DTYPE = app.define_dtype("Number format of the network; auto takes bfloat16 where the hardware has it.")
 _JSON = app.define_json()
 
@@ -56,16 +64,22 @@ _HELP = {
   "steps": "updates",
   "batch_size": "snippets an update",
   "optimizer": "sgd or adam",
-  "learning_rate": "peak learning rate of the convolutions",
+  "learning_rate": "peak learning rate of the convolutions, which rises over warmup_steps and falls by a cosine",
+  "rates": "learning rates one after another instead, with lengths that share all steps, as 1e-3x3,1e-4x1; prediction:1e-3x3 trains "
+  "the classifier alone",
   "head_factor": "factor on the rate for fc6, fc7 and prediction",
   "first_layer_factor": "factor on the rate for the first convolution",
+  "bias_factor": "factor on the rate for biases, which never decay",
   "warmup_steps": "updates over which the rate rises",
   "momentum": "momentum (sgd) or beta 1 (adam)",
-  "weight_decay": "weight decay of kernels",
-  "clip_norm": "bound on the gradient's norm",
+  "weight_decay": "weight decay of kernels, in the gradient (sgd) or apart from it (adam)",
+  "clip_norm": "bound on the gradient's norm; 0 for none",
+  "dropout": "dropout after relu6 and relu7 in this phase; --dropout by default",
+  "crops": "regular (sides of --crop_sizes, at corners and centre) or borders25 (any side of 168 to 280, near a corner)",
   "train_from": "first convolution that is trained, as conv1_1 or conv5_1 (the fusion phase begins at conv5_fusion)",
   "cached_crops": "crops a clip whose features below train_from are computed once; 0 computes them for every snippet",
 }
+_CHOICES = {"optimizer": ["sgd", "adam"], "crops": list(recipe.CROPS)}
 
 
 def _define_phase_flags() -> dict[tuple[str, str], flags.FlagHolder]:
@@ -76,8 +90,8 @@ def _define_phase_flags() -> dict[tuple[str, str], flags.FlagHolder]:
       if field.name == "name":
         continue
       name, default, text = f"{phase}_{field.name}", getattr(defaults, field.name), f"Phase {phase}: {_HELP[field.name]}."
-      if field.name == "optimizer":
-        holders[phase, field.name] = flags.DEFINE_enum(name, default, ["sgd", "adam"], text)
+      if field.name in _CHOICES:
+        holders[phase, field.name] = flags.DEFINE_enum(name, default, _CHOICES[field.name], text)
       elif isinstance(default, str):
         holders[phase, field.name] = flags.DEFINE_string(name, default, text)
       elif isinstance(default, int) and field.type == "int":
@@ -85,7 +99,8 @@ def _define_phase_flags() -> dict[tuple[str, str], flags.FlagHolder]:
           name, default, text, lower_bound=0 if field.name in ("cached_crops", "warmup_steps") else 1
         )
       else:
-        holders[phase, field.name] = flags.DEFINE_float(name, default, text, lower_bound=0)
+        upper = 0.99 if field.name == "dropout" else None
+        holders[phase, field.name] = flags.DEFINE_float(name, default, text, lower_bound=0, upper_bound=upper)
   return holders
 
 
@@ -108,6 +123,8 @@ def main() -> None:
   for phase in _PHASES.value:
     if phase not in recipe.PHASES:
       raise unknown_name("phase", phase, recipe.PHASES, "--phases")
+    if _phase(phase).rates:
+      recipe.parse_rates(_phase(phase).rates, _phase(phase).steps, f"{phase}_rates")
   sizes = _crop_sizes()
   validation = catalogue_lib.parse_numbers(_VALIDATION.value, "validation_groups") or frozenset()
   output_dir = files.ensure_writable(app.required_path(_OUTPUT_DIR.value, "output_dir"), "output_dir")
@@ -119,9 +136,12 @@ def main() -> None:
   from tbvis.datasets import reader, snippets
   from tbvis.models import checkpoint as checkpoint_lib
   from tbvis.models import precision
-  from tbvis.training import train
+  from tbvis.training import distribution, train
   from tbvis.weights import imagenet
 
+  # Before anything else is done with TensorFlow.
+  strategy = distribution.make_strategy(_STRATEGY.value)
+  chief = distribution.is_chief(strategy)
   dataset = reader.open_dataset(app.required_path(_DATA_DIR.value, "data_dir"), _DATASET.value or "")
   groups = set(dataset.groups("train"))
   held_out = sorted(groups & validation)
@@ -140,17 +160,25 @@ def main() -> None:
   path = output_dir / "checkpoint.keras"
   numbers: dict[str, Any] = {}
   if path.exists():
-    checkpoint = checkpoint_lib.load_checkpoint(path, dtype=dtype)
+    with distribution.scope(strategy):
+      checkpoint = checkpoint_lib.load_checkpoint(path, dtype=dtype)
     wanted = {**arguments, "classes": len(dataset.classes)}
     if checkpoint.arguments != wanted or checkpoint.classes != dataset.classes:
       different = [f"{k} {checkpoint.arguments.get(k)} (expected {v})" for k, v in wanted.items() if checkpoint.arguments.get(k) != v]
       raise UsageError(f"{path} is of another network: {', '.join(different) or 'its classes differ'}. Choose another --output_dir.")
     numbers = dict(checkpoint.metadata.get("training", {}))
   else:
-    checkpoint = checkpoint_lib.build(
-      "two_stream_fusion_vgg16", arguments, dataset.classes, dtype=dtype,
-      dataset=dataset.name, train_groups=train_groups, validation_groups=held_out, appearance_mean=checkpoint_lib.IMAGENET_MEAN,
-    )  # fmt: skip
+    with distribution.scope(strategy):
+      checkpoint = checkpoint_lib.build(
+        "two_stream_fusion_vgg16", arguments, dataset.classes, dtype=dtype,
+        dataset=dataset.name, train_groups=train_groups, validation_groups=held_out, appearance_mean=checkpoint_lib.IMAGENET_MEAN,
+      )  # fmt: skip
+    if _START.value and _IMAGENET.value:
+      raise UsageError("Expected --start or --imagenet_weights, received both.")
+    if _START.value:
+      start = app.expand_path(_START.value, "start")
+      layers = checkpoint_lib.copy_weights(checkpoint_lib.load_checkpoint(start), checkpoint, str(start))
+      print(f"{len(layers)} layers start as in {start}.")
     if _IMAGENET.value:
       layers = imagenet.load_imagenet_vgg16(checkpoint.model, app.expand_path(_IMAGENET.value, "imagenet_weights"))
       print(f"ImageNet weights set in {len(layers)} layers.")
@@ -160,18 +188,24 @@ def main() -> None:
     if f"{name}_seconds" in numbers:
       print(f"Phase {name} is finished already.")
       continue
+    noise = {stream: flag.value for stream, flag in _NOISE.items()}
     numbers |= train.train_phase(
       checkpoint, dataset, _phase(name),
       train_groups=train_groups, validation_groups=held_out,
-      augmentation=snippets.Augmentation(sizes=sizes, colour=_COLOUR.value, noise={stream: flag.value for stream, flag in _NOISE.items()}),
-      output_dir=output_dir, logdir=logdir, seed=_SEED.value,
+      augmentation=snippets.Augmentation(_phase(name).crops, sizes, colour=_COLOUR.value, noise=noise),
+      output_dir=output_dir, logdir=logdir, seed=_SEED.value, strategy=strategy,
     )  # fmt: skip
     recipes = {**checkpoint.metadata.get("recipe", {}), name: dataclasses.asdict(_phase(name))}
     checkpoint = dataclasses.replace(checkpoint, metadata={**checkpoint.metadata, "training": numbers, "recipe": recipes})
-    checkpoint_lib.save_checkpoint(checkpoint, path)
-    train.discard_backup(output_dir, _phase(name))
-    shown = {k: round(v, 4) for k, v in numbers.items() if k.startswith(("validation", name))}
-    print(f"Phase {name}: {json.dumps(shown)}")
+    if chief:
+      checkpoint_lib.save_checkpoint(checkpoint, path)
+      train.discard_backup(output_dir, _phase(name))
+      shown = {k: round(v, 4) for k, v in numbers.items() if k.startswith(("validation", name))}
+      print(f"Phase {name}: {json.dumps(shown)}")
+  distribution.wait_for_all(strategy)
+  if not chief:
+    print("Worker finished; the chief has written the checkpoint.")
+    return
   numbers["temporal_fraction"] = app.report_temporal_fraction(checkpoint.model)
   numbers["train_seconds"] = sum(v for k, v in numbers.items() if k.endswith("_seconds") and k != "train_seconds")
   numbers["this_run_seconds"] = round(time.monotonic() - started, 1)

@@ -1,30 +1,50 @@
-"""Optimisers with a learning rate of its own for some layers, on any Keras backend."""
+"""Optimisers with a learning rate of its own for some layers and biases, on any Keras backend."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import math
 from typing import Any
 
 import keras
 
-from tbvis.training.recipe import Phase
+from tbvis.training.recipe import Phase, parse_rates
 
 
 def _layerwise(base: type[keras.optimizers.Optimizer]) -> type[keras.optimizers.Optimizer]:
   class Layerwise(base):
-    """`base` with a factor on the learning rate by variable path."""
+    """`base` with a factor on the learning rate by layer, and one for biases.
 
-    def __init__(self, factors: dict[str, float], **kwargs: Any):
+    Args:
+      factors: by layer name; 1 for the others.
+      bias_factor: factor for biases, besides their layer's.
+      decay: weight decay of kernels, added to their gradients.
+      head_steps: updates before which every layer but the classifiers rests.
+    """
+
+    def __init__(self, factors: dict[str, float], bias_factor: float = 1.0, decay: float = 0.0, head_steps: int = 0, **kwargs: Any):
       super().__init__(**kwargs)
-      self._factors = factors
+      self._factors, self._bias_factor = factors, bias_factor
+      self._decay, self._head_steps = decay, head_steps
 
     def build(self, variables: Any) -> None:
-      # The TensorFlow backend hands update_step its own variables, which know no path: keep factors by index.
-      self._factor_by_index = [self._factors.get(v.path.split("/")[-2], 1.0) for v in variables]
+      # The TensorFlow backend hands update_step its own variables, which know no path: keep what is theirs by index.
+      names = [v.path.split("/")[-2:] for v in variables]
+      is_bias = [weight == "bias" for _, weight in names]
+      self._factor_by_index = [
+        self._factors.get(layer, 1.0) * (self._bias_factor if bias else 1.0) for (layer, _), bias in zip(names, is_bias, strict=True)
+      ]
+      self._decay_by_index = [0.0 if bias else self._decay for bias in is_bias]
+      self._is_head_by_index = [layer.startswith("prediction") for layer, _ in names]
       super().build(variables)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-      factor = self._factor_by_index[self._get_variable_index(variable)]
+      index = self._get_variable_index(variable)
+      if self._decay_by_index[index]:
+        gradient = gradient + self._decay_by_index[index] * keras.ops.cast(variable, gradient.dtype)
+      factor = self._factor_by_index[index]
+      if self._head_steps and not self._is_head_by_index[index]:
+        factor = factor * keras.ops.cast(self.iterations >= self._head_steps, learning_rate.dtype)
       super().update_step(gradient, variable, learning_rate * factor)
 
   return Layerwise
@@ -50,6 +70,27 @@ class WarmupCosine(keras.optimizers.schedules.LearningRateSchedule):
     return {"peak": self.peak, "steps": self.steps, "warmup": self.warmup}
 
 
+@keras.saving.register_keras_serializable("tbvis")
+class Staircase(keras.optimizers.schedules.LearningRateSchedule):
+  """Rates that hold until the update at which each ends; the last one goes on."""
+
+  def __init__(self, rates: Sequence[float], ends: Sequence[int]):
+    super().__init__()
+    self.rates, self.ends = tuple(rates), tuple(ends)
+
+  def __call__(self, step: Any) -> Any:
+    """Returns the rate at a step."""
+    step = keras.ops.cast(step, "float32")
+    rate = keras.ops.convert_to_tensor(self.rates[-1], "float32")
+    for value, end in zip(self.rates[-2::-1], self.ends[-2::-1], strict=True):
+      rate = keras.ops.where(step < end, value, rate)
+    return rate
+
+  def get_config(self) -> dict[str, Any]:
+    """Returns the arguments of the constructor."""
+    return {"rates": self.rates, "ends": self.ends}
+
+
 def layer_factors(model: keras.Model, phase: Phase) -> dict[str, float]:
   """Returns the factor on the learning rate of every layer whose factor is not 1."""
   factors = {}
@@ -61,24 +102,30 @@ def layer_factors(model: keras.Model, phase: Phase) -> dict[str, float]:
   return factors
 
 
-def make_optimizer(model: keras.Model, phase: Phase) -> keras.optimizers.Optimizer:
-  """Returns the optimiser of a phase.
+def make_optimizer(model: keras.Model, phase: Phase, clip: bool = True) -> keras.optimizers.Optimizer:
+  """Returns the optimiser of a phase; with `clip` it bounds the gradient itself.
 
   Raises:
     ValueError: for an unknown optimiser.
+    UsageError: for a staircase of rates of another form.
   """
+  parts = parse_rates(phase.rates, phase.steps, f"{phase.name}_rates") if phase.rates else ()
+  if parts:
+    rate: Any = Staircase([part.rate for part in parts], [part.end for part in parts])
+  else:
+    rate = WarmupCosine(phase.learning_rate, phase.steps, phase.warmup_steps)
   shared = {
     "factors": layer_factors(model, phase),
-    "learning_rate": WarmupCosine(phase.learning_rate, phase.steps, phase.warmup_steps),
-    "global_clipnorm": phase.clip_norm,
-    "weight_decay": phase.weight_decay or None,
+    "bias_factor": phase.bias_factor,
+    "head_steps": max((part.end for part in parts if part.head_only), default=0),
+    "learning_rate": rate,
+    "global_clipnorm": (phase.clip_norm if clip else 0) or None,
   }
   if phase.optimizer == "sgd":
-    optimizer = _layerwise(keras.optimizers.SGD)(momentum=phase.momentum, **shared)
-  elif phase.optimizer == "adam":
-    optimizer = _layerwise(keras.optimizers.Adam)(beta_1=phase.momentum, **shared)
-  else:
-    raise ValueError(f"Invalid value for argument `optimizer`. Expected 'sgd' or 'adam'. Received: optimizer={phase.optimizer!r}")
-  if phase.weight_decay:
-    optimizer.exclude_from_weight_decay(var_names=["bias"])
-  return optimizer
+    return _layerwise(keras.optimizers.SGD)(momentum=phase.momentum, decay=phase.weight_decay, **shared)
+  if phase.optimizer == "adam":
+    optimizer = _layerwise(keras.optimizers.Adam)(beta_1=phase.momentum, weight_decay=phase.weight_decay or None, **shared)
+    if phase.weight_decay:
+      optimizer.exclude_from_weight_decay(var_names=["bias"])
+    return optimizer
+  raise ValueError(f"Invalid value for argument `optimizer`. Expected 'sgd' or 'adam'. Received: optimizer={phase.optimizer!r}")

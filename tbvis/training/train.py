@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+import contextlib
 import dataclasses
 import pathlib
 import shutil
@@ -19,7 +20,7 @@ from tbvis.diagnostics import evaluation
 from tbvis.errors import UsageError
 from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.models import two_stream
-from tbvis.training import data, optimizers
+from tbvis.training import data, distribution, optimizers
 from tbvis.training.recipe import Phase
 
 # Updates between two backups: what an interruption may cost.
@@ -105,6 +106,94 @@ def discard_backup(output_dir: pathlib.Path, phase: Phase) -> None:
   shutil.rmtree(_backup(output_dir, phase), ignore_errors=True)
 
 
+def _batches(
+  checkpoint: checkpoint_lib.Checkpoint,
+  cut: Cut,
+  phase: Phase,
+  dataset: reader.PreparedDataset,
+  groups: Sequence[int],
+  augmentation: snippets.Augmentation,
+  seed: int,
+) -> tf.data.Dataset:
+  """Returns the batches of a phase without end, of snippets or of cached features: ({input or tuple}, int64 labels)."""
+  arguments = {
+    "input_size": checkpoint.input_size,
+    "appearance_mean": checkpoint.appearance_mean,
+    "streams": cut.streams,
+    "batch_size": phase.batch_size,
+    "augmentation": augmentation,
+  }
+  if not _is_cached(cut, phase):
+    return data.training_batches(dataset, groups, **arguments, seed=seed)
+  clips = sum(1 for _ in dataset.clips("train", groups))
+  passes = [data.training_batches(dataset, groups, **arguments, seed=seed + i, repeat=False) for i in range(phase.cached_crops)]
+  batches = passes[0]
+  for more in passes[1:]:
+    batches = batches.concatenate(more)
+  total = phase.cached_crops * -(-clips // phase.batch_size)
+  features, labels = _cached_features(cut, batches, total, f"{phase.name} features")
+  order = np.random.default_rng(seed)
+
+  def stream_batches():
+    while True:
+      for rows in np.array_split(order.permutation(len(labels)), max(1, len(labels) // phase.batch_size)):
+        rows = rows[: phase.batch_size]
+        yield tuple(f[rows].astype(np.float32) for f in features), labels[rows]
+
+  signature = (
+    tuple(tf.TensorSpec((None, *f.shape[1:]), tf.float32) for f in features),
+    tf.TensorSpec((None,), tf.int64),
+  )
+  return tf.data.Dataset.from_generator(stream_batches, output_signature=signature).prefetch(2)
+
+
+def _is_cached(cut: Cut, phase: Phase) -> bool:
+  return cut.below is not None and phase.cached_crops > 0
+
+
+@contextlib.contextmanager
+def _prepared_layers(cut: Cut, phase: Phase) -> Iterator[None]:
+  """Freezes what the phase does not train and sets its dropout, for as long as it lasts."""
+  trained = set() if _is_cached(cut, phase) else {layer.name for layer in cut.trained.layers}
+  frozen = [layer for layer in (cut.below.layers if cut.below is not None else ()) if layer.name not in trained]
+  rates = {layer: layer.rate for layer in cut.trained.layers if isinstance(layer, keras.layers.Dropout)}
+  for layer in frozen:
+    layer.trainable = False
+  for layer in rates if phase.dropout is not None else ():
+    layer.rate = phase.dropout
+  try:
+    yield
+  finally:
+    for layer in frozen:
+      layer.trainable = True
+    for layer, rate in rates.items():
+      layer.rate = rate
+
+
+def _fit(
+  model: keras.Model, optimizer: keras.optimizers.Optimizer, phase: Phase, batches: tf.data.Dataset, backup: pathlib.Path, logs: str | None
+) -> dict[str, float]:
+  """Trains by Keras' own loop, on any backend; returns the numbers of the last epoch."""
+  epochs = -(-phase.steps // BACKUP_STEPS)
+  names = list(model.output)
+  model.compile(
+    optimizer=optimizer,
+    loss={n: keras.losses.SparseCategoricalCrossentropy(from_logits=True) for n in names},
+    jit_compile=False,  # XLA is slower than oneDNN on a CPU, and three times so in bfloat16.
+    metrics={n: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")] for n in names},
+  )
+  callbacks: list[keras.callbacks.Callback] = [
+    keras.callbacks.BackupAndRestore(str(backup)),
+    _Bar(phase),
+    keras.callbacks.TerminateOnNaN(),
+  ]
+  if logs:
+    callbacks.append(keras.callbacks.TensorBoard(logs, write_graph=False, update_freq=10))
+  batches = batches.map(lambda x, y: (x, dict.fromkeys(names, y)))
+  history = model.fit(batches, epochs=epochs, steps_per_epoch=-(-phase.steps // epochs), callbacks=callbacks, verbose=0, shuffle=False)
+  return {name: float(values[-1]) for name, values in history.history.items()}
+
+
 def train_phase(
   checkpoint: checkpoint_lib.Checkpoint,
   dataset: reader.PreparedDataset,
@@ -116,86 +205,39 @@ def train_phase(
   output_dir: pathlib.Path,
   logdir: pathlib.Path | None,
   seed: int,
+  strategy: tf.distribute.Strategy | None = None,
 ) -> dict[str, float]:
   """Trains one phase in place and returns its numbers (losses, accuracies, seconds).
 
   An interrupted phase goes on from its last backup in `output_dir`; `discard_backup` is for the caller,
-  once the phase's checkpoint is on disk.
+  once the phase's checkpoint is on disk. With a strategy, in whose scope the network was made, every worker
+  calls this, and the chief alone validates and writes.
   """
   started = time.monotonic()
   cut = cut_for_phase(checkpoint.model, phase)
   backup = _backup(output_dir, phase)
-  epochs = -(-phase.steps // BACKUP_STEPS)
-  attempt = len(list(backup.glob("attempt_*")))
-  files.write_bytes(backup / f"attempt_{attempt}", b"")
-  arguments = {
-    "input_size": checkpoint.input_size,
-    "appearance_mean": checkpoint.appearance_mean,
-    "streams": cut.streams,
-    "batch_size": phase.batch_size,
-  }
-  # Another attempt draws other snippets than those it was interrupted in.
-  draws = seed + 1000 * attempt
-  model = cut.trained
-  if cut.below is not None and phase.cached_crops:
-    clips = sum(1 for _ in dataset.clips("train", train_groups))
-    passes = [
-      data.training_batches(dataset, train_groups, **arguments, augmentation=augmentation, seed=draws + i, repeat=False)
-      for i in range(phase.cached_crops)
-    ]
-    batches = passes[0]
-    for more in passes[1:]:
-      batches = batches.concatenate(more)
-    total = phase.cached_crops * -(-clips // phase.batch_size)
-    features, labels = _cached_features(cut, batches, total, f"{phase.name} features")
-    order = np.random.default_rng(draws)
-
-    def stream_batches():
-      while True:
-        for rows in np.array_split(order.permutation(len(labels)), max(1, len(labels) // phase.batch_size)):
-          rows = rows[: phase.batch_size]
-          yield tuple(f[rows].astype(np.float32) for f in features), labels[rows]
-
-    signature = (
-      tuple(tf.TensorSpec((None, *f.shape[1:]), tf.float32) for f in features),
-      tf.TensorSpec((None,), tf.int64),
-    )
-    training = tf.data.Dataset.from_generator(stream_batches, output_signature=signature).prefetch(2)
-    trained_layers = None
-  else:
-    training = data.training_batches(dataset, train_groups, **arguments, augmentation=augmentation, seed=draws)
-    trained_layers = {layer.name for layer in cut.trained.layers}
-    if cut.below is not None:
+  logs = str(logdir / f"training_{phase.name}") if logdir is not None else None
+  with distribution.scope(strategy), _prepared_layers(cut, phase):
+    model = cut.trained
+    if cut.below is not None and not _is_cached(cut, phase):
       model = keras.Model(cut.below.input, cut.trained(cut.below.output))
-  below = cut.below.layers if cut.below is not None else []
-  frozen = [layer for layer in below if trained_layers is None or layer.name not in trained_layers]
-  for layer in frozen:
-    layer.trainable = False
-  try:
-    names = list(cut.trained.output.keys())
-    model.compile(
-      optimizer=optimizers.make_optimizer(cut.trained, phase),
-      loss={n: keras.losses.SparseCategoricalCrossentropy(from_logits=True) for n in names},
-      jit_compile=False,  # XLA is slower than oneDNN on a CPU, and three times so in bfloat16.
-      metrics={n: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")] for n in names},
-    )
-    callbacks: list[keras.callbacks.Callback] = [
-      keras.callbacks.BackupAndRestore(str(backup)),
-      _Bar(phase),
-      keras.callbacks.TerminateOnNaN(),
-    ]
-    if logdir is not None:
-      callbacks.append(keras.callbacks.TensorBoard(str(logdir / f"training_{phase.name}"), write_graph=False, update_freq=10))
-    training = training.map(lambda x, y: (x, dict.fromkeys(names, y)))
-    history = model.fit(training, epochs=epochs, steps_per_epoch=-(-phase.steps // epochs), callbacks=callbacks, verbose=0, shuffle=False)
-  finally:
-    for layer in frozen:
-      layer.trainable = True
-  numbers = {f"{phase.name}_{k}": float(v[-1]) for k, v in history.history.items()}
+    optimizer = optimizers.make_optimizer(cut.trained, phase, clip=strategy is None)
+
+    def batches(draws: int) -> tf.data.Dataset:
+      # Another attempt draws other snippets than those it was interrupted in.
+      return _batches(checkpoint, cut, phase, dataset, train_groups, augmentation, seed + 1000 * draws)
+
+    if strategy is None:
+      attempt = len(list(backup.glob("attempt_*")))
+      files.write_bytes(backup / f"attempt_{attempt}", b"")
+      found = _fit(model, optimizer, phase, batches(attempt), backup, logs)
+    else:
+      found = distribution.fit(model, optimizer, phase, batches, strategy, backup=backup, backup_steps=BACKUP_STEPS, logs=logs)
+  numbers = {f"{phase.name}_{name}": value for name, value in found.items()}
   if not all(np.isfinite(v) for v in numbers.values()):
     raise UsageError(f"Phase {phase.name} diverged (loss not finite). Lower --{phase.name}_learning_rate.")
   numbers[f"{phase.name}_seconds"] = round(time.monotonic() - started, 1)
-  if validation_groups:
+  if validation_groups and distribution.is_chief(strategy):
     numbers |= validate(checkpoint, dataset, validation_groups, cut.streams)
   return numbers
 

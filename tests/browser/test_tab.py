@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -207,6 +209,21 @@ def test_the_list_and_the_tower_switch_lead_to_pairs(address, open_tab):
   frame.click(".most li button")
   assert "taken for" in _text(frame, "tbvis-pair h2")
   assert "Motion scores" in _text(frame, ".counted")
+
+
+@pytest.mark.real
+def test_published_scores_of_two_networks_fill_the_matrix(open_tab, real_data, tmp_path):
+  names = ("spatial_quality100_split01.mat", "temporal_tvl1_split01.mat")
+  files = ",".join(str(real_data / "ucf101_scores" / name) for name in names)
+  command = [sys.executable, "-m", "tbvis.scripts.evaluate", f"--predictions={files}", "--prediction_weights=1,1.5", "--normalise"]
+  subprocess.run([*command, "--dataset=ucf101", "--split=1", f"--logdir={tmp_path / 'logdir'}"], check=True, capture_output=True)
+  with serving.tensorboard(tmp_path / "logdir", tmp_path, "--load_fast=true") as served:
+    _, frame = open_tab(served, _PAIR)
+    assert _text(frame, ".counted") == "Fused scores: 4 clips"
+    towers = [text.split() for text in frame.locator(".towers button").all_inner_texts()]
+    assert [(name, rate) for name, rate, *_ in towers] == [("Appearance", "81.0"), ("Motion", "85.8"), ("Fused", "91.3")]
+    assert "1 appearance + 1.5 motion" in frame.get_attribute(".towers [data-value=fused]", "title")
+    assert _text(frame, ".most li .pair") == "BrushingTeeth → ShavingBeard" and _text(frame, ".most li .count") == "13 of 36"
 
 
 def test_the_matrix_is_walked_with_the_keyboard(address, open_tab):

@@ -119,6 +119,31 @@ def test_training_snippets_are_seeded_and_differ(prepared):
   assert not np.array_equal(first["appearance"], other["appearance"])
 
 
+@pytest.mark.parametrize("ratio", [1, 2])
+def test_borders25_crops_lie_near_two_corners(ratio):
+  rule = snippets.Augmentation("borders25")
+  draws = [snippets._crop(rule, tf.constant([1, i]), tf.constant([2, i]), ratio) for i in range(400)]
+  sides, places = np.array([d[0] for d in draws]) * ratio, np.array([d[1] for d in draws])
+  assert sides.min() >= 168 and sides.max() <= 280 and len(np.unique(sides[:, 0])) > 40
+  assert abs(sides.mean() - 224) < 5 and abs(np.corrcoef(sides.T)[0, 1]) < 0.15
+  far = places[:, 0] > 0.5
+  assert np.array_equal(far, places[:, 1] > 0.5) and 0.4 < far.mean() < 0.6
+  assert ((places <= 0.25) | (places >= 0.75)).all() and places.min() >= 0 and places.max() <= 1
+  assert abs(np.corrcoef(places[far].T)[0, 1]) < 0.2
+
+
+def test_crops_of_both_rules_fit_into_the_frame(prepared):
+  clip = _clip(prepared, "YoYo")  # 256 x 384: a side of 280 does not fit.
+  for rule in ("regular", "borders25"):
+    for seed in range(20):
+      drawn = snippets.training_snippet(
+        clip, tf.constant([3, seed]), input_size=32, appearance_mean=MEAN, augmentation=snippets.Augmentation(rule)
+      )
+      assert drawn["appearance"].shape == (32, 32, 3) and np.isfinite(drawn["appearance"]).all()
+  with pytest.raises(ValueError, match="borders26"):
+    snippets._crop(snippets.Augmentation("borders26"), tf.constant([0, 0]), tf.constant([0, 0]), 1)
+
+
 def test_noise_is_white_up_to_its_bound_and_each_input_has_its_own(prepared):
   clip = _clip(prepared, "YoYo")
 

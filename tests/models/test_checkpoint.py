@@ -113,3 +113,24 @@ def test_weights_that_do_not_fit_the_description_are_refused(path, tmp_path):
   rewrite(path, tmp_path / "other.keras", {"arguments": {**ARGUMENTS, "fc_units": 12}})
   with pytest.raises(UsageError, match="the weights do not fit its own description"):
     checkpoint_lib.load_checkpoint(tmp_path / "other.keras")
+
+
+def test_weights_are_copied_and_other_classes_keep_their_own_classifier():
+  arguments = {"width": 0.05, "input_size": 32, "fc_units": 4}
+  source = checkpoint_lib.build("two_stream_fusion_vgg16", {**arguments, "seed": 1}, ("a", "b"))
+
+  def copied(classes, **changed):
+    target = checkpoint_lib.build("two_stream_fusion_vgg16", {**arguments, **changed}, classes)
+    return target, checkpoint_lib.copy_weights(source, target, "start.keras")
+
+  target, layers = copied(("a", "b"))
+  assert "prediction" in layers and "conv5_fusion" in layers
+  for ours, theirs in zip(target.model.get_weights(), source.model.get_weights(), strict=True):
+    np.testing.assert_array_equal(ours, theirs)
+  for classes in (("a", "b", "c"), ("b", "a")):
+    target, layers = copied(classes)
+    assert not any(name.startswith("prediction") for name in layers) and "fc7_motion" in layers
+    kernels = [network.model.get_layer("prediction").get_weights()[0][..., :2] for network in (target, source)]
+    assert not np.array_equal(*kernels)
+  with pytest.raises(UsageError, match=r"start\.keras: expected a network whose layer conv1_1_appearance has weights of .*found"):
+    copied(("a", "b"), width=0.1)

@@ -141,3 +141,31 @@ def test_a_mistake_is_one_line_and_status_2(work):
   done = _run(f"--checkpoint={work / 'net.keras'}", "--blank=sound")
   assert done.returncode == 2
   assert len(done.stderr.strip().splitlines()) == 1 and "appearance|motion" in done.stderr
+
+
+def test_score_files_need_no_network(tmp_path):
+  rng = np.random.default_rng(0)
+  for name in ("a", "b"):
+    np.savez(tmp_path / f"{name}.npz", scores=rng.normal(size=(101, 3734)))
+  logs, out = tmp_path / "logs", tmp_path / "out"
+  files = f"--predictions={tmp_path / 'a.npz'},{tmp_path / 'b.npz'}"
+  common = ("--prediction_weights=1,1.5", "--normalise", "--dataset=ucf101", "--split=2")
+  done = _run(files, *common, f"--logdir={logs}", f"--output_dir={out}", f"--json={tmp_path / 'n.json'}")
+  assert done.returncode == 0, done.stderr[-3000:]
+  assert "1 appearance + 1.5 motion, the scores of each clip divided by their L2 norm" in done.stdout
+  numbers, found = json.loads((tmp_path / "n.json").read_text()), Predictions.load(out / "predictions.npz")
+  assert found.towers == ("appearance", "motion", "fused") and numbers["clips"] == 3734 and numbers["accuracy_hybrid"] is None
+  assert numbers["accuracy_fused"] == found.accuracy("fused").fraction and (out / "confusion_motion.csv").is_file()
+  shown = summaries.read_run(logs, "evaluation").confusions
+  assert list(shown.scores) == ["appearance", "motion", "fused"] and shown.split == "ucf101 test split 2"
+  assert shown.meanings["motion"] == "scores of b.npz" and np.array_equal(shown.scores["fused"], found.scores["fused"])
+  for arguments, expected in (
+    (
+      (files, "--dataset=ucf101", "--split=1"),
+      "expected one table of 3783 clips x 101 classes (ucf101 test split 1), found scores 101 x 3734",
+    ),
+    ((files, *common, "--checkpoint=net.keras"), "Expected --checkpoint or --predictions, received both"),
+    ((files, *common, "--prediction_weights=1,x"), "--prediction_weights: expected numbers separated by commas, received '1,x'"),
+  ):
+    done = _run(*arguments)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and expected in done.stderr

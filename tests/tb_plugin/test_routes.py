@@ -6,6 +6,7 @@ import dataclasses
 import json
 import struct
 
+import numpy as np
 import pytest
 from tensorboard.backend import application
 from tensorboard.backend.event_processing import data_provider as multiplexer_provider
@@ -15,6 +16,7 @@ from werkzeug import test as werkzeug_test
 from werkzeug import wrappers
 
 from tb_plugin import loader, plugin
+from tbvis import summaries
 from tbvis.rendering import animation
 from tests.tb_plugin import synthetic
 
@@ -156,6 +158,17 @@ def test_confusions_and_the_clips_behind_a_cell(client):
   assert alone["counts"] == {"confused": 0, "true": 7, "predicted": 0}
   thumbnail = _get(client, "clip", run="evaluation", name=found["confused"][0]["thumbnail"])
   assert thumbnail.mimetype == "image/webp" and animation.decode(thumbnail.get_data()).shape == (8, 72, 192, 3)
+
+
+def test_two_networks_have_no_hybrid_and_say_what_they_are(tmp_path):
+  scores = {"appearance": [[2.0, 0.0], [1.0, 0.0]], "motion": [[0.0, 1.0], [0.0, 1.0]], "fused": [[1.0, 0.5], [0.5, 0.6]]}
+  told = {"classes": ("a", "b"), "labels": [0, 1], "clips": ("x", "y"), "meanings": {"fused": "weighted mean"}}
+  summaries.write_confusions(tmp_path, "two", scores={tower: np.array(values) for tower, values in scores.items()}, **told)
+  client = _client(tmp_path)
+  confusions = _json(client, "confusions", run="two")
+  assert confusions["towers"] == ["appearance", "motion", "fused"] and confusions["meanings"] == {"fused": "weighted mean"}
+  found = _json(client, "clips", run="two", tower="appearance", true="b", predicted="a")
+  assert found["counts"] == {"confused": 1, "true": 0, "predicted": 1} and set(found["confused"][0]["towers"]) == set(scores)
 
 
 def test_the_matrix_agrees_with_the_lists_of_clips(client):

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tbvis.errors import UsageError
 from tbvis.models import checkpoint as checkpoint_lib
-from tbvis.training import optimizers, train
+from tbvis.training import optimizers, recipe, train
 from tbvis.training.recipe import Phase
 
 
@@ -79,6 +79,53 @@ def test_rate_rises_and_falls():
   rate = optimizers.WarmupCosine(1.0, 100, 10)
   values = [float(rate(s)) for s in (0, 9, 55, 100)]
   np.testing.assert_allclose(values, [0.1, 1.0, 0.505, 0.01], atol=1e-3)
+
+
+def test_a_staircase_of_rates_shares_the_steps():
+  # METHOD 1.3, appearance: epochs of 745 updates.
+  parts = recipe.parse_rates("prediction:1e-3x3,5e-4x5,5e-5x2,5e-6x2", 8940)
+  assert [(p.rate, p.end, p.head_only) for p in parts] == [
+    (1e-3, 2235, True),
+    (5e-4, 5960, False),
+    (5e-5, 7450, False),
+    (5e-6, 8940, False),
+  ]
+  rate = optimizers.Staircase([p.rate for p in parts], [p.end for p in parts])
+  found = [float(rate(step)) for step in (0, 2234, 2235, 5959, 5960, 7450, 8939, 9999)]
+  np.testing.assert_allclose(found, [1e-3, 1e-3, 5e-4, 5e-4, 5e-5, 5e-6, 5e-6, 5e-6], rtol=1e-6)
+  assert keras.optimizers.schedules.deserialize(keras.optimizers.schedules.serialize(rate)).ends == rate.ends
+  for text in ("", "1e-3x", "1e-3x0", "0x3", "-1e-3", "head:1e-3", "1e-3,,1e-4", "1e-3 1e-4", "1e999"):
+    with pytest.raises(UsageError, match="--motion_rates: expected learning rates with lengths"):
+      recipe.parse_rates(text, 10, "motion_rates")
+
+
+def test_sgd_follows_the_released_rule():
+  """w += lr m, m = 0.9 m - wd w - g; biases twice as fast and without decay; the classifier alone at first (METHOD 1.3)."""
+  x = keras.Input((3,))
+  hidden = keras.layers.Dense(2, name="fc7", bias_initializer="ones")(x)
+  model = keras.Model(x, keras.layers.Dense(2, name="prediction", bias_initializer="ones")(hidden))
+  phase = Phase("motion", 6, optimizer="sgd", rates="prediction:0.1x2,0.01x4", head_factor=1, bias_factor=2, weight_decay=0.3, clip_norm=0)
+  optimizer = optimizers.make_optimizer(model, phase)
+  rng = np.random.default_rng(0)
+  values = {v.path: np.array(v) for v in model.trainable_variables}
+  momentum = {path: np.zeros_like(value) for path, value in values.items()}
+  before = dict(values)
+  for step in range(6):
+    rate = 0.1 if step < 2 else 0.01
+    gradients = {path: rng.normal(size=value.shape).astype(np.float32) for path, value in values.items()}
+    optimizer.apply([keras.ops.convert_to_tensor(gradients[v.path]) for v in model.trainable_variables], model.trainable_variables)
+    for path, value in values.items():
+      if step < 2 and "fc7" in path:
+        continue
+      own = rate * (2 if "bias" in path else 1)
+      decay = 0 if "bias" in path else 0.3
+      # Keras keeps the rate inside the momentum: the same rule while the rate holds.
+      momentum[path] = 0.9 * momentum[path] - own * (gradients[path] + decay * value)
+      values[path] = value + momentum[path]
+    for variable in model.trainable_variables:
+      np.testing.assert_allclose(np.array(variable), values[variable.path], rtol=1e-5, atol=1e-6)
+    if step == 1:
+      assert all(np.array_equal(np.array(v), before[v.path]) == ("fc7" in v.path) for v in model.trainable_variables)
 
 
 def test_unknown_layer_to_train_from_is_refused():

@@ -1,0 +1,209 @@
+"""The recipes in flags/: what they say, that every script takes them, and the one command that runs a whole one."""
+
+from __future__ import annotations
+
+import json
+import math
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+from tbvis import resources, summaries
+from tbvis.datasets import catalogue
+from tbvis.diagnostics.predictions import Predictions
+from tbvis.errors import UsageError
+from tbvis.models import checkpoint as checkpoint_lib
+from tbvis.scripts import recipe_steps
+from tbvis.training import recipe as recipe_lib
+from tests.datasets.conftest import write_video
+
+SPLIT1 = "ucf101_split1.flags"
+# Epochs, passes an epoch and batch of the released code (METHOD 1.3, 1.4).
+EPOCHS = {"appearance": (12, 10, 128), "motion": (16, 100, 128), "fusion": (5, 10, 96)}
+CLIPS = {"ucf101": 9537, "hmdb51": 3570}
+
+# Two scripts define flags of one name, so each is asked in a process of its own.
+_PARSE = """
+import importlib, json, sys
+from absl import flags
+module = importlib.import_module("tbvis.scripts." + sys.argv[1])
+flags.FLAGS([sys.argv[1], *sys.argv[2:]])
+known = flags.FLAGS.flags_by_module_dict()[module.__name__]
+print(json.dumps({flag.name: flag.value for flag in known}))
+"""
+
+
+def _flags(verb, *names):
+  arguments = [f"--flagfile={resources.flags_path(name)}" for name in names]
+  done = subprocess.run([sys.executable, "-c", _PARSE, verb, *arguments], capture_output=True, text=True, check=False)
+  assert done.returncode == 0, done.stderr[-2000:]
+  return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("dataset", ["ucf101", "hmdb51"])
+def test_the_stages_are_the_released_settings(dataset):
+  for phase, (epochs, passes, batch) in EPOCHS.items():
+    said = _flags("train", f"{dataset}_{phase}.flags")
+    assert said["phases"] == [phase] and said["dataset"] == f"{dataset}_split1_tvl1"
+    assert (said["input_size"], said["fc_units"], said["width"], said["fusion"]) == (224, 4096, 1.0, "conv1x1")
+    own = {name.removeprefix(f"{phase}_"): value for name, value in said.items() if name.startswith(f"{phase}_")}
+    assert own["steps"] == pytest.approx(epochs * passes * CLIPS[dataset] / batch, rel=2e-3) and own["batch_size"] == batch
+    assert (own["optimizer"], own["momentum"], own["weight_decay"], own["bias_factor"], own["clip_norm"]) == ("sgd", 0.9, 5e-4, 2, 0)
+    assert own["dropout"] == {"appearance": 0.85, "motion": 0.9, "fusion": 0.85}[phase]
+    assert own["crops"] == {"appearance": "borders25", "motion": "regular", "fusion": "borders25"}[phase]
+    parts = recipe_lib.parse_rates(own["rates"], epochs)  # A step is an epoch.
+    by_epoch = [(next(part.rate for part in parts if epoch < part.end)) for epoch in range(epochs)]
+    assert (
+      by_epoch
+      == {
+        "appearance": [1e-3] * 3 + [5e-4] * 5 + [5e-5] * 2 + [5e-6] * 2,
+        "motion": [5e-4] * 10 + [5e-5] * 5 + [5e-6],
+        "fusion": [1e-3] * 2 + [1e-4, 1e-5, 1e-6],
+      }[phase]
+    )
+    assert [part.end for part in parts if part.head_only] == ([3] if phase == "appearance" else [])
+  if dataset == "ucf101":
+    assert len(catalogue.read_split_list(resources.data_path("ucf101", "trainlist01.txt"))) == CLIPS[dataset]
+
+
+def test_one_flagfile_serves_every_script_and_says_what_its_stages_say():
+  whole = _flags("train", SPLIT1)
+  for phase in EPOCHS:
+    alone = _flags("train", f"ucf101_{phase}.flags")
+    same = {name for name in alone if name.startswith(phase) or name in ("input_size", "fc_units", "dropout", "crop_sizes")}
+    assert {name: whole[name] for name in same} == {name: alone[name] for name in same}
+  assert whole["phases"] == list(EPOCHS)
+  prepare = _flags("prepare", SPLIT1)
+  assert (prepare["name"], prepare["flow"], prepare["split"]) == ("ucf101", "tvl1", 1)
+  assert _flags("evaluate", SPLIT1)["statistics_groups"] == "23-25"
+  maximize = _flags("maximize", SPLIT1)
+  assert maximize["units"] == ["prediction/PlayingCello", "prediction/PlayingViolin"] and maximize["chi"] == ["0", "10"]
+
+
+def _plan(tmp_path, **given):
+  recipe = recipe_steps.read_recipe(resources.flags_path(SPLIT1))
+  return recipe_steps.recipe_steps(recipe, tmp_path / "data", tmp_path / "logdir", **{"videos": "videos", **given})
+
+
+def _flag(step, name):
+  return [a.partition("=")[2] for a in step.arguments if a.startswith(f"--{name}=")]
+
+
+def test_a_recipe_trains_or_shows_what_it_is_given(tmp_path):
+  prepare, train, evaluate, maximize = _plan(tmp_path, start="start.keras", split=2)
+  assert _flag(prepare, "dataset") == ["ucf101"] and _flag(train, "dataset") == _flag(evaluate, "dataset") == ["ucf101_split2_tvl1"]
+  assert _flag(train, "start") == ["start.keras"]
+  trained = [str(pathlib.Path(_flag(train, "output_dir")[0]) / "checkpoint.keras")]
+  assert _flag(evaluate, "checkpoint") == _flag(maximize, "checkpoint") == trained
+  assert _flag(maximize, "statistics") == [str(pathlib.Path(_flag(evaluate, "output_dir")[0]) / "statistics.npz")]
+  _, evaluate, maximize = _plan(tmp_path, checkpoint=tmp_path / "mine.keras")
+  assert _flag(evaluate, "checkpoint") == _flag(maximize, "checkpoint") == [str(tmp_path / "mine.keras")]
+  _, imported, evaluate, _ = _plan(tmp_path, imported=("--weights=appearance=A.mat,motion=B.mat", "--format=matconvnet"))
+  assert imported.command[0] == "tbvis-import" and _flag(imported, "out") == _flag(evaluate, "checkpoint")
+  assert [step.name for step in _plan(tmp_path, videos=None)] == ["train", "evaluate", "maximize"]
+  with pytest.raises(UsageError, match="one of --checkpoint, --weights and --start"):
+    _plan(tmp_path, checkpoint=tmp_path / "mine.keras", start="start.keras")
+
+
+def test_what_a_recipe_made_is_kept_when_its_settings_change(tmp_path):
+  made = tmp_path / "set"
+  recipe = tmp_path / "r.flags"
+  done = []
+
+  def run(text):
+    recipe.write_text(text)
+    step = recipe_steps.Step("prepare", "", "prepare", (), (recipe,), (made,), keeps=True)
+    recipe_steps_run([step], tmp_path / "state.json", lambda s: done.append(text) or made.mkdir(exist_ok=True) or 0)
+
+  from tbvis.scripts.demo_steps import run_steps as recipe_steps_run
+
+  run("--chi=0")
+  (made / "of hours").write_text("")
+  run("--chi=0")
+  run("--chi=10")
+  assert done == ["--chi=0", "--chi=10"] and (made / "of hours").exists()
+
+
+@pytest.mark.parametrize(
+  ("content", "expected"),
+  [
+    (None, "expected a flagfile, found none"),
+    ("--name=ucf101\n", "to have --flow, which name the prepared set"),
+    ("--flagfile=none.flags\n", "cannot be read as a flagfile"),
+  ],
+)
+def test_files_that_are_no_recipe(tmp_path, content, expected):
+  path = tmp_path / "my.flags"
+  if content:
+    path.write_text(content)
+  with pytest.raises(UsageError, match=expected):
+    recipe_steps.read_recipe(path)
+
+
+def test_a_recipe_names_its_pair_and_data_set(tmp_path):
+  path = tmp_path / "my.flags"
+  path.write_text("--units=conv5_fusion/f001,prediction/*,prediction/a,prediction/b,prediction/c\n--name=mine\n--flow=dis\n")
+  found = recipe_steps.read_recipe(path)
+  assert found.pair == ("a", "b") and found.kind == "folder" and found.view == "&p.tbvis.view=pair%3Aa~b"
+  path.write_text("--units=prediction/a\n--name=hmdb51_part\n--flow=dis\n")
+  found = recipe_steps.read_recipe(path)
+  assert found.pair == () and found.kind == "hmdb51" and found.view == ""
+
+
+# A thin network, few updates, tiny clips: nothing of it can be right but the path. What the rehearsal adds no other script knows.
+_REHEARSAL = """
+--undefok=allow_missing,name,width,seed,dtype,iterations,canvas,sizes,start_seed
+--name=ucf101_rehearsal
+--flow=dis
+--allow_missing
+--width=0.05
+--input_size=32
+--fc_units=8
+--dtype=float32
+--validation_groups=23
+--statistics_groups=23
+--appearance_steps=4
+--motion_steps=3
+--fusion_steps=5
+--appearance_batch_size=8
+--motion_batch_size=8
+--fusion_batch_size=8
+--snippets=1
+--noflips
+--iterations=3
+"""
+
+
+@pytest.mark.slow
+def test_rehearsal_of_the_whole_command(tmp_path):
+  """All 101 class names, two or three clips each of a moving texture: a rehearsal, no result."""
+  classes = catalogue.read_classes(resources.data_path("ucf101", "classInd.txt"))
+  for index, name in enumerate(classes):
+    held_out = (23,) if name.startswith("Playing") else ()
+    for group in (1, 8, *held_out):
+      path = tmp_path / "videos" / name / f"v_{name}_g{group:02d}_c01.avi"
+      write_video(path, frames=11, size=(32, 32), shift=math.cos(index), seed=index)
+  text = resources.flags_path(SPLIT1).read_text()
+  recipe = tmp_path / "rehearsal.flags"
+  recipe.write_text(text + _REHEARSAL)
+  data, logs = tmp_path / "data", tmp_path / "logs"
+  command = [sys.executable, "-m", "tbvis.scripts.demo", f"--recipe={recipe}", f"--videos={tmp_path / 'videos'}", f"--data_dir={data}",
+             f"--logdir={logs}", "--notensorboard", f"--json={tmp_path / 'n.json'}"]  # fmt: skip
+  done = subprocess.run(command, capture_output=True, text=True, check=False)
+  assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+  network = checkpoint_lib.load_checkpoint(data / "training" / "checkpoint.keras")
+  assert network.classes == classes and network.metadata["validation_groups"] == [23]
+  assert network.metadata["recipe"]["motion"]["dropout"] == 0.9
+  found = Predictions.load(data / "evaluation" / "predictions.npz", classes=classes)
+  assert len(found.clips) == 101 and json.loads((tmp_path / "n.json").read_text())["clips"] == 101
+  assert re.search(r"^PlayingCello -> PlayingViolin: .* \([01] of 1;", done.stdout, re.MULTILINE)
+  shown = summaries.read_run(logs, "rehearsal_evaluation").confusions
+  assert list(shown.clips) == list(found.clips)
+  stimuli = summaries.read_run(logs, "rehearsal_stimuli").stimuli
+  assert {(s.unit, s.chi) for s in stimuli} == {(f"prediction/{c}", chi) for c in ("PlayingCello", "PlayingViolin") for chi in (0.0, 10.0)}
+  assert all(s.a_hat for s in stimuli)
+  again = subprocess.run(command, capture_output=True, text=True, check=False)
+  assert again.returncode == 0 and again.stdout.count("finished by an earlier run") == 4, again.stderr[-2000:]
