@@ -13,7 +13,8 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-VERBS = ("prepare", "train", "evaluate", "maximize", "demo")
+VERBS = ("prepare", "import", "train", "evaluate", "maximize", "demo")
+MODULES = {"import": "import_weights"}
 OF_ABSL = {"flagfile", "undefok", "help", "helpfull", "verbosity"}
 
 
@@ -22,11 +23,12 @@ def flags_of():
   """Flag names by verb. A process each, since two scripts define flags of one name."""
   found = {}
   for verb in VERBS:
+    module = MODULES.get(verb, verb)
     code = f"""
 import sys
 from absl import flags
-import tbvis.scripts.{verb}
-names = {{flag.name for flag in flags.FLAGS.get_key_flags_for_module("tbvis.scripts.{verb}")}}
+import tbvis.scripts.{module}
+names = {{flag.name for flag in flags.FLAGS.get_key_flags_for_module("tbvis.scripts.{module}")}}
 names |= {{"no" + name for name in names if flags.FLAGS[name].boolean}}
 print(" ".join(sorted(names)))
 """
