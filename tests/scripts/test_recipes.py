@@ -155,7 +155,7 @@ def test_a_recipe_names_its_pair_and_data_set(tmp_path):
 
 # A thin network, few updates, tiny clips: nothing of it can be right but the path. What the rehearsal adds no other script knows.
 _REHEARSAL = """
---undefok=allow_missing,name,width,seed,dtype,iterations,canvas,sizes,start_seed
+--undefok=allow_missing,width,dtype,steps
 --name=ucf101_rehearsal
 --flow=dis
 --allow_missing
@@ -173,7 +173,7 @@ _REHEARSAL = """
 --fusion_batch_size=8
 --snippets=1
 --noflips
---iterations=3
+--steps=12
 """
 
 
@@ -207,3 +207,29 @@ def test_rehearsal_of_the_whole_command(tmp_path):
   assert all(s.a_hat for s in stimuli)
   again = subprocess.run(command, capture_output=True, text=True, check=False)
   assert again.returncode == 0 and again.stdout.count("finished by an earlier run") == 4, again.stderr[-2000:]
+  # The same clips, and weights from elsewhere: what was trained stands for them.
+  elsewhere = tmp_path / "published.keras"
+  elsewhere.write_bytes((data / "training" / "checkpoint.keras").read_bytes())
+  command = [*command[:4], f"--data_dir={data}", f"--logdir={tmp_path / 'imported'}", "--notensorboard"]
+  done = subprocess.run([*command, f"--weights={elsewhere}", "--format=keras"], capture_output=True, text=True, check=False)
+  assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+  assert "[1/3] Import the weights" in done.stdout and "PlayingCello -> PlayingViolin: " in done.stdout
+  assert len(summaries.read_run(tmp_path / "imported", "rehearsal_stimuli").stimuli) == 4
+
+
+@pytest.mark.parametrize(
+  ("arguments", "expected"),
+  [
+    (["--recipe=NONE"], "--recipe: expected a flagfile"),
+    (["--recipe=RECIPE", "--videos=NONE"], "--videos: expected it to be there"),
+    (["--recipe=RECIPE", "--weights=a.mat"], "--weights and --format: expected both or none"),
+    (["--recipe=RECIPE", "--checkpoint=RECIPE", "--start=RECIPE"], "one of --checkpoint, --weights and --start"),
+    (["--recipe=RECIPE", "--retrain"], "--retrain is for the stage set"),
+  ],
+)
+def test_mistakes_are_one_line_and_status_2(tmp_path, arguments, expected):
+  places = {"NONE": str(tmp_path / "none"), "RECIPE": str(resources.flags_path(SPLIT1))}
+  given = [re.sub("NONE|RECIPE", lambda m: places[m[0]], a) for a in arguments]
+  command = [sys.executable, "-m", "tbvis.scripts.demo", *given, f"--data_dir={tmp_path / 'data'}", f"--logdir={tmp_path / 'logdir'}"]
+  done = subprocess.run(command, capture_output=True, text=True, check=False)
+  assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and expected in done.stderr
