@@ -54,7 +54,7 @@ def flagfile_names(path):
 
 def test_there_are_commands_to_check():
   found = list(commands((ROOT / "README.md").read_text()))
-  assert {verb for verb, _ in found} == {"prepare", "import", "train", "evaluate", "maximize"}
+  assert {verb for verb, _ in found} == set(VERBS)
 
 
 @pytest.mark.slow

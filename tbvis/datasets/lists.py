@@ -95,12 +95,18 @@ def read_split_list(path: pathlib.Path) -> tuple[str, ...]:
   return tuple(names)
 
 
+def _check_split(dataset: str, split: int, last: int) -> None:
+  if not 1 <= split <= last:
+    raise UsageError(f"--split: expected {f'1 to {last}' if last > 1 else '1'} for {dataset}, received {split}.")
+
+
 def ucf101(split: int, folder: pathlib.Path | None = None, dataset: str = "ucf101") -> Lists:
   """Reads classInd.txt, trainlist0N.txt and testlist0N.txt, the official ones by default.
 
   Raises:
     UsageError: for a file of another form, or a class that classInd.txt does not list.
   """
+  _check_split(dataset, split, 3)
   folder = folder or resources.data_path("ucf101")
   classes = read_classes(folder / "classInd.txt")
   by_lower = {c.lower(): c for c in classes}
@@ -114,7 +120,7 @@ def ucf101(split: int, folder: pathlib.Path | None = None, dataset: str = "ucf10
   return Lists(dataset, split, folder, classes, tuple(entries))
 
 
-def hmdb51(split: int, folder: pathlib.Path | None) -> Lists:
+def hmdb51(split: int, folder: pathlib.Path | None = None) -> Lists:
   """Reads HMDB51's split files, `<class>_test_split<N>.txt`, with lines of a video and 1 (train), 2 (test) or 0 (neither).
 
   A clip's group is the film or video it was cut from, which its name begins with.
@@ -122,6 +128,7 @@ def hmdb51(split: int, folder: pathlib.Path | None) -> Lists:
   Raises:
     UsageError: if the folder is not given or holds no such file, or a file is of another form.
   """
+  _check_split("hmdb51", split, 3)
   classes = read_classes(resources.data_path("hmdb51", "classInd.txt"))
   if folder is None:
     raise UsageError(
@@ -150,15 +157,16 @@ def hmdb51(split: int, folder: pathlib.Path | None) -> Lists:
   return Lists("hmdb51", split, folder, classes, tuple(entries))
 
 
-def kinetics400(folder: pathlib.Path | None) -> Lists:
+def kinetics400(split: int, folder: pathlib.Path | None = None) -> Lists:
   """Reads Kinetics' csv lists: train.csv, and val.csv or validate.csv, whose clips are the test clips here.
 
   A video is looked for as `<id>_<start>_<end>` with six digits, as most downloads are named, and as `<id>`. Clips that are
   gone from where they were published are no mistake. Each video is a group of its own.
 
   Raises:
-    UsageError: if the folder is not given or holds no such file, or a file lacks a column or names an unknown class.
+    UsageError: for another split, if the folder is not given or holds no such file, or a file lacks a column or names an unknown class.
   """
+  _check_split("kinetics400", split, 1)
   classes = read_classes(resources.data_path("kinetics400", "classInd.txt"))
   if folder is None:
     raise UsageError("--lists is required for kinetics400: the folder of train.csv and val.csv, which are not part of tbvis.")
@@ -187,3 +195,6 @@ def kinetics400(folder: pathlib.Path | None) -> Lists:
           timed = row["youtube_id"]
         entries.append(Entry(tuple(dict.fromkeys([timed, row["youtube_id"]])), by_lower[name], len(entries) + 1, which))
   return Lists("kinetics400", 1, folder, classes, tuple(entries), any_case=False, complete=False)
+
+
+READERS = {"ucf101": ucf101, "hmdb51": hmdb51, "kinetics400": kinetics400}

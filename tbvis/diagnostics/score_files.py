@@ -15,8 +15,7 @@ import pathlib
 
 import numpy as np
 
-from tbvis import resources
-from tbvis.datasets import catalogue
+from tbvis.datasets import lists
 from tbvis.diagnostics import predictions as predictions_lib
 from tbvis.errors import UsageError, unknown_name
 from tbvis.weights import matfile
@@ -50,28 +49,27 @@ class OfficialList:
     return len(self.clips), len(self.classes)
 
 
-def official_list(dataset: str, split: int) -> OfficialList:
+def official_list(dataset: str, split: int, folder: pathlib.Path | None = None) -> OfficialList:
   """Returns the test list of a data set's official split.
 
+  Args:
+    dataset: ucf101, hmdb51 or kinetics400.
+    split: its number.
+    folder: of the lists, where they are not part of tbvis or others are meant.
+
   Raises:
-    UsageError: for a data set or split of which no list comes along.
+    UsageError: for another data set, or lists that are missing or not of their form.
 
   >>> official_list("ucf101", 1).shape
   (3783, 101)
   """
-  known = sorted(path.parent.name for path in resources.data_path().glob("*/classInd.txt"))
-  if dataset not in known:
-    raise unknown_name("data set", dataset, known, "--dataset (official lists)")
-  folder = resources.data_path(dataset)
-  path = folder / f"testlist{split:02d}.txt"
-  if not path.is_file():
-    numbers = sorted(int(p.stem[-2:]) for p in folder.glob("testlist*.txt"))
-    raise UsageError(f"--split: expected one of {', '.join(map(str, numbers))} ({dataset}), received {split}.")
-  classes = catalogue.read_classes(folder / "classInd.txt")
-  label = {name.lower(): index for index, name in enumerate(classes)}
-  entries = [entry.split("/") for entry in catalogue.read_split_list(path)]
-  labels = np.array([label[of.lower()] for of, _ in entries], np.int64)
-  return OfficialList(f"{dataset} test split {split}", tuple(name for _, name in entries), labels, classes)
+  if dataset not in lists.READERS:
+    raise unknown_name("data set", dataset, lists.READERS, "--dataset (official lists)")
+  found = lists.READERS[dataset](split, folder)
+  label = {name: index for index, name in enumerate(found.classes)}
+  entries = [entry for entry in found.entries if entry.split == "test"]
+  labels = np.array([label[entry.class_name] for entry in entries], np.int64)
+  return OfficialList(f"{dataset} test split {split}", tuple(entry.names[0] for entry in entries), labels, found.classes)
 
 
 def read_scores(path: str | os.PathLike[str], tower: str, wanted: OfficialList) -> np.ndarray:
@@ -269,6 +267,7 @@ def read_files(
   norm: str | None = None,
   dataset: str | None,
   split: str,
+  folder: pathlib.Path | None = None,
 ) -> tuple[predictions_lib.Predictions, str, dict[str, str]]:
   """Reads and fuses files of scores; see the flags of tbvis-evaluate.
 
@@ -279,6 +278,7 @@ def read_files(
     norm: of `NORMS`, or None.
     dataset: name of the official list.
     split: its number.
+    folder: of the lists, where they are not part of tbvis or others are meant.
 
   Returns:
     The predictions, which clips they are of, and in one line a tower what its scores are (nothing for our own predictions.npz).
@@ -305,7 +305,7 @@ def read_files(
   for tower in towers:
     if tower not in FILE_TOWERS:
       raise unknown_name("tower", tower, FILE_TOWERS, "--prediction_towers")
-  wanted = official_list(dataset, int(split))
+  wanted = official_list(dataset, int(split), folder)
   scores = {tower: read_scores(path, tower, wanted) for tower, path in zip(towers, paths, strict=True)}
   by_tower = dict(zip(towers, weights, strict=True))
   meanings = {tower: f"scores of {path.name}" for tower, path in zip(towers, paths, strict=True)}

@@ -28,6 +28,7 @@ _PREDICTIONS = flags.DEFINE_list(
   "Instead of a network: files of scores (.mat, .npz, .csv), clips x classes or turned, in the order of the data set's official test list "
   "where they name no clips. One that tbvis-evaluate wrote (.npz), alone, is shown as it is.",
 )  # fmt: skip
+_LISTS = flags.DEFINE_string("lists", None, "With --predictions, folder of the lists, as for tbvis-prepare; ucf101's come along.")
 _PREDICTION_TOWERS = flags.DEFINE_list(
   "prediction_towers", [], "What the files of --predictions are scores of; by default appearance, motion, hybrid in this order."
 )
@@ -125,6 +126,7 @@ def _show_files() -> None:
     norm=_NORM.value if _NORMALISE.value else None,
     dataset=_DATASET.value,
     split=_SPLIT.value if flags.FLAGS["split"].present else "1",
+    folder=app.expand_path(_LISTS.value, "lists"),
   )
   print(f"{source}:")
   for tower, meaning in meanings.items():

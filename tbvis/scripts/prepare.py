@@ -97,19 +97,11 @@ def _check_source() -> None:
     raise UsageError("--flow_dir: expected --frames_dir with it, which names the frames that the flow belongs to.")
   if _TFDS.value and _DATASET.value != "ucf101":
     raise UsageError(f"--tfds: expected --dataset=ucf101, the set of videos that TFDS has, received --dataset={_DATASET.value}.")
-  if _DATASET.value == "kinetics400" and _SPLIT.value != 1:
-    raise UsageError(f"--split: kinetics400 has one split, expected 1, received {_SPLIT.value}.")
 
 
 def _listed(groups: frozenset[int] | None) -> catalogue_lib.Catalogue:
   """Catalogues a data set by its official lists, from videos, released pictures or TFDS."""
-  folder = app.expand_path(_LISTS.value, "lists")
-  if _DATASET.value == "ucf101":
-    lists = lists_lib.ucf101(_SPLIT.value, folder)
-  elif _DATASET.value == "hmdb51":
-    lists = lists_lib.hmdb51(_SPLIT.value, folder)
-  else:
-    lists = lists_lib.kinetics400(folder)
+  lists = lists_lib.READERS[_DATASET.value](_SPLIT.value, app.expand_path(_LISTS.value, "lists"))
   if _VIDEOS.value:
     found = inventory.videos_by_name(inventory.find_videos(app.required_path(_VIDEOS.value, "videos")))
   elif _FRAMES_DIR.value:

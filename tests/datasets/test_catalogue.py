@@ -136,7 +136,7 @@ def test_kinetics_lists_match_either_name_and_miss_what_is_gone(tmp_path):
   (splits / "val.csv").write_text(header + "playing cello,SOX5yA1l24A,1,11,val\nzumba,gone,1,11,val\n")
   _touch(tmp_path / "v", "playing_cello/AbC-1_xyZ_000003_000013.mp4", "x/abC-1_xyZ.webm", "SOX5yA1l24A.mp4")
   found = inventory.videos_by_name(inventory.find_videos(tmp_path / "v"))
-  made = catalogue.match_lists(lists.kinetics400(splits), found)
+  made = catalogue.match_lists(lists.kinetics400(1, splits), found)
   # Ids differ by their case alone; the class that has no video is left out, and its clip is not missed.
   assert made.classes == ("playing cello", "playing violin") and made.missing == ()
   where = {c.name: (c.media.where.rpartition("/")[2], c.label, c.split) for c in made.clips}
@@ -145,10 +145,10 @@ def test_kinetics_lists_match_either_name_and_miss_what_is_gone(tmp_path):
   assert where["SOX5yA1l24A_000001_000011"] == ("SOX5yA1l24A.mp4", 0, "test")
   (splits / "val.csv").write_text(header + "playing chello,a,1,11,val\n")
   with pytest.raises(UsageError, match="Nearest: playing cello"):
-    lists.kinetics400(splits)
+    lists.kinetics400(1, splits)
   (splits / "val.csv").write_text("name,id\n")
   with pytest.raises(UsageError, match="label, youtube_id is missing"):
-    lists.kinetics400(splits)
+    lists.kinetics400(1, splits)
 
 
 def test_class_lists_of_the_other_sets():

@@ -18,6 +18,16 @@ WANTED = score_files.OfficialList("made-up list", CLIPS, np.arange(30) % 20, CLA
 SCORES = np.random.default_rng(0).normal(size=(30, 20)).round(4)
 
 
+def test_lists_of_other_sets_are_given(tmp_path):
+  (tmp_path / "wave_test_split2.txt").write_text("A_wave_f_nm_np1_fr_goo_1.avi 2\nB_wave_f_nm_np1_fr_goo_2.avi 1\n")
+  found = score_files.official_list("hmdb51", 2, tmp_path)
+  assert found.shape == (1, 51) and found.classes[found.labels[0]] == "wave"
+  with pytest.raises(UsageError, match="--lists is required for hmdb51"):
+    score_files.official_list("hmdb51", 1)
+  with pytest.raises(UsageError, match="Nearest: ucf101"):
+    score_files.official_list("ucf-101", 1)
+
+
 def read_made_up(path):
   """What the fuzzer's child process calls."""
   return score_files.read_scores(path, "motion", WANTED)
@@ -133,7 +143,7 @@ def test_fusion_weighs_and_normalises():
   [
     ({"dataset": None}, "--dataset is required"),
     ({"dataset": "ucf11"}, "Unknown data set 'ucf11'"),
-    ({"split": "4"}, "--split: expected one of 1, 2, 3 (ucf101), received 4"),
+    ({"split": "4"}, "--split: expected 1 to 3 for ucf101, received 4"),
     ({"split": "test"}, "--split: expected the number of the official split"),
     ({"weights": [1.0]}, "--prediction_weights: expected one for each of the 2 files, received 1"),
     ({"towers": ["appearance", "appearance"]}, "--prediction_towers: expected each once"),

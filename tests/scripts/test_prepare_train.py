@@ -92,6 +92,6 @@ def test_strict_fails_on_a_broken_video_and_names_it(videos, tmp_path):
     done = _run("prepare", *arguments, "--strict", check=1)
     assert "skipped v_Left_g11_c01: it cannot be opened" in done.stdout
     nothing = _run("prepare", f"--videos={videos}", f"--data_dir={tmp_path}", "--name=none", "--groups=1,11", check=2)
-    assert "None of the 1 train videos can be used; the first, v_Left_g11_c01, cannot be opened" in _one_line(nothing)
+    assert "None of the 1 train clips can be used; the first, v_Left_g11_c01, cannot be opened" in _one_line(nothing)
   finally:
     broken.unlink()

@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from tbvis import resources, summaries
-from tbvis.datasets import catalogue
+from tbvis.datasets import lists
 from tbvis.diagnostics.predictions import Predictions
 from tbvis.errors import UsageError
 from tbvis.models import checkpoint as checkpoint_lib
@@ -66,7 +66,7 @@ def test_the_stages_are_the_released_settings(dataset):
     )
     assert [part.end for part in parts if part.head_only] == ([3] if phase == "appearance" else [])
   if dataset == "ucf101":
-    assert len(catalogue.read_split_list(resources.data_path("ucf101", "trainlist01.txt"))) == CLIPS[dataset]
+    assert len(lists.read_split_list(resources.data_path("ucf101", "trainlist01.txt"))) == CLIPS[dataset]
 
 
 def test_one_flagfile_serves_every_script_and_says_what_its_stages_say():
@@ -180,7 +180,7 @@ _REHEARSAL = """
 @pytest.mark.slow
 def test_rehearsal_of_the_whole_command(tmp_path):
   """All 101 class names, two or three clips each of a moving texture: a rehearsal, no result."""
-  classes = catalogue.read_classes(resources.data_path("ucf101", "classInd.txt"))
+  classes = lists.read_classes(resources.data_path("ucf101", "classInd.txt"))
   for index, name in enumerate(classes):
     held_out = (23,) if name.startswith("Playing") else ()
     for group in (1, 8, *held_out):

@@ -12,11 +12,10 @@ import sys
 import numpy as np
 import pytest
 
-from tbvis.datasets import builder, catalogue
 from tbvis.errors import UsageError
 from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.training import distribution
-from tests.datasets.conftest import write_video
+from tests.datasets.conftest import prepare_folder, write_video
 
 # Trains a small model on fixed batches: strategy, steps, result, backup. Two logical CPUs stand for two devices.
 _CHILD = """
@@ -101,7 +100,7 @@ def test_two_workers_train_the_network_of_one(tmp_path):
   for label, name in enumerate(("Left", "Right")):
     for group in (1, 8, 9, 10, 23):
       write_video(tmp_path / "videos" / name / f"v_{name}_g{group:02d}_c01.avi", shift=3.0 if label else -3.0, seed=group, frames=12)
-  builder.prepare(catalogue.folder_catalogue(tmp_path / "videos", dataset="moves"), tmp_path / "data", processes=1)
+  prepare_folder(tmp_path / "videos", tmp_path / "data", "moves")
   # Appearance from frozen features of conv5_1 on, motion all through, fusion on cached features.
   flags = [
     f"--data_dir={tmp_path / 'data'}", "--dataset=moves_split1_dis", "--width=0.05", "--fc_units=8", "--input_size=32", "--dropout=0",
