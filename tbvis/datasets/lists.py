@@ -157,6 +157,18 @@ def hmdb51(split: int, folder: pathlib.Path | None = None) -> Lists:
   return Lists("hmdb51", split, folder, classes, tuple(entries))
 
 
+def _read_csv(path: pathlib.Path) -> list[dict[str, str]]:
+  try:
+    with open(path, newline="", encoding="utf-8") as stream:
+      rows = csv.DictReader(stream)
+      lacking = {"label", "youtube_id"} - set(rows.fieldnames or ())
+      if lacking:
+        raise UsageError(f"{path}: expected the columns label, youtube_id, time_start, time_end; {', '.join(sorted(lacking))} is missing.")
+      return list(rows)
+  except (OSError, UnicodeDecodeError, csv.Error) as error:
+    raise UsageError(f"Expected a csv list at {path}: {error}.") from error
+
+
 def kinetics400(split: int, folder: pathlib.Path | None = None) -> Lists:
   """Reads Kinetics' csv lists: train.csv, and val.csv or validate.csv, whose clips are the test clips here.
 
@@ -179,21 +191,16 @@ def kinetics400(split: int, folder: pathlib.Path | None = None) -> Lists:
   for path, which in wanted.items():
     if which is None:
       continue
-    with open(path, newline="", encoding="utf-8") as stream:
-      rows = csv.DictReader(stream)
-      lacking = {"label", "youtube_id"} - set(rows.fieldnames or ())
-      if lacking:
-        raise UsageError(f"{path}: expected the columns label, youtube_id, time_start, time_end; {', '.join(sorted(lacking))} is missing.")
-      for number, row in enumerate(rows, 2):
-        name = (row["label"] or "").replace("_", " ").strip().lower()
-        if name not in by_lower:
-          near = nearest(name, classes, 1)
-          raise UsageError(f"{path}: line {number}: unknown class {row['label']!r}." + (f" Nearest: {near[0]}." if near else ""))
-        try:
-          timed = f"{row['youtube_id']}_{int(row['time_start']):06d}_{int(row['time_end']):06d}"
-        except (KeyError, TypeError, ValueError):
-          timed = row["youtube_id"]
-        entries.append(Entry(tuple(dict.fromkeys([timed, row["youtube_id"]])), by_lower[name], len(entries) + 1, which))
+    for number, row in enumerate(_read_csv(path), 2):
+      name = (row["label"] or "").replace("_", " ").strip().lower()
+      if name not in by_lower:
+        near = nearest(name, classes, 1)
+        raise UsageError(f"{path}: line {number}: unknown class {row['label']!r}." + (f" Nearest: {near[0]}." if near else ""))
+      try:
+        timed = f"{row['youtube_id']}_{int(row['time_start']):06d}_{int(row['time_end']):06d}"
+      except (KeyError, TypeError, ValueError):
+        timed = row["youtube_id"]
+      entries.append(Entry(tuple(dict.fromkeys([timed, row["youtube_id"]])), by_lower[name], len(entries) + 1, which))
   return Lists("kinetics400", 1, folder, classes, tuple(entries), any_case=False, complete=False)
 
 

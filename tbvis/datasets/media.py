@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -12,9 +13,15 @@ from typing import Any
 import cv2
 import numpy as np
 
+from tbvis import limits
+
 SHORT_SIDE = 256
 # By how many pictures the flow of a released archive may be longer or shorter than its frames ask for.
 _SPARE_PICTURES = 2
+# 8K in both directions; what declares more is damaged.
+_MOST_PIXELS = 8192 * 8192
+# What of the declared frames must be there; headers are often one or two off.
+_LEAST_DECODED = 0.9
 # `frame000001.jpg` (Feichtenhofer et al.), `img_00001.jpg` and `flow_x_00001.jpg` (Wang et al.).
 _NUMBERED = re.compile(r"^.*?(\d+)\.jpe?g$", re.IGNORECASE)
 
@@ -110,6 +117,41 @@ def scaled(frame: np.ndarray, short_side: int = SHORT_SIDE) -> np.ndarray:
   return frame if frame.shape[:2] == (height, width) else cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
+class _Capture:
+  """OpenCV's reader of a video, of which a damaged file can make it fail anywhere."""
+
+  def __init__(self, path: str | pathlib.Path):
+    self._capture = cv2.VideoCapture(str(path))
+    if not self._capture.isOpened():
+      raise BadClip("cannot be opened as a video")
+
+  @property
+  def declared(self) -> float:
+    """How many frames the header declares, 0 or less where it tells none."""
+    return self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+
+  def check_declared(self, short_side: int, most: int) -> None:
+    """Refuses a video whose header declares frames that cannot be meant, or more of them than there is memory for."""
+    height, width = (self._capture.get(name) for name in (cv2.CAP_PROP_FRAME_HEIGHT, cv2.CAP_PROP_FRAME_WIDTH))
+    if not (0 < height and 0 < width and height * width <= _MOST_PIXELS):
+      raise BadClip(f"declares frames of {width:.0f}x{height:.0f}, expected at most {_MOST_PIXELS:,} pixels")
+    rows, columns = scaled_size(int(height), int(width), short_side)
+    needed = max(0.0, self.declared) * rows * columns * 3
+    if needed > most:
+      raise BadClip(
+        f"declares {self.declared:.0f} frames, which take {needed / 2**20:,.0f} MiB; half of what is free is {most / 2**20:,.0f} MiB"
+      )
+
+  def read(self) -> np.ndarray | None:
+    """Returns the next frame in B, G, R; None at the end."""
+    ok, frame = self._capture.read()
+    return frame if ok else None
+
+  def close(self) -> None:
+    """Closes the file."""
+    self._capture.release()
+
+
 def read_video(path: str | pathlib.Path, short_side: int = SHORT_SIDE) -> np.ndarray:
   """Decodes a video.
 
@@ -117,22 +159,26 @@ def read_video(path: str | pathlib.Path, short_side: int = SHORT_SIDE) -> np.nda
     uint8 RGB (T, H, W, 3), scaled to the short side.
 
   Raises:
-    BadClip: if it cannot be opened or has no frame.
+    BadClip: if it cannot be opened, has no frame, breaks off, or does not fit into memory.
   """
-  capture = cv2.VideoCapture(str(path))
   frames = []
-  try:
-    if not capture.isOpened():
-      raise BadClip("cannot be opened as a video")
-    while True:
-      ok, frame = capture.read()
-      if not ok:
-        break
+  with contextlib.closing(_Capture(path)) as capture:
+    # All frames, and once more while they are put together.
+    most = limits.available_bytes() // 2
+    capture.check_declared(short_side, most)
+    size = 0
+    while (frame := capture.read()) is not None:
       frames.append(cv2.cvtColor(scaled(frame, short_side), cv2.COLOR_BGR2RGB))
-  finally:
-    capture.release()
+      size += frames[-1].nbytes
+      if size > most:
+        raise BadClip(f"does not fit into memory: {len(frames)} frames take {size / 2**20:,.0f} MiB, half of what is free")
+      if frames[-1].shape != frames[0].shape:
+        raise BadClip(f"has frames of several sizes, number {len(frames)} another than the first")
+    declared = capture.declared
   if not frames:
     raise BadClip("has no frame that can be decoded")
+  if len(frames) < _LEAST_DECODED * declared - 2:
+    raise BadClip(f"breaks off: of {declared:.0f} frames that it declares {len(frames)} can be decoded")
   return np.stack(frames)
 
 

@@ -11,13 +11,12 @@ import zipfile
 
 import numpy as np
 
-from tbvis import files
+from tbvis import files, limits
 from tbvis.diagnostics import confusions
 from tbvis.errors import UsageError, unknown_name
 
 # The base tower before fusion (where there is one), `prediction`, `prediction_motion`, and the score that counts for the clip.
 from tbvis.records import TOWERS
-from tbvis.weights import limits
 
 _ARRAYS = ("clips", "labels", "classes", "scores_fused")
 

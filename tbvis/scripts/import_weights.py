@@ -148,9 +148,10 @@ def main() -> None:
   started = time.monotonic()
   paths, out = _files(), _out()
   app.load_tensorflow()
+  from tbvis import limits
   from tbvis.errors import unknown_name
   from tbvis.models import checkpoint as checkpoint_lib
-  from tbvis.weights import inference, limits, preprocessing, transfer
+  from tbvis.weights import inference, preprocessing, transfer
 
   if _MODEL.value not in checkpoint_lib.BUILDERS:
     raise unknown_name("model", _MODEL.value, checkpoint_lib.BUILDERS, "--model")

@@ -9,8 +9,9 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 import numpy as np
 
+from tbvis import limits
 from tbvis.errors import UsageError, unknown_name
-from tbvis.weights import caffe_proto, layouts, limits, preprocessing
+from tbvis.weights import caffe_proto, layouts, preprocessing
 from tbvis.weights.layouts import Value
 from tbvis.weights.source import Source, Target
 

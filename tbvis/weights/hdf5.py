@@ -18,8 +18,8 @@ from typing import Any
 import h5py
 import numpy as np
 
+from tbvis import limits
 from tbvis.errors import UsageError
-from tbvis.weights import limits
 
 _SECONDS = 30
 _BYTES_A_SECOND = 20e6

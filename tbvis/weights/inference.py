@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import pathlib
 from typing import Any
 
-from tbvis import resources
+from tbvis import limits, resources
 from tbvis.datasets import lists
 from tbvis.errors import UsageError, unknown_name
 from tbvis.models import two_stream
-from tbvis.weights import limits
 from tbvis.weights.source import Target
 
 _CLASS_LIST = "classInd.txt"

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from tbvis import limits
 from tbvis.errors import UsageError
-from tbvis.weights import hdf5, limits
+from tbvis.weights import hdf5
 from tbvis.weights.source import Source, Target
 from tbvis.weights.vgg16_names import vgg16_targets
 

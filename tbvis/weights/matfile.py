@@ -15,8 +15,8 @@ import zlib
 
 import numpy as np
 
+from tbvis import limits
 from tbvis.errors import UsageError
-from tbvis.weights import limits
 
 _HEAD = 128
 _HDF5 = b"\x89HDF\r\n\x1a\n"

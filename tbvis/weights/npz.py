@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from tbvis import limits
 from tbvis.errors import UsageError
-from tbvis.weights import limits
 from tbvis.weights.source import Source, Target
 from tbvis.weights.vgg16_names import vgg16_targets
 

@@ -14,8 +14,9 @@ import zipfile
 
 import numpy as np
 
+from tbvis import limits
 from tbvis.errors import UsageError
-from tbvis.weights import layouts, limits
+from tbvis.weights import layouts
 from tbvis.weights import preprocessing as preprocessing_lib
 from tbvis.weights.layouts import Value
 from tbvis.weights.source import Source, Target

@@ -10,14 +10,16 @@ import pytest
 from tbvis.datasets import catalogue, inventory, preparation
 
 
-def write_video(path: pathlib.Path, frames: int = 14, size: tuple[int, int] = (96, 64), shift: float = 2.0, seed: int = 0) -> pathlib.Path:
+def write_video(
+  path: pathlib.Path, frames: int = 14, size: tuple[int, int] = (96, 64), shift: float = 2.0, seed: int = 0, codec: str = "MJPG"
+) -> pathlib.Path:
   """Writes a video of a smooth texture that moves `shift` pixels a frame to the right; size is (width, height)."""
   path.parent.mkdir(parents=True, exist_ok=True)
   width, height = size
   rng = np.random.default_rng(seed)
   texture = cv2.GaussianBlur(rng.uniform(0, 255, (height, width + 200, 3)).astype(np.float32), (0, 0), 3)
   texture = cv2.normalize(texture, None, 0, 255, cv2.NORM_MINMAX)
-  writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25, size)
+  writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 25, size)
   assert writer.isOpened()
   for index in range(frames):
     move = np.float32([[1, 0, shift * index - 100], [0, 1, 0]])

@@ -98,7 +98,7 @@ def outcomes(reader: str, sample: pathlib.Path, folder: pathlib.Path, *, count: 
   """
   command = [sys.executable, "-m", "tests.weights.fuzz", reader, str(sample), str(folder), str(count), str(seed)]
   environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TF_CPP_MIN_LOG_LEVEL": "3"}
-  done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600, check=False)
+  done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment, timeout=600, check=False)
   assert done.returncode == 0, f"{reader}: {(done.stdout + done.stderr)[-3000:]}"
   return json.loads(done.stdout.splitlines()[-1])
 

@@ -8,8 +8,9 @@ import zlib
 import numpy as np
 import pytest
 
+from tbvis import limits
 from tbvis.errors import UsageError
-from tbvis.weights import limits, matfile
+from tbvis.weights import matfile
 from tests.weights import exporter
 
 scipy_io = pytest.importorskip("scipy.io")

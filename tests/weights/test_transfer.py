@@ -7,9 +7,10 @@ import pathlib
 import numpy as np
 import pytest
 
+from tbvis import limits
 from tbvis.errors import UsageError
 from tbvis.models import two_stream
-from tbvis.weights import inference, limits, transfer
+from tbvis.weights import inference, transfer
 from tbvis.weights.source import Source, Target
 
 SHAPES = {"conv1_1_appearance/kernel": (3, 3, 3, 4), "conv1_1_appearance/bias": (4,), "prediction/kernel": (1, 1, 4, 2)}
