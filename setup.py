@@ -42,7 +42,7 @@ EXTRAS = {
     # extra, since that program is up to 70 MB to download, is under the GPL, and no other format needs it.
     "imageio-ffmpeg>=0.5",
   ],
-  "beam": ["apache-beam>=2.60"],  # Sweeps on many processes or machines (tbvis-maximize --runner).
+  "beam": ["apache-beam>=2.60"],  # Sweeps and preparation on many processes or machines (--runner of tbvis-maximize and tbvis-prepare).
   # tbvis-import --format=pytorch: .pth needs both, .safetensors only the first. An extra, since PyTorch is gigabytes.
   "pytorch": ["safetensors>=0.4", "torch>=2.6"],
   # The tests run what all extras are for, but for PyTorch, which scripts/test installs where it may.

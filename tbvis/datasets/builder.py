@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 import contextlib
+import pathlib
 from typing import Any
 
 from absl import logging
@@ -11,6 +12,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from tbvis.datasets import workroom
+from tbvis.errors import UsageError
 
 BUILDER = "action_clips"
 CURRENT_VERSION = "1.0.0"
@@ -94,6 +96,13 @@ def examples(task: workroom.Task) -> Iterator[tuple[str, dict[str, Any]]]:
   """Yields key and example of a clip, encoding it first where that is not done; nothing for one that cannot be used."""
   if workroom.finish(task):
     return
-  clip, encoded = task.clip, workroom.read_clip(task.path)
+  clip = task.clip
+  try:
+    encoded = workroom.read_clip(task.path)
+  except workroom.SPOILT as error:
+    pathlib.Path(task.path).unlink(missing_ok=True)
+    raise UsageError(
+      f"{task.path}: the finished clip {clip.name} was spoilt on the disk ({error}) and is removed; give the same command again."
+    ) from error
   example = {"clip": clip.name, "label": clip.label, "group": clip.group}
   yield clip.name, example | {"frames": encoded.frames, "flow_u": encoded.flow_u, "flow_v": encoded.flow_v}

@@ -102,6 +102,10 @@ def match_lists(
       absent.setdefault(entry.class_name, []).append(entry.names[0])
     else:
       present.append((entry, clip))
+  if not present and wanted is not None:
+    numbers = [entry.group for entry in lists.entries]
+    listed = f"those of {lists.dataset}'s lists are {min(numbers)} to {max(numbers)}"
+    raise UsageError(f"--groups: no clip found is of the groups {sorted(wanted)}; {listed}.")
   if not present:
     named = f"names clips such as {lists.entries[0].names[0]}" if lists.entries else "is empty"
     there = next(iter(found), None)
@@ -144,10 +148,12 @@ def _parse(path: pathlib.Path, root: pathlib.Path, pattern: str | None) -> tuple
 
 
 def _test_members(keys: Sequence[str]) -> set[str]:
-  """Returns which groups are for testing: UCF101's first seven, else every fourth in order."""
-  ordered = sorted(set(keys))
+  """Returns which groups are for testing: UCF101's first seven where that leaves others, else every fourth in order."""
+  ordered = sorted(set(keys), key=lambda key: (int(key), key) if key.isdigit() else (0, key))
   if all(key.isdigit() for key in ordered):
-    return {key for key in ordered if int(key) in _TEST_GROUPS}
+    first = {key for key in ordered if int(key) in _TEST_GROUPS}
+    if 0 < len(first) < len(ordered):
+      return first
   return set(ordered[::_EVERY])
 
 

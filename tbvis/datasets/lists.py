@@ -88,10 +88,11 @@ def read_split_list(path: pathlib.Path) -> tuple[str, ...]:
   """Reads UCF101's trainlist or testlist; returns `Class/clip` names without suffix and label."""
   names = []
   for number, line in enumerate(_lines(path), 1):
-    entry = line.split()[0].replace("\\", "/")
-    if entry.count("/") != 1:
+    class_name, _, video = line.split()[0].replace("\\", "/").partition("/")
+    name = pathlib.PurePosixPath(video).stem
+    if class_name in ("", ".", "..") or not name or "/" in video:
       raise UsageError(f"{path}: line {number}: expected 'Class/video.avi [label]', found {line!r}.")
-    names.append(str(pathlib.PurePosixPath(entry).with_suffix("")))
+    names.append(f"{class_name}/{name}")
   return tuple(names)
 
 
@@ -196,6 +197,8 @@ def kinetics400(split: int, folder: pathlib.Path | None = None) -> Lists:
       if name not in by_lower:
         near = nearest(name, classes, 1)
         raise UsageError(f"{path}: line {number}: unknown class {row['label']!r}." + (f" Nearest: {near[0]}." if near else ""))
+      if not row["youtube_id"]:
+        raise UsageError(f"{path}: line {number}: expected a youtube_id, found none.")
       try:
         timed = f"{row['youtube_id']}_{int(row['time_start']):06d}_{int(row['time_end']):06d}"
       except (KeyError, TypeError, ValueError):

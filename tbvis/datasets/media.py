@@ -195,8 +195,12 @@ def picture_files(folder: str | pathlib.Path, holding: str = "") -> list[pathlib
   found = {}
   for path in pathlib.Path(folder).iterdir():
     match = _NUMBERED.match(path.name)
-    if match and holding in path.name:
-      found[int(match[1])] = path
+    if not match or holding not in path.name:
+      continue
+    number = int(match[1])
+    if number in found:
+      raise BadClip(f"has two pictures of number {number}, {found[number].name} and {path.name}, in {folder}")
+    found[number] = path
   if not found:
     raise BadClip(f"has no numbered pictures (frame000001.jpg or img_00001.jpg) in {folder}")
   first = min(found)
@@ -231,7 +235,9 @@ def read_pictures(clip: Pictures) -> tuple[list[bytes], list[bytes], list[bytes]
   Raises:
     BadClip: if pictures are missing, broken, of several sizes, or not of a short side of 256.
   """
-  frames = [_checked(path, None) for path in picture_files(clip.frames, "" if clip.frames != clip.flow_u else "img")]
+  # Where flow lies beside the frames, they are told apart by their names.
+  named = "img" if next(pathlib.Path(clip.frames).glob("img_*"), None) else ""
+  frames = [_checked(path, None) for path in picture_files(clip.frames, named)]
   size = frames[0][1]
   if any(shape != size for _, shape in frames):
     raise BadClip(f"has frames of several sizes in {clip.frames}")
@@ -244,6 +250,11 @@ def read_pictures(clip: Pictures) -> tuple[list[bytes], list[bytes], list[bytes]
   flows = []
   for folder, mark in ((clip.flow_u, "_x_"), (clip.flow_v, "_y_")):
     flows.append([_checked(path, size)[0] for path in picture_files(folder, mark if together else "")])
+  for part, pictures in zip("uv", flows, strict=True):
+    # Sizes were compared at an eighth until here.
+    flow_height, flow_width = decoded(pictures[0]).shape[:2]
+    if (flow_height, flow_width) != (height, width):
+      raise BadClip(f"has frames of {width}x{height} and pictures of {part} of {flow_width}x{flow_height}")
   if len(flows[0]) != len(flows[1]):
     raise BadClip(f"has {len(flows[0])} pictures of u and {len(flows[1])} of v")
   # Released flow is sometimes one longer (the last repeated) or shorter (another decoder) than the frames.

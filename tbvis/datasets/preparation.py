@@ -167,18 +167,22 @@ def _existing(catalogue: catalogue_lib.Catalogue, name: str, folder: pathlib.Pat
   Raises:
     UsageError: if it is of other clips than the catalogue's.
   """
-  listed = folder / CLIPS
   skipped = _read_csv(folder / SKIPPED)
-  if listed.is_file():
-    there = {row["clip"] for row in _read_csv(listed)} | {row["clip"] for row in skipped}
-    wanted = {clip.name for clip in catalogue.clips}
-    if wanted - there or there - wanted - set(catalogue.missing):
+  info = tfds.builder_from_directory(str(folder)).info
+  if (folder / CLIPS).is_file():
+    refused = {row["clip"] for row in skipped}
+    there = {(row["clip"], row["split"], int(row["label"]), int(row["group"])) for row in _read_csv(folder / CLIPS)}
+    wanted = {(clip.name, clip.split, clip.label, clip.group) for clip in catalogue.clips}
+    names = {clip.name for clip in catalogue.clips}
+    different = sorted({row[0] for row in there ^ wanted if row[0] not in refused} | (refused - names))
+    classes = tuple(info.features["label"].names)
+    if different or classes != catalogue.classes:
+      shown = f"which differ in {different[0]}" if different else f"of the classes {', '.join(classes[:4])}"
       raise UsageError(
-        f"{name} in {folder.parents[2]} is prepared already, from {len(there)} clips, and this would be of {len(wanted)}. "
-        f"Give another --name, or remove {folder}."
+        f"{name} in {folder.parents[2]} is prepared already, from {len(there) + len(refused)} clips, and this would be of {len(wanted)}, "
+        f"{shown} (its class, split or group, or whether it is there). Give another --name, or remove {folder}."
       )
   report = json.loads((folder / REPORT).read_text()) if (folder / REPORT).is_file() else {}
-  info = tfds.builder_from_directory(str(folder)).info
   reasons = tuple((row["clip"], row["reason"]) for row in skipped)
   return Preparation(name, folder, {s: i.num_examples for s, i in info.splits.items()}, reasons, report, existed=True)
 
@@ -268,13 +272,14 @@ def prepare(
   room = data_dir / workroom.FOLDER / name
   with workroom.locked(room, name):
     if (final / "dataset_info.json").is_file():
-      shutil.rmtree(room)
+      shutil.rmtree(room, ignore_errors=True)
       return _existing(catalogue, name, final)
     print(f"Preparing {name} in {data_dir}")
     started = time.monotonic()
     tasks = workroom.plan(catalogue.clips, flow, room / "clips")
     for task in tasks:
       task.refusal.unlink(missing_ok=True)
+      workroom.drop_if_spoilt(task)
     reused = sum(pathlib.Path(t.path).exists() for t in tasks)
     if not runner:
       _encode(tasks, processes)

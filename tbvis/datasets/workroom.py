@@ -23,6 +23,8 @@ from tbvis.errors import UsageError
 FOLDER = ".preparing"
 # Part of a finished clip's name: another form of the file is made anew.
 _FORM = 1
+# What reading a spoilt file may raise.
+SPOILT = (OSError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, TypeError)
 _PARTS = ("frames", "flow_u", "flow_v")
 
 
@@ -103,7 +105,7 @@ def read_clip(path: str) -> decoding.EncodedClip:
   """Reads a finished clip; the archive checks every picture's checksum.
 
   Raises:
-    OSError, zipfile.BadZipFile: if the disk has spoilt it.
+    One of `SPOILT`: if the disk has spoilt it.
   """
   with zipfile.ZipFile(path) as archive:
     parts = {part: [archive.read(name) for name in archive.namelist() if name.startswith(f"{part}/")] for part in _PARTS}
@@ -114,6 +116,16 @@ def read_summary(path: str) -> Summary:
   """Reads what is kept in mind of a finished clip, without its pictures."""
   with zipfile.ZipFile(path) as archive:
     return Summary(**json.loads(archive.comment))
+
+
+def drop_if_spoilt(task: Task) -> None:
+  """Removes a finished clip whose file a crash or the disk has spoilt, as far as its directory tells."""
+  path = pathlib.Path(task.path)
+  if path.exists():
+    try:
+      read_summary(task.path)
+    except SPOILT:
+      path.unlink()
 
 
 def finish(task: Task) -> str:
@@ -162,11 +174,10 @@ def locked(folder: pathlib.Path, name: str) -> Iterator[None]:
     UsageError: if another process holds it.
   """
   folder.mkdir(parents=True, exist_ok=True)
-  with open(folder / "lock", "w") as stream:
+  # Beside the folder, which is removed while the lock is held; a lock file that is removed would lock nobody out.
+  with open(folder.parent / f"{folder.name}.lock", "w") as stream:
     try:
       fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
       raise UsageError(f"Another process is preparing {name} in {folder.parent.parent}; wait for it, or give another --name.") from None
     yield
-  with contextlib.suppress(OSError):  # Other sets may be under way there.
-    folder.parent.rmdir()

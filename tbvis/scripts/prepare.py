@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 import resource
 import time
 
@@ -58,7 +59,7 @@ _PROCESSES = flags.DEFINE_integer("processes", None, "Parallel processes; all co
 _RUNNER = flags.DEFINE_string(
   "runner", None,
   "Prepares as an Apache Beam pipeline on this runner (DirectRunner, FlinkRunner, SparkRunner, DataflowRunner, ...); Beam's own flags go "
-  "with it, as --direct_num_workers=2. Needs the extra, pip install 'tbvis[beam]'.",
+  "with it, as --direct_num_workers=2. Every worker must reach --data_dir and the videos. Needs the extra, pip install 'tbvis[beam]'.",
 )  # fmt: skip
 _SEED = flags.DEFINE_integer("stage_seed", 0, "Seed of the stage set.")
 _SCRIPT = flags.DEFINE_string("stage_script", None, "JSON file of planted causes for the stage set, instead of data/stage/script.json.")
@@ -88,6 +89,31 @@ def _stage(data_dir: pathlib.Path, groups: frozenset[int] | None) -> catalogue_l
   return catalogue_lib.match_lists(lists, found, allow_missing=True, groups=groups)
 
 
+def _check_flags() -> None:
+  """Refuses flags that would do nothing, and a name that is no folder's."""
+  if _NAME.value and not re.fullmatch(r"\w[\w.-]*", _NAME.value):
+    raise UsageError(f"--name: expected letters, digits, '_', '-' and '.', received {_NAME.value!r}.")
+  dataset = _DATASET.value
+  listed = dataset in lists_lib.READERS
+  for name, flag, used, where in (
+    ("frames_dir", _FRAMES_DIR, listed, "ucf101, hmdb51 and kinetics400"),
+    ("flow_dir", _FLOW_DIR, listed, "ucf101, hmdb51 and kinetics400"),
+    ("lists", _LISTS, listed, "ucf101, hmdb51 and kinetics400"),
+    ("allow_missing", _ALLOW_MISSING, listed, "ucf101, hmdb51 and kinetics400"),
+    ("tfds", _TFDS, dataset == "ucf101", "ucf101, the set of videos that TFDS has"),
+    ("clip_pattern", _PATTERN, dataset == "folder", "folder"),
+  ):
+    if flag.value and not used:
+      raise UsageError(f"--{name} is for --dataset={where}; received --dataset={dataset}.")
+  if dataset == "folder" and _SPLIT.value != 1:
+    raise UsageError(f"--split: a folder has one split, expected 1, received {_SPLIT.value}.")
+  for name, flag in (("tfds_dir", _TFDS_DIR), ("download", _DOWNLOAD)):
+    if flag.value and not _TFDS.value:
+      raise UsageError(f"--{name}: expected --tfds with it, which names the set.")
+  if dataset != "stage":
+    _check_source()
+
+
 def _check_source() -> None:
   given = [name for name, flag in (("videos", _VIDEOS), ("frames_dir", _FRAMES_DIR), ("tfds", _TFDS)) if flag.value]
   if len(given) != 1:
@@ -95,8 +121,6 @@ def _check_source() -> None:
     raise UsageError(f"Expected one of --videos, --frames_dir or --tfds, received {received}. See --help.")
   if _FLOW_DIR.value and not _FRAMES_DIR.value:
     raise UsageError("--flow_dir: expected --frames_dir with it, which names the frames that the flow belongs to.")
-  if _TFDS.value and _DATASET.value != "ucf101":
-    raise UsageError(f"--tfds: expected --dataset=ucf101, the set of videos that TFDS has, received --dataset={_DATASET.value}.")
 
 
 def _listed(groups: frozenset[int] | None) -> catalogue_lib.Catalogue:
@@ -117,17 +141,15 @@ def _catalogue(data_dir: pathlib.Path, groups: frozenset[int] | None) -> catalog
   """Catalogues what the flags name."""
   if _DATASET.value == "stage":
     return _stage(data_dir, groups)
-  _check_source()
   if _DATASET.value != "folder":
     return _listed(groups)
-  if not _VIDEOS.value:
-    raise UsageError("--dataset=folder: expected --videos; released pictures are prepared by the lists of ucf101, hmdb51 or kinetics400.")
   root = app.required_path(_VIDEOS.value, "videos")
   return catalogue_lib.folder_catalogue(inventory.find_videos(root), root, pattern=_PATTERN.value, groups=groups)
 
 
 def main() -> None:
   """Runs the script."""
+  _check_flags()
   app.load_tensorflow()
   import dataclasses
 
@@ -151,7 +173,7 @@ def main() -> None:
   if catalogue.missing:
     print(f"{len(catalogue.missing)} clips of the lists are missing, the first {catalogue.missing[0]}.")
   memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-  app.report_json(_JSON.value, made.report | {"film_seconds": round(found - started, 1), "peak_memory_mib": round(memory)})
+  app.report_json(_JSON.value, made.report | {"catalogue_seconds": round(found - started, 1), "peak_memory_mib": round(memory)})
   if _STRICT.value and made.skipped:
     raise SystemExit(1)
 

@@ -93,6 +93,26 @@ def test_a_flat_folder_is_read_by_who_and_class(tmp_path):
     _folder(tmp_path)
 
 
+def test_numbered_groups_leave_clips_on_both_sides(tmp_path):
+  for first in (1, 10):
+    folder = tmp_path / str(first)
+    _touch(folder, *(f"{c}/v_{c}_g{first + n:02d}_c01.avi" for c in ("Run", "Walk") for n in range(5)))
+    assert {c.group for c in _folder(folder).clips if c.split == "test"} == {first, first + 4}
+
+
+def test_groups_that_no_clip_has_are_named(tmp_path):
+  _touch(tmp_path, "YoYo/v_YoYo_g08_c01.avi")
+  with pytest.raises(UsageError, match=r"--groups: no clip found is of the groups \[99\]; those of ucf101's lists are 1 to 25"):
+    _ucf101(tmp_path, True, groups=[99])
+
+
+@pytest.mark.parametrize("line", ["A/", "./x.avi", "/x.avi", "A/.avi/b", "A"])
+def test_lines_that_name_no_clip(tmp_path, line):
+  (tmp_path / "list.txt").write_text(f"Archery/v_Archery_g01_c01.avi\n{line}\n")
+  with pytest.raises(UsageError, match="list.txt: line 2: expected 'Class/video.avi"):
+    lists.read_split_list(tmp_path / "list.txt")
+
+
 def test_names_of_another_form_are_read_by_a_pattern(tmp_path):
   _touch(tmp_path, "person01_boxing_d1.avi", "person02_boxing_d1.avi", "person01_running_d2.avi")
   found = _folder(tmp_path, pattern=r"(?P<group>person\d+)_(?P<class>[a-z]+)_d\d")

@@ -74,6 +74,9 @@ def test_tsn_layout(archives):
   found, expected = decoding.encode_clip(clip, "tvl1"), decoding.encode_clip(_found(archives)["v_YoYo_g01_c01"], "tvl1")
   assert (found.frames, found.flow_u, found.flow_v) == (expected.frames, expected.flow_u, expected.flow_v)
   assert found.flow_u != found.flow_v
+  # Flow that lies there and is not asked for is not taken for frames.
+  (clip,) = inventory.pictures_by_name(archives / "tsn", None).values()
+  assert decoding.encode_clip(clip, "dis").frames == expected.frames
 
 
 def _spoil_missing(folder):
@@ -124,6 +127,21 @@ def test_flow_of_another_size_is_refused(video_folder, tmp_path):
   write_archives(tmp_path, video_folder, 128)
   with pytest.raises(media.BadClip, match="192x128.*short side of 256"):
     decoding.encode_clip(_found(tmp_path)["v_YoYo_g01_c01"], "tvl1")
+
+
+def test_flow_of_nearly_the_frames_size_is_refused(archives):
+  for part in "uv":
+    for path in (archives / "tvl1_flow" / part / "v_YoYo_g01_c01").iterdir():
+      cv2.imwrite(str(path), cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)[:, :-4])
+  with pytest.raises(media.BadClip, match="frames of 384x256 and pictures of u of 380x256"):
+    decoding.encode_clip(_found(archives)["v_YoYo_g01_c01"], "tvl1")
+
+
+def test_pictures_of_one_number_are_not_mixed(archives):
+  folder = archives / "jpegs_256" / "v_YoYo_g01_c01"
+  shutil.copy(folder / "frame000003.jpg", folder / "other_3.jpg")
+  with pytest.raises(media.BadClip, match="two pictures of number 3"):
+    decoding.encode_clip(_found(archives, flow_dir=None)["v_YoYo_g01_c01"], "dis")
 
 
 def test_folders_of_another_layout_are_refused(archives):

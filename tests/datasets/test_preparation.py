@@ -46,12 +46,41 @@ def test_what_is_told_of_a_set(videos, tmp_path):
   assert all(row["frames"] == "14" and pathlib.Path(row["source"]).is_file() for row in rows)
   assert made.report["frames"] == 8 * 14 and made.report["clips"] == 8 and made.report["bytes_per_clip"] > 10_000
   assert json.loads((made.folder / preparation.REPORT).read_text()) == made.report
-  assert not (tmp_path / "data" / workroom.FOLDER).exists(), "the work folder is taken away"
+  assert [p.suffix for p in (tmp_path / "data" / workroom.FOLDER).iterdir()] == [".lock"], "the work folder is taken away"
   again = prepare_folder(videos, tmp_path / "data", "v")
   assert again.existed and again.report == made.report
   write_video(videos / "Left" / "v_Left_g03_c01.avi")
-  with pytest.raises(UsageError, match="from 8 clips, and this would be of 9"):
+  with pytest.raises(UsageError, match="from 8 clips, and this would be of 9, which differ in v_Left_g03_c01"):
     prepare_folder(videos, tmp_path / "data", "v")
+
+
+def test_a_set_of_other_labels_is_not_taken_for_this_one(videos, tmp_path):
+  prepare_folder(videos, tmp_path / "data", "v")
+  (videos / "Left" / "v_Left_g02_c01.avi").rename(videos / "Right" / "v_Left_g02_c01.avi")
+  with pytest.raises(UsageError, match="which differ in v_Left_g02_c01"):
+    prepare_folder(videos, tmp_path / "data", "v")
+  (videos / "Right" / "v_Left_g02_c01.avi").rename(videos / "Left" / "v_Left_g02_c01.avi")
+  (videos / "Left").rename(videos / "Back")
+  with pytest.raises(UsageError, match="of the classes Left, Right"):
+    prepare_folder(videos, tmp_path / "data", "v")
+
+
+def test_a_finished_clip_that_the_disk_spoilt_is_made_again(videos, tmp_path):
+  found = catalogue.folder_catalogue(inventory.find_videos(videos), videos, dataset="v")
+  room = tmp_path / "data" / workroom.FOLDER / "v_split1_dis" / "clips"
+  room.mkdir(parents=True)
+  tasks = workroom.plan(found.clips, "dis", room)
+  for task in tasks[:4]:
+    workroom.finish(task)
+  pathlib.Path(tasks[0].path).write_bytes(b"")
+  data = pathlib.Path(tasks[1].path).read_bytes()
+  pathlib.Path(tasks[1].path).write_bytes(data[:-40])
+  data = bytearray(pathlib.Path(tasks[2].path).read_bytes())
+  data[5000] ^= 1  # Within a picture: only its checksum tells.
+  pathlib.Path(tasks[2].path).write_bytes(data)
+  with pytest.raises(UsageError, match=f"the finished clip {tasks[2].clip.name} was spoilt on the disk"):
+    preparation.prepare(found, tmp_path / "data", processes=1)
+  assert preparation.prepare(found, tmp_path / "data", processes=1).report["reused_clips"] == 7
 
 
 @pytest.mark.slow
