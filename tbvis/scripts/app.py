@@ -136,7 +136,7 @@ def report_json(path: str | None, numbers: dict[str, Any]) -> None:
     files.write_json(expand_path(path, "json"), json.loads(json.dumps(numbers)))
 
 
-def parse_numbers(texts: Sequence[str], flag: str) -> list[float]:
+def parse_floats(texts: Sequence[str], flag: str) -> list[float]:
   """Reads the values of a list flag.
 
   Raises:

@@ -122,7 +122,7 @@ def _show_files() -> None:
   predictions, source, meanings = score_files.read_files(
     paths,
     towers=_PREDICTION_TOWERS.value,
-    weights=app.parse_numbers(_PREDICTION_WEIGHTS.value, "prediction_weights"),
+    weights=app.parse_floats(_PREDICTION_WEIGHTS.value, "prediction_weights"),
     norm=_NORM.value if _NORMALISE.value else None,
     dataset=_DATASET.value,
     split=_SPLIT.value if flags.FLAGS["split"].present else "1",
