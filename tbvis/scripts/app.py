@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import pathlib
+import re
 import sys
 from typing import Any
 
@@ -23,6 +24,7 @@ flags.disclaim_key_flags()
 _LEAST_TEMPORAL_FRACTION = 0.10
 _PASSED_ON: list[str] = []
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_OF_STREAM = re.compile(r"(?:appearance|motion)=")
 _HELP = {"--help", "-help", "-h", "-?", "--helpshort"}
 
 
@@ -118,6 +120,31 @@ def required_path(value: str | None, flag: str) -> pathlib.Path:
   if path is None:
     raise UsageError(f"--{flag} is required. See --help.")
   return path
+
+
+def weight_files(text: str) -> dict[str | None, str]:
+  """Splits --weights, which names one file, or one for each stream.
+
+  Returns:
+    Files by stream; by None where the stream is not said.
+
+  Raises:
+    UsageError: if a stream comes twice or without a file.
+
+  >>> weight_files("motion=a,b.mat,appearance=c.mat")
+  {'motion': 'a,b.mat', 'appearance': 'c.mat'}
+  >>> weight_files("both.mat")
+  {None: 'both.mat'}
+  """
+  if not _OF_STREAM.match(text):
+    return {None: text}
+  found: dict[str | None, str] = {}
+  for part in re.split(rf",(?={_OF_STREAM.pattern})", text):
+    stream, _, name = part.partition("=")
+    if stream in found or not name:
+      raise UsageError(f"--weights: expected one file for {stream}, received {text!r}.")
+    found[stream] = name
+  return found
 
 
 def define_dtype(text: str) -> flags.FlagHolder:
