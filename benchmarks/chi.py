@@ -85,7 +85,7 @@ def main() -> None:
   statistics_path, weights = app.expand_path(_STATISTICS.value, "statistics"), app.expand_path(_IMAGENET.value, "imagenet_weights")
   if not _DATASET.value:
     raise UsageError("--dataset is required. See --help.")
-  chi = app.parse_numbers(_CHI.value, "chi")
+  chi = app.parse_floats(_CHI.value, "chi")
   if len(set(chi)) < 2:
     raise UsageError(f"--chi: expected at least two different numbers, received {','.join(_CHI.value)!r}.")
 

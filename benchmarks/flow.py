@@ -155,7 +155,7 @@ def main() -> None:
   if folder is None and not videos:
     raise UsageError("Expected --middlebury, --videos or both. See --help.")
   available = len(os.sched_getaffinity(0))
-  wanted = app.parse_numbers(_CORES.value, "cores") or ([1] if _QUICK.value else sorted({1, available}))
+  wanted = app.parse_floats(_CORES.value, "cores") or ([1] if _QUICK.value else sorted({1, available}))
   if any(number not in range(1, available + 1) for number in wanted):
     raise UsageError(f"--cores: expected numbers from 1 to {available}, received {','.join(_CORES.value)!r}.")
 

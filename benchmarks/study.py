@@ -85,7 +85,7 @@ def main() -> None:
   for name in chosen:
     if name not in VARIANTS:
       raise unknown_name("variant", name, VARIANTS)
-  chi = app.parse_numbers(_CHI.value, "chi")
+  chi = app.parse_floats(_CHI.value, "chi")
   folder = files.ensure_writable(pictures, "pictures")
 
   app.load_tensorflow()

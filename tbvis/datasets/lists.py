@@ -124,7 +124,8 @@ def ucf101(split: int, folder: pathlib.Path | None = None, dataset: str = "ucf10
 def hmdb51(split: int, folder: pathlib.Path | None = None) -> Lists:
   """Reads HMDB51's split files, `<class>_test_split<N>.txt`, with lines of a video and 1 (train), 2 (test) or 0 (neither).
 
-  A clip's group is the film or video it was cut from, which its name begins with.
+  A clip's group is the film or video it was cut from, which its name begins with. Films are numbered in the order of their names, over
+  the clips that a split leaves out too, so that a film has the same number in every split.
 
   Raises:
     UsageError: if the folder is not given or holds no such file, or a file is of another form.
@@ -148,12 +149,13 @@ def hmdb51(split: int, folder: pathlib.Path | None = None) -> Lists:
       name, _, which = line.rpartition(" ")
       if which not in ("0", "1", "2") or not name:
         raise UsageError(f"{path}: line {number}: expected 'video.avi 1' (1 train, 2 test, 0 neither), found {line!r}.")
-      if which != "0":
-        rows.append((pathlib.PurePosixPath(name.strip()).stem, class_name, "train" if which == "1" else "test"))
+      rows.append((pathlib.PurePosixPath(name.strip()).stem, class_name, which))
   films = [re.sub(_HMDB51_END.format(re.escape(c)), "", name, flags=re.IGNORECASE) for name, c, _ in rows]
   groups = {film: i for i, film in enumerate(sorted(set(films)), 1)}
   entries = [
-    Entry((name, f"hmdb51_{name}"), class_name, groups[film], which) for (name, class_name, which), film in zip(rows, films, strict=True)
+    Entry((name, f"hmdb51_{name}"), class_name, groups[film], "train" if which == "1" else "test")
+    for (name, class_name, which), film in zip(rows, films, strict=True)
+    if which != "0"
   ]
   return Lists("hmdb51", split, folder, classes, tuple(entries))
 

@@ -266,7 +266,7 @@ def read_files(
   weights: Sequence[float] = (),
   norm: str | None = None,
   dataset: str | None,
-  split: str,
+  split: str | None,
   folder: pathlib.Path | None = None,
 ) -> tuple[predictions_lib.Predictions, str, dict[str, str]]:
   """Reads and fuses files of scores; see the flags of tbvis-evaluate.
@@ -277,7 +277,7 @@ def read_files(
     weights: one a file; equal where none are given.
     norm: of `NORMS`, or None.
     dataset: name of the official list.
-    split: its number.
+    split: its number; None for the first.
     folder: of the lists, where they are not part of tbvis or others are meant.
 
   Returns:
@@ -286,10 +286,11 @@ def read_files(
   Raises:
     UsageError: if numbers of files, towers and weights differ, one comes twice, or a file does not fit the list.
   """
-  if len(paths) == 1 and paths[0].suffix == ".npz" and not (dataset or towers or weights):
+  if len(paths) == 1 and paths[0].suffix == ".npz" and not (dataset or towers or weights or norm or split or folder):
     return predictions_lib.Predictions.load(paths[0]), str(paths[0]), {}
   if not dataset:
     raise UsageError("--dataset is required: the official list that the rows of --predictions follow, as ucf101. See --help.")
+  split = split or "1"
   if not split.isdigit():
     raise UsageError(f"--split: expected the number of the official split where --predictions is given, received {split!r}.")
   if not towers and len(paths) > len(FILE_TOWERS):

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import pathlib
+import re
 import sys
 from typing import Any
 
@@ -23,6 +24,7 @@ flags.disclaim_key_flags()
 _LEAST_TEMPORAL_FRACTION = 0.10
 _PASSED_ON: list[str] = []
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_OF_STREAM = re.compile(r"(?:appearance|motion)=")
 _HELP = {"--help", "-help", "-h", "-?", "--helpshort"}
 
 
@@ -120,6 +122,31 @@ def required_path(value: str | None, flag: str) -> pathlib.Path:
   return path
 
 
+def weight_files(text: str) -> dict[str | None, str]:
+  """Splits --weights, which names one file, or one for each stream.
+
+  Returns:
+    Files by stream; by None where the stream is not said.
+
+  Raises:
+    UsageError: if a stream comes twice or without a file.
+
+  >>> weight_files("motion=a,b.mat,appearance=c.mat")
+  {'motion': 'a,b.mat', 'appearance': 'c.mat'}
+  >>> weight_files("both.mat")
+  {None: 'both.mat'}
+  """
+  if not _OF_STREAM.match(text):
+    return {None: text}
+  found: dict[str | None, str] = {}
+  for part in re.split(rf",(?={_OF_STREAM.pattern})", text):
+    stream, _, name = part.partition("=")
+    if stream in found or not name:
+      raise UsageError(f"--weights: expected one file for {stream}, received {text!r}.")
+    found[stream] = name
+  return found
+
+
 def define_dtype(text: str) -> flags.FlagHolder:
   """Defines --dtype, the number format of a network, with `text` as its help."""
   return flags.DEFINE_enum("dtype", "auto", list(precision.DTYPES), text)
@@ -136,7 +163,7 @@ def report_json(path: str | None, numbers: dict[str, Any]) -> None:
     files.write_json(expand_path(path, "json"), json.loads(json.dumps(numbers)))
 
 
-def parse_numbers(texts: Sequence[str], flag: str) -> list[float]:
+def parse_floats(texts: Sequence[str], flag: str) -> list[float]:
   """Reads the values of a list flag.
 
   Raises:

@@ -39,29 +39,57 @@ _PORT = flags.DEFINE_integer(
 _JSON = app.define_json()
 
 
-def _recipe_plan(data_dir: pathlib.Path, logdir: pathlib.Path) -> tuple[recipe_steps.Recipe, list[demo_steps.Step]]:
+def _existing(value: str | None, flag: str) -> pathlib.Path | None:
+  """Returns the whole path of a file or folder that is there, None where none is named."""
+  path = app.expand_path(value, flag)
+  if path and not path.exists():
+    raise UsageError(f"--{flag}: expected it to be there, found nothing at {path}.")
+  return path and path.resolve()
+
+
+def _import_flags() -> tuple[tuple[str, ...], list[pathlib.Path]]:
+  """Returns what tbvis-import is called with, and the files that decide what it makes."""
+  if not _WEIGHTS.value:
+    return (), []
+  named, inputs = [], []
+  for stream, name in app.weight_files(_WEIGHTS.value).items():
+    # The one name that is no file: tbvis-import fetches it.
+    if (_FORMAT.value, name) != ("keras", "imagenet"):
+      path = _existing(name, "weights")
+      # Caffe's text form is read where it lies beside.
+      inputs += [path, path.with_suffix(".prototxt")] if _FORMAT.value == "caffe" else [path]
+      name = str(path)
+    named.append(f"{stream}={name}" if stream else name)
+  return (f"--weights={','.join(named)}", f"--format={_FORMAT.value}"), inputs
+
+
+def _recipe_plan(data_dir: pathlib.Path, logdir: pathlib.Path) -> tuple[recipe_steps.Recipe, recipe_steps.Plan]:
   if _RETRAIN.value:
     raise UsageError("--retrain is for the stage set; a recipe trains unless it is given --checkpoint or --weights.")
   if bool(_WEIGHTS.value) != bool(_FORMAT.value):
     raise UsageError("--weights and --format: expected both or none.")
   recipe = recipe_steps.read_recipe(app.required_path(_RECIPE.value, "recipe").resolve())
-  paths = {
-    flag: app.expand_path(holder.value, flag) for flag, holder in (("videos", _VIDEOS), ("checkpoint", _CHECKPOINT), ("start", _START))
-  }
-  for flag, path in paths.items():
-    if path and not path.exists():
-      raise UsageError(f"--{flag}: expected it to be there, found nothing at {path}.")
-  absolute = {flag: path and path.resolve() for flag, path in paths.items()}
-  imported = (f"--weights={_WEIGHTS.value}", f"--format={_FORMAT.value}") if _WEIGHTS.value else ()
-  return recipe, recipe_steps.recipe_steps(recipe, data_dir, logdir, split=_SPLIT.value, imported=imported, **absolute)
+  imported, weights = _import_flags()
+  plan = recipe_steps.recipe_steps(
+    recipe,
+    data_dir,
+    logdir,
+    videos=_existing(_VIDEOS.value, "videos"),
+    split=_SPLIT.value,
+    checkpoint=_existing(_CHECKPOINT.value, "checkpoint"),
+    imported=imported,
+    weights=weights,
+    start=_existing(_START.value, "start"),
+  )
+  return recipe, plan
 
 
-def _show_pair(recipe: recipe_steps.Recipe, scores: pathlib.Path) -> None:
+def _show_pair(recipe: recipe_steps.Recipe, predictions: pathlib.Path) -> None:
   """Prints how often each class of the recipe's pair is taken for the other."""
   from tbvis.diagnostics import confusions
   from tbvis.diagnostics import predictions as predictions_lib
 
-  found = predictions_lib.Predictions.load(scores)
+  found = predictions_lib.Predictions.load(predictions)
   matrix = found.confusion("fused")
   for actual, predicted in (recipe.pair, recipe.pair[::-1]):
     row, column = found.classes.index(actual), found.classes.index(predicted)
@@ -73,10 +101,10 @@ def main() -> None:
   data_dir = files.ensure_writable(app.required_path(_DATA_DIR.value, "data_dir"), "data_dir").resolve()
   logdir = files.ensure_writable(app.required_path(_LOGDIR.value, "logdir"), "logdir").resolve()
   started = time.monotonic()
-  recipe = None
+  recipe = plan = None
   if _RECIPE.value:
-    recipe, steps = _recipe_plan(data_dir, logdir)
-    state, clips = data_dir / f"steps_{recipe.name}.json", "test clips"
+    recipe, plan = _recipe_plan(data_dir, logdir)
+    steps, state, clips = plan.steps, plan.state, "test clips"
   else:
     print("The stage set is synthetic: figures drawn by this program, whose causes are known. No real video is used.")
     steps = demo_steps.demo_steps(data_dir, logdir, _RETRAIN.value)
@@ -92,7 +120,7 @@ def main() -> None:
                          if numbers.get(f"accuracy_{tower}") is not None)  # fmt: skip
   print(f"\nAccuracy on {numbers.get('clips')} {clips}: {accuracies}.")
   if recipe and recipe.pair:
-    _show_pair(recipe, data_dir / "evaluation" / "predictions.npz")
+    _show_pair(recipe, plan.predictions)
   print(f"All steps: {numbers['seconds']} s. The logdir is {logdir}.", flush=True)
   app.report_json(_JSON.value, numbers)
   if _TENSORBOARD.value:

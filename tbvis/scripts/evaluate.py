@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import pathlib
 import resource
 import time
@@ -110,6 +111,17 @@ def _writable_folders() -> tuple[pathlib.Path | None, pathlib.Path | None]:
   return output_dir, logdir
 
 
+def _refuse(holders: Sequence[flags.FlagHolder], meant_for: str) -> None:
+  """Refuses flags that would change nothing.
+
+  Raises:
+    UsageError: naming the first that is given.
+  """
+  for holder in holders:
+    if holder.value:
+      raise UsageError(f"--{holder.name} is for {meant_for}, which is not given.")
+
+
 def _show_files() -> None:
   """The script where scores come from files: no network, and no TensorFlow."""
   from tbvis import summaries
@@ -117,15 +129,16 @@ def _show_files() -> None:
 
   if _CHECKPOINT.value:
     raise UsageError("Expected --checkpoint or --predictions, received both.")
+  _refuse((_DATA_DIR, _GROUPS, _BLANK), "--checkpoint")
   output_dir, logdir = _writable_folders()
   paths = [app.required_path(name, "predictions") for name in _PREDICTIONS.value]
   predictions, source, meanings = score_files.read_files(
     paths,
     towers=_PREDICTION_TOWERS.value,
-    weights=app.parse_numbers(_PREDICTION_WEIGHTS.value, "prediction_weights"),
+    weights=app.parse_floats(_PREDICTION_WEIGHTS.value, "prediction_weights"),
     norm=_NORM.value if _NORMALISE.value else None,
     dataset=_DATASET.value,
-    split=_SPLIT.value if flags.FLAGS["split"].present else "1",
+    split=_SPLIT.value if flags.FLAGS["split"].present else None,
     folder=app.expand_path(_LISTS.value, "lists"),
   )
   print(f"{source}:")
@@ -153,6 +166,8 @@ def main() -> None:
   """Runs the script."""
   if _PREDICTIONS.value:
     return _show_files()
+  # --lists may stand in a flagfile that tbvis-prepare has too.
+  _refuse((_PREDICTION_TOWERS, _PREDICTION_WEIGHTS, _NORMALISE), "--predictions")
   checkpoint_path = app.required_path(_CHECKPOINT.value, "checkpoint")
   data_dir = app.required_path(_DATA_DIR.value, "data_dir")
   if not _DATASET.value:

@@ -7,7 +7,6 @@ import functools
 import hashlib
 import importlib
 import pathlib
-import re
 import resource
 import time
 from types import ModuleType
@@ -30,7 +29,6 @@ _FORMATS = {
   "npz": "tbvis.weights.npz",
 }
 _STREAMS = ("appearance", "motion")
-_NAMED = re.compile(rf"({'|'.join(_STREAMS)})=(.*)", re.DOTALL)
 
 _FORMAT = flags.DEFINE_enum("format", None, list(_FORMATS), "Format of the weights.")
 _MODEL = flags.DEFINE_string("model", "two_stream_fusion_vgg16", "The network that takes them.")
@@ -72,17 +70,10 @@ def _files() -> dict[str | None, pathlib.Path]:
   text = _WEIGHTS.value
   if not text:
     raise UsageError("--weights is required. See --help.")
-  if not _NAMED.fullmatch(text):
-    return {_STREAM.value: app.expand_path(text, "weights")}
-  found: dict[str | None, pathlib.Path] = {}
-  for part in re.split(rf",(?=(?:{'|'.join(_STREAMS)})=)", text):
-    stream, path = _NAMED.fullmatch(part).groups()
-    if stream in found or not path:
-      raise UsageError(f"--weights: expected one file for {stream}, received {text!r}.")
-    found[stream] = app.expand_path(path, "weights")
-  if _STREAM.value:
+  found = app.weight_files(text)
+  if _STREAM.value and None not in found:
     raise UsageError("--stream is for one base tower; --weights names the streams already.")
-  return found
+  return {stream or _STREAM.value: app.expand_path(name, "weights") for stream, name in found.items()}
 
 
 def _format() -> ModuleType:

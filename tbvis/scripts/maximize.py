@@ -262,7 +262,7 @@ def main() -> None:
   if _RUNNER.value and (pictures or not logdir):
     raise UsageError("--runner: expected --logdir, and no --pictures, which one process draws; --export goes with it.")
   config = _config()
-  chi, isotropic = app.parse_numbers(_CHI.value, "chi"), app.parse_numbers(_ISOTROPIC.value, "isotropic")
+  chi, isotropic = app.parse_floats(_CHI.value, "chi"), app.parse_floats(_ISOTROPIC.value, "isotropic")
   if exported:
     export.check_formats(_FORMATS.value)
     files.ensure_writable(exported, "export")

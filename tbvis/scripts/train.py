@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import pathlib
 import resource
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
@@ -15,6 +16,9 @@ from tbvis.datasets import catalogue as catalogue_lib
 from tbvis.errors import UsageError, unknown_name
 from tbvis.scripts import app
 from tbvis.training import recipe
+
+if TYPE_CHECKING:
+  from tbvis.models import checkpoint as checkpoint_lib
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder given to tbvis-prepare.")
 _DATASET = flags.DEFINE_string("dataset", None, "Name of the prepared set, such as stage_split1_dis.")
@@ -47,7 +51,7 @@ _NOISE = {
 }
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of weights, order and crops.")
 _STRATEGY = flags.DEFINE_enum(
-  "strategy", "none", ["none", "mirrored", "multiworker"],
+  "strategy", "none", list(recipe.STRATEGIES),
   "none: one device. mirrored: all GPUs of this machine (or its logical CPUs). multiworker: the machines of the environment variable "
   "TF_CONFIG; start the same command on each, with an --output_dir that all can reach. Batches are shared out: results are those of one.",
 )  # fmt: skip
@@ -118,13 +122,100 @@ def _crop_sizes() -> tuple[int, ...]:
   return sizes
 
 
+def _difference(name: str, found: Any, wanted: Any) -> str:
+  if isinstance(found, list) and isinstance(wanted, list):
+    # There may be thousands of groups.
+    only = sorted(set(found) ^ set(wanted))
+    return f"{name} differ in {', '.join(map(str, only[:5]))}" + (f" and {len(only) - 5} more" if len(only) > 5 else "")
+  return f"{name} {found} (expected {wanted})"
+
+
+def _check_same(checkpoint: checkpoint_lib.Checkpoint, path: pathlib.Path, arguments: dict[str, Any], made_of: dict[str, Any]) -> None:
+  """Refuses to go on from a network of other settings or clips: what is held out here may have been trained on there.
+
+  Args:
+    checkpoint: what was found.
+    path: where.
+    arguments: of the network that is asked for.
+    made_of: data set and groups that are asked for, as the metadata has them.
+
+  Raises:
+    UsageError: naming what differs.
+  """
+  metadata = checkpoint.metadata
+  known = [name for name in made_of if name in metadata]
+  found = {**checkpoint.arguments, **{name: metadata[name] for name in known}}
+  wanted = {**arguments, **{name: made_of[name] for name in known}}
+  # Of a phase that is not asked for, the flags say nothing.
+  for phase in _PHASES.value:
+    recorded, now = metadata.get("recipe", {}).get(phase, {}), dataclasses.asdict(_phase(phase))
+    found |= {f"{phase}_{name}": value for name, value in recorded.items() if name in now}
+    wanted |= {f"{phase}_{name}": value for name, value in now.items() if name in recorded}
+  names = [name for name in {**wanted, **found} if found.get(name) != wanted.get(name)]
+  if names:
+    different = ", ".join(_difference(name, found.get(name), wanted.get(name)) for name in names)
+    raise UsageError(f"{path} is of another network: {different}. Choose another --output_dir, or move the file away.")
+
+
+def _open_or_build(path: pathlib.Path, classes: tuple[str, ...], strategy: Any, **made_of: Any) -> checkpoint_lib.Checkpoint:
+  """Returns the network of an earlier run, or a new one with the weights it shall start from.
+
+  Args:
+    path: where an earlier run has left it.
+    classes: names in the order of the labels.
+    strategy: where it lives; None for one device.
+    **made_of: metadata: data set and groups.
+
+  Raises:
+    UsageError: if the network found is another one, or the start does not fit.
+  """
+  from tbvis.models import checkpoint as checkpoint_lib
+  from tbvis.models import precision
+  from tbvis.training import distribution
+  from tbvis.weights import imagenet
+
+  dtype = precision.resolve_dtype(_DTYPE.value)
+  arguments = {
+    "fusion": _FUSION.value,
+    "width": _WIDTH.value,
+    "input_size": _INPUT_SIZE.value,
+    "fc_units": _FC_UNITS.value,
+    "dropout": _DROPOUT.value,
+    "seed": _SEED.value,
+  }
+  start_path, imagenet_path = app.expand_path(_START.value, "start"), app.expand_path(_IMAGENET.value, "imagenet_weights")
+  if path.exists():
+    with distribution.scope(strategy):
+      checkpoint = checkpoint_lib.load_checkpoint(path, dtype=dtype)
+    _check_same(checkpoint, path, {**arguments, "classes": len(classes)}, made_of)
+    if checkpoint.classes != classes:
+      raise UsageError(f"{path} is of another network: its classes differ. Choose another --output_dir, or move the file away.")
+    for flag, given in (("start", start_path), ("imagenet_weights", imagenet_path)):
+      if given:
+        print(f"--{flag} is not used: the training goes on from {path}.")
+    return checkpoint
+  start = checkpoint_lib.load_checkpoint(start_path) if start_path else None
+  # The first kernel is that of inputs from which this mean is taken.
+  mean = start.appearance_mean if start else checkpoint_lib.IMAGENET_MEAN
+  with distribution.scope(strategy):
+    checkpoint = checkpoint_lib.build("two_stream_fusion_vgg16", arguments, classes, dtype=dtype, **made_of, appearance_mean=list(mean))
+  if start:
+    layers = checkpoint_lib.copy_weights(start, checkpoint, str(start_path))
+    print(f"{len(layers)} layers start as in {start_path}.")
+  if imagenet_path:
+    layers = imagenet.load_imagenet_vgg16(checkpoint.model, imagenet_path)
+    print(f"ImageNet weights set in {len(layers)} layers.")
+  return checkpoint
+
+
 def main() -> None:
   """Runs the script."""
   for phase in _PHASES.value:
     if phase not in recipe.PHASES:
       raise unknown_name("phase", phase, recipe.PHASES, "--phases")
-    if _phase(phase).rates:
-      recipe.parse_rates(_phase(phase).rates, _phase(phase).steps, f"{phase}_rates")
+    _phase(phase).parts()
+  if _START.value and _IMAGENET.value:
+    raise UsageError("Expected --start or --imagenet_weights, received both.")
   sizes = _crop_sizes()
   validation = catalogue_lib.parse_numbers(_VALIDATION.value, "validation_groups") or frozenset()
   output_dir = files.ensure_writable(app.required_path(_OUTPUT_DIR.value, "output_dir"), "output_dir")
@@ -135,9 +226,7 @@ def main() -> None:
   app.load_tensorflow()
   from tbvis.datasets import reader, snippets
   from tbvis.models import checkpoint as checkpoint_lib
-  from tbvis.models import precision
   from tbvis.training import distribution, train
-  from tbvis.weights import imagenet
 
   # Before anything else is done with TensorFlow.
   strategy = distribution.make_strategy(_STRATEGY.value)
@@ -148,40 +237,10 @@ def main() -> None:
   train_groups = sorted(groups - validation)
   if not train_groups:
     raise UsageError(f"--validation_groups: {_VALIDATION.value} leaves no group of {dataset.name} to train on; it has {sorted(groups)}.")
-  dtype = precision.resolve_dtype(_DTYPE.value)
-  arguments = {
-    "fusion": _FUSION.value,
-    "width": _WIDTH.value,
-    "input_size": _INPUT_SIZE.value,
-    "fc_units": _FC_UNITS.value,
-    "dropout": _DROPOUT.value,
-    "seed": _SEED.value,
-  }
   path = output_dir / "checkpoint.keras"
-  numbers: dict[str, Any] = {}
-  if path.exists():
-    with distribution.scope(strategy):
-      checkpoint = checkpoint_lib.load_checkpoint(path, dtype=dtype)
-    wanted = {**arguments, "classes": len(dataset.classes)}
-    if checkpoint.arguments != wanted or checkpoint.classes != dataset.classes:
-      different = [f"{k} {checkpoint.arguments.get(k)} (expected {v})" for k, v in wanted.items() if checkpoint.arguments.get(k) != v]
-      raise UsageError(f"{path} is of another network: {', '.join(different) or 'its classes differ'}. Choose another --output_dir.")
-    numbers = dict(checkpoint.metadata.get("training", {}))
-  else:
-    with distribution.scope(strategy):
-      checkpoint = checkpoint_lib.build(
-        "two_stream_fusion_vgg16", arguments, dataset.classes, dtype=dtype,
-        dataset=dataset.name, train_groups=train_groups, validation_groups=held_out, appearance_mean=checkpoint_lib.IMAGENET_MEAN,
-      )  # fmt: skip
-    if _START.value and _IMAGENET.value:
-      raise UsageError("Expected --start or --imagenet_weights, received both.")
-    if _START.value:
-      start = app.expand_path(_START.value, "start")
-      layers = checkpoint_lib.copy_weights(checkpoint_lib.load_checkpoint(start), checkpoint, str(start))
-      print(f"{len(layers)} layers start as in {start}.")
-    if _IMAGENET.value:
-      layers = imagenet.load_imagenet_vgg16(checkpoint.model, app.expand_path(_IMAGENET.value, "imagenet_weights"))
-      print(f"ImageNet weights set in {len(layers)} layers.")
+  made_of = {"dataset": dataset.name, "train_groups": train_groups, "validation_groups": held_out}
+  checkpoint = _open_or_build(path, dataset.classes, strategy, **made_of)
+  numbers = dict(checkpoint.metadata.get("training", {}))
 
   started = time.monotonic()
   for name in _PHASES.value:

@@ -22,7 +22,6 @@ from tbvis import files, progress
 from tbvis.errors import UsageError
 from tbvis.training.recipe import Phase
 
-STRATEGIES = ("none", "mirrored", "multiworker")
 # Updates between two lines of a curve.
 _LOG_STEPS = 10
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from tbvis.training.recipe import Phase, parse_rates
+from tbvis.training.recipe import Phase
 
 
 def _layerwise(base: type[keras.optimizers.Optimizer]) -> type[keras.optimizers.Optimizer]:
@@ -107,9 +107,9 @@ def make_optimizer(model: keras.Model, phase: Phase, clip: bool = True) -> keras
 
   Raises:
     ValueError: for an unknown optimiser.
-    UsageError: for a staircase of rates of another form.
+    UsageError: for a staircase of rates that `Phase.parts` refuses.
   """
-  parts = parse_rates(phase.rates, phase.steps, f"{phase.name}_rates") if phase.rates else ()
+  parts = phase.parts()
   if parts:
     rate: Any = Staircase([part.rate for part in parts], [part.end for part in parts])
   else:

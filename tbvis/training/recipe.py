@@ -10,6 +10,7 @@ from tbvis.errors import UsageError
 
 PHASES = ("appearance", "motion", "fusion")
 CROPS = ("regular", "borders25")
+STRATEGIES = ("none", "mirrored", "multiworker")
 _PART = re.compile(r"(prediction:)?([0-9.eE+-]+)(?:x([0-9.]+))?")
 
 
@@ -32,13 +33,13 @@ def parse_rates(text: str, steps: int, flag: str = "rates") -> tuple[Part, ...]:
   """Parses a staircase of learning rates, as "prediction:1e-3x3,5e-4x5,5e-5x2".
 
   Args:
-    text: rates in their order, each with its length after an "x" (1 by default) in any unit, and "prediction:" before it where the
-      layers below the classifier rest.
+    text: rates in their order, each with its length after an "x" (1 by default) in any unit, and "prediction:" before the first ones
+      where the layers below the classifier rest.
     steps: updates that the lengths share.
     flag: for the message.
 
   Raises:
-    UsageError: for another form.
+    UsageError: for another form, or where layers that were trained already shall rest.
 
   >>> [(part.rate, part.end, part.head_only) for part in parse_rates("prediction:1e-3x3,1e-4", 8)]
   [(0.001, 6, True), (0.0001, 8, False)]
@@ -50,6 +51,9 @@ def parse_rates(text: str, steps: int, flag: str = "rates") -> tuple[Part, ...]:
     values = []
   if not values or not all(rate > 0 and math.isfinite(rate) and 0 < length < math.inf for rate, length, _ in values):
     raise UsageError(f"--{flag}: expected learning rates with lengths such as 1e-3x3,1e-4x1, received {text!r}.")
+  heads = [head_only for _, _, head_only in values]
+  if heads != sorted(heads, reverse=True):
+    raise UsageError(f"--{flag}: expected prediction: at the first rates alone, found it after a rate of all layers in {text!r}.")
   total, parts, done = sum(length for _, length, _ in values), [], 0.0
   for rate, length, head_only in values:
     done += length
@@ -103,3 +107,18 @@ class Phase:
   crops: str = "regular"
   train_from: str = "conv1_1"
   cached_crops: int = 0
+
+  def parts(self) -> tuple[Part, ...]:
+    """Returns the staircase of `rates`, empty where the rate follows `learning_rate`.
+
+    Raises:
+      UsageError: for rates of another form, or with a decay that would reach resting layers.
+    """
+    parts = parse_rates(self.rates, self.steps, f"{self.name}_rates") if self.rates else ()
+    # Keras' decay apart from the gradient takes every variable, by the rate that no factor has made smaller.
+    if self.optimizer == "adam" and self.weight_decay and any(part.head_only for part in parts):
+      raise UsageError(
+        f"--{self.name}_rates: prediction: expected --{self.name}_weight_decay=0 with adam, whose decay takes resting layers too; "
+        f"received {self.weight_decay:g}. sgd's decay lets them rest."
+      )
+    return parts

@@ -80,17 +80,23 @@ def _cached_features(cut: Cut, batches: tf.data.Dataset, total: int, description
 
 
 class _Bar(keras.callbacks.Callback):
-  """A progress bar over all steps of a phase, with the running loss and accuracy."""
+  """A progress bar over all steps of a phase, with the running loss and accuracy; it ends the phase at its last step.
+
+  Keras knows epochs of equal length alone, and these need not add up to the steps.
+  """
 
   def __init__(self, phase: Phase):
     super().__init__()
+    self._steps = phase.steps
     self._bar = progress.bar(total=phase.steps, description=f"{phase.name} training", unit="step")
 
   def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-    """Advances the bar."""
+    """Advances the bar, and stops after the last step."""
     done = int(self.model.optimizer.iterations)
     self._bar.update(done - self._bar.n)
     self._bar.set_postfix({k: f"{v:.3f}" for k, v in (logs or {}).items() if k == "loss" or k.endswith("accuracy")}, refresh=False)
+    if done >= self._steps:
+      self.model.stop_training = True
 
   def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
     """Closes the bar."""
@@ -173,7 +179,7 @@ def _prepared_layers(cut: Cut, phase: Phase) -> Iterator[None]:
 def _fit(
   model: keras.Model, optimizer: keras.optimizers.Optimizer, phase: Phase, batches: tf.data.Dataset, backup: pathlib.Path, logs: str | None
 ) -> dict[str, float]:
-  """Trains by Keras' own loop, on any backend; returns the numbers of the last epoch."""
+  """Trains by Keras' own loop, on any backend, for the updates of a phase; returns the numbers of the last epoch."""
   epochs = -(-phase.steps // BACKUP_STEPS)
   names = list(model.output)
   model.compile(

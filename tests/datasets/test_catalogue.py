@@ -126,7 +126,7 @@ def _hmdb51_lists(folder):
   folder.mkdir()
   (folder / "wave_test_split2.txt").write_text(
     "A_FILM_wave_f_nm_np1_fr_goo_37.avi 1 \nA_FILM_wave_u_cm_np1_fr_med_0.avi 1 \nOther_one_wave_u_cm_np2_fr_med_3.avi 2 \n"
-    "Unused_wave_u_cm_np1_fr_med_9.avi 0 \n"
+    "Left_out_wave_u_cm_np1_fr_med_9.avi 0 \n"
   )
   (folder / "kick_ball_test_split2.txt").write_text("A_FILM_kick_ball_f_cm_np1_ri_bad_1.avi 2\n")
   return folder
@@ -136,7 +136,9 @@ def test_hmdb51_split_files(tmp_path):
   found = lists.hmdb51(2, _hmdb51_lists(tmp_path / "splits"))
   assert len(found.classes) == 51 and found.classes.index("kick_ball") < found.classes.index("kick"), "the authors' order"
   rows = {e.names[0]: (e.class_name, e.split, e.group) for e in found.entries}
-  assert rows["A_FILM_wave_f_nm_np1_fr_goo_37"] == ("wave", "train", 1) and rows["Other_one_wave_u_cm_np2_fr_med_3"][1:] == ("test", 2)
+  assert rows["A_FILM_wave_f_nm_np1_fr_goo_37"] == ("wave", "train", 1)
+  # Left_out is the second film: who is left out of a split changes no number.
+  assert rows["Other_one_wave_u_cm_np2_fr_med_3"][1:] == ("test", 3)
   assert rows["A_FILM_kick_ball_f_cm_np1_ri_bad_1"] == ("kick_ball", "test", 1), "the group is the film"
   assert len(rows) == 4
   with pytest.raises(UsageError, match="--lists is required for hmdb51"):

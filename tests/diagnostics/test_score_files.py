@@ -163,8 +163,12 @@ def test_wrong_flags_are_named(tmp_path, change, expected):
 
 def test_a_file_of_our_own_alone_is_shown_as_it_is(tmp_path):
   _own(range(5)).save(tmp_path / "own.npz")
-  found, source, meanings = score_files.read_files([tmp_path / "own.npz"], dataset=None, split="1")
+  found, source, meanings = score_files.read_files([tmp_path / "own.npz"], dataset=None, split=None)
   assert found.towers == ("hybrid", "motion", "fused") and len(found.clips) == 5 and source.endswith("own.npz") and not meanings
+  # Whoever asks for more than that needs the list.
+  for asked in ({"norm": "l2"}, {"split": "7"}, {"folder": tmp_path}):
+    with pytest.raises(UsageError, match="--dataset is required"):
+      score_files.read_files([tmp_path / "own.npz"], **{"dataset": None, "split": None, **asked})
 
 
 @pytest.mark.slow

@@ -165,6 +165,12 @@ def test_score_files_need_no_network(tmp_path):
       "expected one table of 3783 clips x 101 classes (ucf101 test split 1), found scores 101 x 3734",
     ),
     ((files, *common, "--checkpoint=net.keras"), "Expected --checkpoint or --predictions, received both"),
+    ((files, *common, "--groups=8"), "--groups is for --checkpoint, which is not given."),
+    ((files, *common, "--blank=motion"), "--blank is for --checkpoint"),
+    ((files, *common, "--data_dir=data"), "--data_dir is for --checkpoint"),
+    (("--checkpoint=net.keras", "--normalise"), "--normalise is for --predictions, which is not given."),
+    (("--checkpoint=net.keras", "--prediction_weights=1"), "--prediction_weights is for --predictions"),
+    (("--checkpoint=net.keras", "--prediction_towers=motion"), "--prediction_towers is for --predictions"),
     ((files, *common, "--prediction_weights=1,x"), "--prediction_weights: expected numbers separated by commas, received '1,x'"),
   ):
     done = _run(*arguments)

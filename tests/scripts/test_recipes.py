@@ -6,6 +6,7 @@ import json
 import math
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -16,7 +17,7 @@ from tbvis.datasets import lists
 from tbvis.diagnostics.predictions import Predictions
 from tbvis.errors import UsageError
 from tbvis.models import checkpoint as checkpoint_lib
-from tbvis.scripts import recipe_steps
+from tbvis.scripts import demo_steps, recipe_steps
 from tbvis.training import recipe as recipe_lib
 from tests.datasets.conftest import write_video
 
@@ -93,19 +94,82 @@ def _flag(step, name):
 
 
 def test_a_recipe_trains_or_shows_what_it_is_given(tmp_path):
-  prepare, train, evaluate, maximize = _plan(tmp_path, start="start.keras", split=2)
+  prepare, train, evaluate, maximize = _plan(tmp_path, start="start.keras", split=2).steps
   assert _flag(prepare, "dataset") == ["ucf101"] and _flag(train, "dataset") == _flag(evaluate, "dataset") == ["ucf101_split2_tvl1"]
   assert _flag(train, "start") == ["start.keras"]
   trained = [str(pathlib.Path(_flag(train, "output_dir")[0]) / "checkpoint.keras")]
   assert _flag(evaluate, "checkpoint") == _flag(maximize, "checkpoint") == trained
   assert _flag(maximize, "statistics") == [str(pathlib.Path(_flag(evaluate, "output_dir")[0]) / "statistics.npz")]
-  _, evaluate, maximize = _plan(tmp_path, checkpoint=tmp_path / "mine.keras")
+  _, evaluate, maximize = _plan(tmp_path, checkpoint=tmp_path / "mine.keras").steps
   assert _flag(evaluate, "checkpoint") == _flag(maximize, "checkpoint") == [str(tmp_path / "mine.keras")]
-  _, imported, evaluate, _ = _plan(tmp_path, imported=("--weights=appearance=A.mat,motion=B.mat", "--format=matconvnet"))
+  _, imported, evaluate, _ = _plan(tmp_path, imported=("--weights=appearance=A.mat,motion=B.mat", "--format=matconvnet")).steps
   assert imported.command[0] == "tbvis-import" and _flag(imported, "out") == _flag(evaluate, "checkpoint")
-  assert [step.name for step in _plan(tmp_path, videos=None)] == ["train", "evaluate", "maximize"]
+  assert [step.name for step in _plan(tmp_path, videos=None).steps] == ["train", "evaluate", "maximize"]
   with pytest.raises(UsageError, match="one of --checkpoint, --weights and --start"):
     _plan(tmp_path, checkpoint=tmp_path / "mine.keras", start="start.keras")
+
+
+class _Scripts:
+  """Stand for the single scripts: write what they would, into what they find, and remember the calls."""
+
+  def __init__(self):
+    self.calls = []
+
+  def __call__(self, step):
+    self.calls.append(step.name)
+    for path in step.outputs:
+      if path.suffix:
+        path.write_text("imported")
+        continue
+      path.mkdir(parents=True, exist_ok=True)
+      (path / "content").write_text("")
+    step.report.parent.mkdir(parents=True, exist_ok=True)
+    step.report.write_text("{}")
+    return 0
+
+
+def _do(tmp_path, **given):
+  plan, scripts = _plan(tmp_path, **given), _Scripts()
+  demo_steps.run_steps(plan.steps, plan.state, scripts)
+  return plan, scripts.calls
+
+
+def test_stimuli_of_another_network_do_not_stay_beside_its_confusions(tmp_path):
+  plan, calls = _do(tmp_path)
+  assert calls == ["prepare", "train", "evaluate", "maximize"] and _do(tmp_path)[1] == []
+  of_hours = [tmp_path / "data" / "action_clips" / "ucf101_split1_tvl1", plan.checkpoint.parent, plan.predictions.parent]
+  for folder in (*of_hours, tmp_path / "logdir" / plan.stimuli_run):
+    (folder / "of the first").write_text("")
+  (tmp_path / "net.keras").write_text("another network")
+  second, calls = _do(tmp_path, checkpoint=tmp_path / "net.keras")
+  assert calls == ["evaluate", "maximize"] and second.stimuli_run == plan.stimuli_run
+  assert not (tmp_path / "logdir" / plan.stimuli_run / "of the first").exists()
+  assert all((folder / "of the first").exists() for folder in of_hours)
+  (tmp_path / "net.keras").write_text("a third of the same name")
+  assert _do(tmp_path, checkpoint=tmp_path / "net.keras")[1] == ["evaluate", "maximize"]
+
+
+def test_a_second_split_shares_nothing_with_the_first(tmp_path):
+  imported = {"imported": ("--weights=a.mat", "--format=matconvnet")}
+  for given in ({}, imported):
+    one, two = _plan(tmp_path, **given), _plan(tmp_path, split=2, **given)
+    made = [{plan.state, plan.checkpoint, *(p for s in plan.steps for p in (*s.outputs, s.report))} for plan in (one, two)]
+    assert not made[0] & made[1]
+
+
+def test_a_lost_logdir_gets_its_confusions_again(tmp_path):
+  plan, _ = _do(tmp_path)
+  shutil.rmtree(tmp_path / "logdir")
+  assert _do(tmp_path)[1] == ["evaluate", "maximize"] and (tmp_path / "logdir" / plan.evaluation_run).is_dir()
+
+
+def test_new_content_of_a_start_or_of_weights_is_noticed(tmp_path):
+  file = tmp_path / "file"
+  for given, step in (({"start": file}, "train"), ({"imported": (f"--weights={file}",), "weights": [file]}, "import")):
+    file.write_text("first")
+    assert step in _do(tmp_path, **given)[1] and step not in _do(tmp_path, **given)[1]
+    file.write_text("second")
+    assert step in _do(tmp_path, **given)[1]
 
 
 def test_what_a_recipe_made_is_kept_when_its_settings_change(tmp_path):
@@ -115,10 +179,8 @@ def test_what_a_recipe_made_is_kept_when_its_settings_change(tmp_path):
 
   def run(text):
     recipe.write_text(text)
-    step = recipe_steps.Step("prepare", "", "prepare", (), (recipe,), (made,), keeps=True)
-    recipe_steps_run([step], tmp_path / "state.json", lambda s: done.append(text) or made.mkdir(exist_ok=True) or 0)
-
-  from tbvis.scripts.demo_steps import run_steps as recipe_steps_run
+    step = demo_steps.Step("prepare", "", "prepare", (), (recipe,), (made,), keeps=True)
+    demo_steps.run_steps([step], tmp_path / "state.json", lambda s: done.append(text) or made.mkdir(exist_ok=True) or 0)
 
   run("--chi=0")
   (made / "of hours").write_text("")
@@ -132,6 +194,8 @@ def test_what_a_recipe_made_is_kept_when_its_settings_change(tmp_path):
   [
     (None, "expected a flagfile, found none"),
     ("--name=ucf101\n", "to have --flow, which name the prepared set"),
+    ("--name=../mine\n--flow=dis\n", "--name: expected a part of file names .*received '../mine'"),
+    ("--name=mine\n--flow=a/b\n", "--flow: expected a part of file names"),
     ("--flagfile=none.flags\n", "cannot be read as a flagfile"),
   ],
 )
@@ -194,27 +258,28 @@ def test_rehearsal_of_the_whole_command(tmp_path):
              f"--logdir={logs}", "--notensorboard", f"--json={tmp_path / 'n.json'}"]  # fmt: skip
   done = subprocess.run(command, capture_output=True, text=True, check=False)
   assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
-  network = checkpoint_lib.load_checkpoint(data / "training" / "checkpoint.keras")
+  plan = recipe_steps.recipe_steps(recipe_steps.read_recipe(recipe), data, logs, videos=tmp_path / "videos")
+  network = checkpoint_lib.load_checkpoint(plan.checkpoint)
   assert network.classes == classes and network.metadata["validation_groups"] == [23]
   assert network.metadata["recipe"]["motion"]["dropout"] == 0.9
-  found = Predictions.load(data / "evaluation" / "predictions.npz", classes=classes)
+  found = Predictions.load(plan.predictions, classes=classes)
   assert len(found.clips) == 101 and json.loads((tmp_path / "n.json").read_text())["clips"] == 101
   assert re.search(r"^PlayingCello -> PlayingViolin: .* \([01] of 1;", done.stdout, re.MULTILINE)
-  shown = summaries.read_run(logs, "rehearsal_evaluation").confusions
+  shown = summaries.read_run(logs, plan.evaluation_run).confusions
   assert list(shown.clips) == list(found.clips)
-  stimuli = summaries.read_run(logs, "rehearsal_stimuli").stimuli
+  stimuli = summaries.read_run(logs, plan.stimuli_run).stimuli
   assert {(s.unit, s.chi) for s in stimuli} == {(f"prediction/{c}", chi) for c in ("PlayingCello", "PlayingViolin") for chi in (0.0, 10.0)}
   assert all(s.a_hat for s in stimuli)
   again = subprocess.run(command, capture_output=True, text=True, check=False)
   assert again.returncode == 0 and again.stdout.count("finished by an earlier run") == 4, again.stderr[-2000:]
   # The same clips, and weights from elsewhere: what was trained stands for them.
   elsewhere = tmp_path / "published.keras"
-  elsewhere.write_bytes((data / "training" / "checkpoint.keras").read_bytes())
+  elsewhere.write_bytes(plan.checkpoint.read_bytes())
   command = [*command[:4], f"--data_dir={data}", f"--logdir={tmp_path / 'imported'}", "--notensorboard"]
   done = subprocess.run([*command, f"--weights={elsewhere}", "--format=keras"], capture_output=True, text=True, check=False)
   assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
   assert "[1/3] Import the weights" in done.stdout and "PlayingCello -> PlayingViolin: " in done.stdout
-  assert len(summaries.read_run(tmp_path / "imported", "rehearsal_stimuli").stimuli) == 4
+  assert len(summaries.read_run(tmp_path / "imported", plan.stimuli_run).stimuli) == 4
 
 
 @pytest.mark.parametrize(
@@ -222,6 +287,10 @@ def test_rehearsal_of_the_whole_command(tmp_path):
   [
     (["--recipe=NONE"], "--recipe: expected a flagfile"),
     (["--recipe=RECIPE", "--videos=NONE"], "--videos: expected it to be there"),
+    (
+      ["--recipe=RECIPE", "--weights=appearance=RECIPE,motion=NONE", "--format=npz"],
+      "--weights: expected it to be there, found nothing at",
+    ),
     (["--recipe=RECIPE", "--weights=a.mat"], "--weights and --format: expected both or none"),
     (["--recipe=RECIPE", "--checkpoint=RECIPE", "--start=RECIPE"], "one of --checkpoint, --weights and --start"),
     (["--recipe=RECIPE", "--retrain"], "--retrain is for the stage set"),

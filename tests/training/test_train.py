@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
@@ -97,6 +99,32 @@ def test_a_staircase_of_rates_shares_the_steps():
   for text in ("", "1e-3x", "1e-3x0", "0x3", "-1e-3", "head:1e-3", "1e-3,,1e-4", "1e-3 1e-4", "1e999"):
     with pytest.raises(UsageError, match="--motion_rates: expected learning rates with lengths"):
       recipe.parse_rates(text, 10, "motion_rates")
+
+
+@pytest.mark.parametrize("text", ["1e-3x3,prediction:1e-4", "prediction:1e-3,1e-3,prediction:1e-4x2"])
+def test_layers_that_were_trained_do_not_rest_again(text):
+  with pytest.raises(UsageError, match="--fusion_rates: expected prediction: at the first rates alone"):
+    recipe.parse_rates(text, 10, "fusion_rates")
+  assert [p.head_only for p in recipe.parse_rates("prediction:1e-3,prediction:1e-4,1e-5", 9)] == [True, True, False]
+
+
+def test_a_decay_that_reaches_resting_layers_is_refused():
+  phase = Phase("motion", 6, optimizer="adam", rates="prediction:1e-3x3,1e-4", weight_decay=0.01)
+  with pytest.raises(UsageError, match="--motion_weight_decay=0 with adam"):
+    phase.parts()
+  for fine in ({"optimizer": "sgd"}, {"weight_decay": 0.0}, {"rates": "1e-3x3,1e-4"}):
+    assert len(dataclasses.replace(phase, **fine).parts()) == 2
+
+
+def test_a_phase_does_its_steps_and_no_more(tmp_path):
+  # Two epochs of 27 would be 54.
+  phase = Phase("motion", 53, batch_size=2, optimizer="sgd")
+  given = keras.Input((3,))
+  model = keras.Model(given, {"scores_motion": keras.layers.Dense(2, name="prediction")(given)})
+  batches = tf.data.Dataset.from_tensors((np.ones((2, 3), np.float32), np.array([0, 1]))).repeat()
+  optimizer = optimizers.make_optimizer(model, phase)
+  found = train._fit(model, optimizer, phase, batches, tmp_path / "backup", None)
+  assert int(optimizer.iterations) == 53 and np.isfinite(found["loss"])
 
 
 def test_sgd_follows_the_released_rule():

@@ -1,0 +1,84 @@
+"""tbvis-train: what it goes on from, and what it starts from."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tbvis.models import checkpoint as checkpoint_lib
+from tests.datasets.conftest import prepare_folder, write_video
+
+# One process for many calls: TensorFlow takes seconds to load.
+_DRIVER = """
+import contextlib, io, json, sys
+from absl import flags
+from absl.testing import flagsaver
+from tbvis.errors import UsageError
+from tbvis.scripts import train
+said = []
+for arguments in json.load(sys.stdin):
+  with flagsaver.flagsaver(), contextlib.redirect_stdout(io.StringIO()) as printed:
+    flags.FLAGS(["train", *arguments])
+    try:
+      train.main()
+      said.append(printed.getvalue())
+    except UsageError as error:
+      said.append("error: " + str(error))
+print(json.dumps(said))
+"""
+_NETWORK = {"width": 0.05, "input_size": 32, "fc_units": 4}
+
+
+def _call(cases):
+  texts = json.dumps([[str(argument) for argument in arguments] for arguments, *_ in cases])
+  done = subprocess.run([sys.executable, "-c", _DRIVER], input=texts, capture_output=True, text=True, check=False)
+  assert done.returncode == 0, done.stderr[-3000:]
+  said = json.loads(done.stdout.splitlines()[-1])
+  for text, (arguments, *expected) in zip(said, cases, strict=True):
+    for part in expected:
+      assert part in text, (arguments, text)
+    assert text.startswith("error: ") == expected[0].startswith("error: "), (arguments, text)
+
+
+def test_two_starts_are_refused_before_anything_is_made(tmp_path):
+  both = [f"--output_dir={tmp_path / 'out'}", "--start=a.keras", "--imagenet_weights=b.npz"]
+  _call([(both, "error: Expected --start or --imagenet_weights, received both.")])
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_a_network_of_other_clips_or_settings_is_not_gone_on_with(tmp_path):
+  for label, name in enumerate(("Left", "Right")):
+    for group in (1, 8, 9, 23):
+      write_video(tmp_path / "videos" / name / f"v_{name}_g{group:02d}_c01.avi", shift=3.0 if label else -3.0, seed=group)
+  for name in ("moves", "others"):
+    prepare_folder(tmp_path / "videos", tmp_path / "data", name)
+  # A mean of its own, as that of weights whose frames were scaled otherwise.
+  start = tmp_path / "start.keras"
+  made = checkpoint_lib.build("two_stream_fusion_vgg16", _NETWORK, ("x", "y"), appearance_mean=[1.0, 2.0, 3.0])
+  checkpoint_lib.save_checkpoint(made, start)
+  out = tmp_path / "out"
+  settings = {
+    **_NETWORK, "data_dir": tmp_path / "data", "dataset": "moves_split1_dis", "output_dir": out, "dtype": "float32", "start": start,
+    "validation_groups": "23", "phases": "appearance", "appearance_steps": 2, "appearance_batch_size": 2, "motion_steps": 1,
+    "motion_batch_size": 2,
+  }  # fmt: skip
+
+  def given(**change):
+    return [f"--{name}={value}" for name, value in {**settings, **change}.items()]
+
+  refused = f"error: {out / 'checkpoint.keras'} is of another network: "
+  _call([
+    (given(), "layers start as in"),
+    (given(), "--start is not used", "Phase appearance is finished already."),
+    (given(dataset="others_split1_dis"), refused + "dataset moves_split1_dis (expected others_split1_dis). Choose another --output_dir"),
+    (given(validation_groups="9"), refused + "train_groups differ in 9, 23, validation_groups differ in 9, 23. "),
+    (given(appearance_steps=3), refused + "appearance_steps 2 (expected 3). "),
+    (given(width=0.1), refused + "width 0.05 (expected 0.1). "),
+    # A phase that is not asked for has no say.
+    (given(phases="motion", appearance_steps=3), "Phase motion: "),
+  ])  # fmt: skip
+  assert checkpoint_lib.load_checkpoint(out / "checkpoint.keras").appearance_mean == (1.0, 2.0, 3.0)
