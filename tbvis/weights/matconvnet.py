@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tbvis.errors import UsageError
+from tbvis.models import checkpoint
 from tbvis.weights import matfile
 from tbvis.weights.source import Source, Target
 
@@ -64,7 +65,7 @@ def read(path: pathlib.Path) -> Source:
   layers, tensors = _simple(path, net["layers"]) if _is_simple(net["layers"]) else _dag(path, net)
   if not tensors:
     raise UsageError(f"{path}: expected a MatConvNet network with parameters, found {len(layers)} layers and none.")
-  return Source(path, "matconvnet", tensors, {"layers": tuple(layers), **_description(net)})
+  return Source(path, "matconvnet", tensors, {"layers": tuple(layers), **_description(path, net)})
 
 
 def targets(source: Source, stream: str | None) -> list[Target]:
@@ -255,7 +256,7 @@ def _simple(path: pathlib.Path, cell: tuple[Any, ...]) -> tuple[list[_Layer], di
   return layers, tensors
 
 
-def _description(net: Mapping[str, Any]) -> dict[str, Any]:
+def _description(path: pathlib.Path, net: Mapping[str, Any]) -> dict[str, Any]:
   """Returns "classes" and "appearance_mean", where the file has them in `meta` or, as older ones, beside the layers."""
   meta = _struct(net.get("meta")) or {}
   info: dict[str, Any] = {}
@@ -268,6 +269,6 @@ def _description(net: Mapping[str, Any]) -> dict[str, Any]:
   # 1x1x3, 1x1x23 (20 of flow, then R, G, B), a whole mean image, or three bare numbers; 1x1x20 is flow alone.
   if isinstance(image, np.ndarray) and image.size:
     by_channel = image.reshape(-1) if image.size in (3, 20, 23) else image.mean(axis=(0, 1)) if image.ndim == 3 else np.zeros(0)
-    if len(by_channel) in (3, 23) and np.isfinite(by_channel).all():
-      info["appearance_mean"] = tuple(float(value) for value in by_channel[-3:])
+    if len(by_channel) in (3, 23):
+      info["appearance_mean"] = checkpoint.checked_mean(by_channel[-3:].tolist(), str(path))
   return info

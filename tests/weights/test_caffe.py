@@ -191,6 +191,17 @@ def test_the_text_tells_of_pools_and_means(tmp_path, beside):
   assert {target.layer for target in caffe.targets(source, None)} == {"conv1_7x7_s2", "conv1_7x7_s2_bn"}
 
 
+@pytest.mark.parametrize("values,mean", [("[120]", (120, 120, 120)), ("[104, 117]", None), ("[1, nan, 3]", None), ("[1, 2, inf]", None)])
+def test_a_mean_is_three_finite_numbers(tmp_path, values, mean):
+  source, _ = normalised_tower(tmp_path, "BN")
+  (tmp_path / "bn.prototxt").write_text(PROTOTXT.replace("[104, 117, 123]", values))
+  if mean:
+    assert caffe.read(source.path).info["appearance_mean"] == mean
+    return
+  with pytest.raises(UsageError, match=r"bn\.caffemodel or its text: expected an appearance mean of three finite numbers"):
+    caffe.read(source.path)
+
+
 def test_older_layers_tell_of_pools_too(tmp_path):
   settings = caffe_files.field(19, b"".join(caffe_files.field(number, value) for number, value in ((1, 1), (2, 3), (3, 2))))
   layers = vgg16(towers.Vgg16(3), v1=True)

@@ -147,6 +147,12 @@ def test_the_mean_is_found_in_every_form(tmp_path, image, mean):
   assert matconvnet.read(tmp_path / "net.mat").info.get("appearance_mean") == mean
 
 
+def test_a_mean_that_is_no_number_is_refused(tmp_path):
+  exporter.write_dagnn(tmp_path / "net.mat", towers()[0], mean=np.array([1, np.nan, 3]).reshape(1, 1, 3))
+  with pytest.raises(UsageError, match=r"net\.mat: expected an appearance mean of three finite numbers"):
+    matconvnet.read(tmp_path / "net.mat")
+
+
 def _with_batch_norm(path, epsilon):
   rng = np.random.default_rng(4)
   mult, bias, mean = (rng.normal(size=6).astype(np.float32) for _ in range(3))
