@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import contextlib
+import io
 import os
 import pathlib
+import struct
 import zipfile
 import zlib
 
@@ -16,6 +18,7 @@ _DEFLATE_RATIO = 1032
 _SLACK = 1 << 16
 # Directory entries of about 100 bytes become objects of about 1000.
 _DIRECTORY_BYTES = 1 << 24
+_PIECE = 1 << 20
 _CGROUP = pathlib.Path("/sys/fs/cgroup")
 
 
@@ -68,29 +71,42 @@ def read_file(path: pathlib.Path, expected: str) -> int:
   return size
 
 
+class _Opening(io.BufferedReader):
+  """A file that refuses long reads while a zip file is opened: the one that could be long is that of its list of members.
+
+  So what is judged is what `zipfile` goes by, whichever of its end records tells the length.
+  """
+
+  def __init__(self, path: pathlib.Path, most: int):
+    super().__init__(io.FileIO(path))
+    self.most: int | None = most
+
+  def read(self, size: int | None = -1) -> bytes:
+    if self.most is not None and size is not None and size > self.most:
+      raise zipfile.BadZipFile(f"its list of members is given as {size:,} bytes, expected at most {self.most:,}")
+    return super().read(size)
+
+
 @contextlib.contextmanager
-def open_zip(path: pathlib.Path, expected: str) -> Iterator[zipfile.ZipFile]:
+def open_zip(path: pathlib.Path, expected: str, most: int = _DIRECTORY_BYTES) -> Iterator[zipfile.ZipFile]:
   """Opens a zip file whose list of members has a bounded size.
 
   Args:
     path: the file.
     expected: what it should be, for the error.
+    most: bytes that the list of members may have.
 
   Yields:
     The archive. Every failure of reading inside the block becomes a `UsageError`.
   """
-  size = read_file(path, expected)
+  read_file(path, expected)
   try:
-    with path.open("rb") as stream:
-      stream.seek(max(0, size - (1 << 16) - 64))
-      tail = stream.read()
-      end = tail.rfind(b"PK\5\6")
-      directory = int.from_bytes(tail[end + 12 : end + 16], "little")
-      if end < 0 or min(directory, size) > _DIRECTORY_BYTES or tail[max(0, end - 20) : end].startswith(b"PK\6\7"):
-        raise UsageError(f"Expected {expected} at {path}, found no zip file with a list of members of a usual size.")
-    with zipfile.ZipFile(path) as archive:
+    with _Opening(path, most) as stream, zipfile.ZipFile(stream) as archive:
+      stream.most = None
       yield archive
-  except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, ValueError, RuntimeError, OverflowError) as error:
+  except (
+    zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, NotImplementedError, ValueError, RuntimeError, OverflowError
+  ) as error:  # fmt: skip
     if isinstance(error, UsageError):
       raise
     raise UsageError(f"Expected {expected}, but {path} cannot be read as one: {error}.") from error
@@ -98,10 +114,27 @@ def open_zip(path: pathlib.Path, expected: str) -> Iterator[zipfile.ZipFile]:
 
 def read_member(path: pathlib.Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
   """Reads one member of an archive, after its declared size was found possible."""
-  if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-    raise UsageError(f"{path}: {info.filename!r} is packed by method {info.compress_type}; expected stored or deflated members.")
-  check_declared(path, repr(info.filename), info.file_size, info.compress_size)
+  _check_member(path, info)
   data = archive.read(info)
   if len(data) != info.file_size:
     raise UsageError(f"{path}: {info.filename!r} declares {info.file_size:,} bytes and has {len(data):,}: the file is damaged.")
   return data
+
+
+def check_members(path: pathlib.Path, archive: zipfile.ZipFile) -> None:
+  """Reads all members to their ends, in pieces, where their check sums are compared: who reads parts of them compares none.
+
+  Raises:
+    UsageError: if a declared size is impossible; inside `open_zip` also for a wrong check sum.
+  """
+  for info in archive.infolist():
+    _check_member(path, info)
+    with archive.open(info) as stream:
+      while stream.read(_PIECE):
+        pass
+
+
+def _check_member(path: pathlib.Path, info: zipfile.ZipInfo) -> None:
+  if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+    raise UsageError(f"{path}: {info.filename!r} is packed by method {info.compress_type}; expected stored or deflated members.")
+  check_declared(path, repr(info.filename), info.file_size, info.compress_size)

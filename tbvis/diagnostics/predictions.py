@@ -7,11 +7,10 @@ import csv
 import dataclasses
 import os
 import pathlib
-import zipfile
 
 import numpy as np
 
-from tbvis import files, limits
+from tbvis import files, npz
 from tbvis.diagnostics import confusions
 from tbvis.errors import UsageError, unknown_name
 
@@ -178,19 +177,7 @@ def load_arrays(path: str | os.PathLike[str], required: Sequence[str], kind: str
   if not path.is_file():
     near = ", ".join(sorted(p.name for p in path.parent.glob("*.npz"))[:5]) if path.parent.is_dir() else ""
     raise UsageError(f"Expected a file of {kind}, found nothing at {path}." + (f" Beside it: {near}." if near else ""))
-  try:
-    with open(path, "rb") as stream:
-      if stream.read(4) != b"PK\3\4":
-        raise ValueError("it is no archive of arrays")
-    with zipfile.ZipFile(path) as content:
-      for member in content.infolist():
-        limits.check_declared(path, member.filename, member.file_size, member.compress_size)
-    with np.load(path, allow_pickle=False) as archive:
-      arrays = {name: archive[name] for name in archive.files}
-    if others := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
-      raise ValueError(f"{others[0]} is no array")
-  except Exception as error:  # Zip, zlib, struct and the header's own parser each raise what they like.
-    raise UsageError(f"Expected an npz file of {kind}, but {path} cannot be read as one ({error}).") from error
+  arrays = npz.read_arrays(path, f"an npz file of {kind}")
   lacking = [name for name in required if name not in arrays]
   if lacking:
     raise UsageError(

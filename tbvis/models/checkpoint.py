@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import math
 import os
 import pathlib
 from typing import Any
@@ -11,12 +13,13 @@ import zipfile
 
 import keras
 
-from tbvis import files
+from tbvis import files, limits
 from tbvis.errors import UsageError
 from tbvis.models import two_stream
 
 _MEMBER = "tbvis.json"
 FORMAT = 1
+_DESCRIPTION = {"format": int, "architecture": str, "arguments": dict, "classes": list, "metadata": dict}
 BUILDERS = {"two_stream_fusion_vgg16": two_stream.two_stream_fusion_vgg16}
 # R, G, B means of ImageNet as VGG-16 was trained (Simonyan & Zisserman 2015).
 IMAGENET_MEAN = (123.68, 116.779, 103.939)
@@ -81,31 +84,75 @@ def load_checkpoint(path: str | os.PathLike[str], *, dtype: str = "float32") -> 
     dtype: Keras dtype policy of the network that is built, whatever it was trained in.
 
   Raises:
-    UsageError: if the file is missing, is no checkpoint of this project, or is of another format.
+    UsageError: if the file is missing or damaged, is no checkpoint of this project, or is of another format.
   """
   path = pathlib.Path(path)
   if not path.is_file():
     near = ", ".join(sorted(p.name for p in path.parent.glob("*.keras"))[:5]) if path.parent.is_dir() else ""
     raise UsageError(f"Expected a checkpoint file, found nothing at {path}." + (f" Beside it: {near}." if near else ""))
+  with limits.open_zip(path, "a .keras checkpoint") as archive:
+    # HDF5 and Keras read parts of the weights straight out of the archive, past all check sums.
+    limits.check_members(path, archive)
+    if _MEMBER not in archive.namelist():
+      raise UsageError(f"{path} is a Keras model without tbvis' description ({_MEMBER}). Expected a file written by tbvis-train.")
+    info = json.loads(limits.read_member(path, archive, archive.getinfo(_MEMBER)))
+  _check_description(path, info)
   try:
-    with zipfile.ZipFile(path) as archive:
-      info = json.loads(archive.read(_MEMBER)) if _MEMBER in archive.namelist() else None
-  except (zipfile.BadZipFile, json.JSONDecodeError) as error:
-    raise UsageError(f"Expected a .keras checkpoint, but {path} cannot be read as one ({error}).") from error
-  if info is None:
-    raise UsageError(f"{path} is a Keras model without tbvis' description ({_MEMBER}). Expected a file written by tbvis-train.")
+    checkpoint = build(info["architecture"], info["arguments"], tuple(info["classes"]), dtype=dtype)
+  except (ValueError, TypeError, OverflowError) as error:
+    raise UsageError(f"{path}: no network can be built of the arguments in {_MEMBER} ({_line(error)}).") from error
+  # Keras checks names and shapes; the archive's own weights file is what load_weights expects.
+  try:
+    checkpoint.model.load_weights(path)
+  except Exception as error:  # Keras and HDF5 raise a dozen kinds, and each means that the file is wrong.
+    raise UsageError(f"{path}: the weights do not fit its own description ({_line(error)}).") from error
+  return dataclasses.replace(checkpoint, metadata=info["metadata"])
+
+
+def checked_mean(values: Any, where: str) -> tuple[float, float, float]:
+  """Returns an appearance mean that a file tells.
+
+  Args:
+    values: R, G, B.
+    where: the file, for the error.
+
+  Raises:
+    UsageError: if they are not three finite numbers.
+
+  >>> checked_mean([123, 117.5, 104], "a.keras")
+  (123.0, 117.5, 104.0)
+  """
+  with contextlib.suppress(TypeError, ValueError, OverflowError):
+    if not isinstance(values, str):
+      red, green, blue = (float(value) for value in values)
+      if all(map(math.isfinite, (red, green, blue))):
+        return red, green, blue
+  raise UsageError(f"{where}: expected an appearance mean of three finite numbers (R, G, B), found {str(values)[:100]}.")
+
+
+def _check_description(path: pathlib.Path, info: Any) -> None:
+  """Raises a UsageError if what a checkpoint says of itself lacks something or has it in another form."""
+  found = info if isinstance(info, dict) else {}
+  wrong = [name for name, kind in _DESCRIPTION.items() if not isinstance(found.get(name), kind)]
+  if wrong:
+    raise UsageError(
+      f"{path}: expected its description {_MEMBER} to have {', '.join(f'{name} ({_DESCRIPTION[name].__name__})' for name in wrong)}, "
+      f"found {', '.join(f'{name} ({type(value).__name__})' for name, value in list(found.items())[:8]) or type(info).__name__}."
+    )
   if info["format"] != FORMAT or info["architecture"] not in BUILDERS:
     raise UsageError(
       f"{path}: expected format {FORMAT} and an architecture of {sorted(BUILDERS)}, "
       f"found format {info['format']} and {info['architecture']!r}."
     )
-  checkpoint = build(info["architecture"], info["arguments"], tuple(info["classes"]), dtype=dtype)
-  # Keras checks names and shapes; the archive's own weights file is what load_weights expects.
-  try:
-    checkpoint.model.load_weights(path)
-  except (ValueError, OSError, KeyError) as error:
-    raise UsageError(f"{path}: the weights do not fit its own description ({error}).") from error
-  return dataclasses.replace(checkpoint, metadata=info["metadata"])
+  classes = info["classes"]
+  if not classes or not all(isinstance(name, str) for name in classes) or not isinstance(info["arguments"].get("input_size"), int):
+    raise UsageError(f"{path}: expected names of classes and an input_size in its description {_MEMBER}.")
+  if "appearance_mean" in info["metadata"]:
+    checked_mean(info["metadata"]["appearance_mean"], str(path))
+
+
+def _line(error: Exception) -> str:
+  return (" ".join(str(error).split()) or type(error).__name__)[:300]
 
 
 def copy_weights(source: Checkpoint, target: Checkpoint, where: str) -> list[str]:

@@ -1,4 +1,8 @@
-"""Pooling as Caffe does it: sizes rounded up, and the padding that gives Keras the same windows."""
+"""Pooling as Caffe does it: sizes rounded up, and the padding that gives Keras the same windows.
+
+For TSN's BN-Inception and Inception-v3, whose weights `tbvis.weights` reads (METHOD 4). Neither network is built here yet, and
+the maps that VGG-16 pools at 224 are even, so nothing in the package calls this module; tests hold it beside PyTorch.
+"""
 
 from __future__ import annotations
 

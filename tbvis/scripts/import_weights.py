@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import functools
 import hashlib
 import importlib
@@ -134,26 +134,22 @@ def _told(sources: Sequence[Source], key: str) -> Any:
   return next((source.info[key] for source in sources if source.info.get(key)), None)
 
 
-def main() -> None:
-  """Runs the script."""
-  started = time.monotonic()
-  paths, out = _files(), _out()
-  app.load_tensorflow()
-  from tbvis import limits
-  from tbvis.errors import unknown_name
-  from tbvis.models import checkpoint as checkpoint_lib
-  from tbvis.weights import inference, preprocessing, transfer
+def _read_parts(paths: Mapping[str | None, pathlib.Path]) -> dict[str | None, tuple[Source, list[Target]]]:
+  """Returns the files and what goes where, by stream; None for a whole network.
 
-  if _MODEL.value not in checkpoint_lib.BUILDERS:
-    raise unknown_name("model", _MODEL.value, checkpoint_lib.BUILDERS, "--model")
+  Args:
+    paths: files by the stream that the user says.
+  """
+  from tbvis import limits
+  from tbvis.weights import preprocessing, transfer
+
   module = _format()
   if _FORMAT.value == "keras":
     paths = {stream: module.download() if str(path) == "imagenet" else path for stream, path in paths.items()}
   for path in paths.values():
     limits.read_file(path, f"a {_FORMAT.value} file")
-
-  parts: dict[str | None, tuple[Source, list[Target]]] = {}
   read = _reader(module, len(paths))
+  parts: dict[str | None, tuple[Source, list[Target]]] = {}
   for given, path in paths.items():
     source = read(path)
     if _PREPROCESSING.value:
@@ -161,30 +157,43 @@ def main() -> None:
     if "preprocessing" in source.info:
       print(f"{path.name}: inputs of the network ({source.info['preprocessing']}): {source.info['preprocessing_text']}.")
     stream, targets = _tower(module, source, given)
-    parts[stream] = (source, transfer.with_fused_head(targets) if stream == "appearance" else targets)
+    parts[stream] = (source, transfer.with_fused_head(targets))
   if _CROSS_MODALITY.value:
     if set(parts) != {"appearance"}:
       raise UsageError(f"--cross_modality: expected one base tower of appearance, received {', '.join(map(str, paths.values()))}.")
     source, targets = parts["appearance"]
     parts["appearance"] = (source, [*targets, *transfer.cross_modality(targets)])
+  return parts
 
-  where = ", ".join(str(path) for path in paths.values())
+
+def _chosen_arguments(told: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns the network's arguments: what flags say, then what the files tell, then defaults."""
+  defaults = {"width": 1.0, "input_size": 224, "fc_units": 4096, "fusion": "conv1x1"}
+  chosen = {"fusion": _FUSION, "width": _WIDTH, "input_size": _INPUT_SIZE, "fc_units": _FC_UNITS, "chunks": _CHUNKS}
+  return {**defaults, **told, **{name: flag.value for name, flag in chosen.items() if flag.value is not None}}
+
+
+def main() -> None:
+  """Runs the script."""
+  started = time.monotonic()
+  paths, out = _files(), _out()
+  app.load_tensorflow()
+  from tbvis.errors import unknown_name
+  from tbvis.models import checkpoint as checkpoint_lib
+  from tbvis.weights import inference, transfer
+
+  if _MODEL.value not in checkpoint_lib.BUILDERS:
+    raise unknown_name("model", _MODEL.value, checkpoint_lib.BUILDERS, "--model")
+  parts = _read_parts(paths)
   sources = [source for source, _ in parts.values()]
+  where = ", ".join(str(source.path) for source in sources)
   everything = [target for _, targets in parts.values() for target in targets]
   if not any(target.layer.startswith("conv1_1_") for target in everything):
     tensors = [name for source in sources for name in source.tensors]
     raise UsageError(f"{where}: expected a VGG-16, found no conv1_1 among {len(tensors)} tensors ({', '.join(tensors[:4])}, ...).")
   told = inference.infer_arguments(everything, where, _told(sources, "arguments") or {})
   classes, who = inference.find_classes(_CLASSES.value, _told(sources, "classes"), told.pop("classes", None))
-  chosen = {"fusion": _FUSION, "width": _WIDTH, "input_size": _INPUT_SIZE, "fc_units": _FC_UNITS, "chunks": _CHUNKS}
-  arguments = {
-    "width": 1.0,
-    "input_size": 224,
-    "fc_units": 4096,
-    "fusion": "conv1x1",
-    **told,
-    **{name: flag.value for name, flag in chosen.items() if flag.value is not None},
-  }
+  arguments = _chosen_arguments(told)
   inference.check_memory(arguments, len(classes), where)
   mean = _told([source for stream, (source, _) in parts.items() if stream != "motion"], "appearance_mean") or checkpoint_lib.IMAGENET_MEAN
   origins = [

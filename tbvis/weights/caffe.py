@@ -11,6 +11,7 @@ import numpy as np
 
 from tbvis import limits
 from tbvis.errors import UsageError, unknown_name
+from tbvis.models import checkpoint
 from tbvis.weights import caffe_proto, layouts, preprocessing
 from tbvis.weights.layouts import Value
 from tbvis.weights.source import Source, Target
@@ -46,24 +47,26 @@ def read(path: pathlib.Path, prototxt: pathlib.Path | None = None) -> Source:
     "preprocessing", what is assumed of the network's inputs, and "preprocessing_text", the same in words.
 
   Raises:
-    UsageError: if a file is none, is damaged, or the text belongs to another network.
+    UsageError: if a file is none, is damaged, has a mean of two values or not finite, or the text belongs to another network.
   """
   path = pathlib.Path(path)
   size = limits.read_file(path, _EXPECTED)
   limits.check_declared(path, "the file", size, size)
   try:
-    name, layers, tensors = _parse(memoryview(path.read_bytes()))
+    layers, tensors = _parse(memoryview(path.read_bytes()))
   except (ValueError, OSError, DecodeError) as error:
     raise UsageError(f"{path}: expected {_EXPECTED}, found something else or a damaged one: {error}.") from error
-  info: dict[str, Any] = {"name": name, "layers": layers}
+  info: dict[str, Any] = {"layers": layers}
   text = pathlib.Path(prototxt) if prototxt else path.with_suffix(".prototxt")
   if prototxt or text.is_file():
     info["layers"] = _with_text(path, layers, text)
   network = layouts.network_of(layouts.published(layer["name"]) for layer in layers)
   info["preprocessing"] = "caffe" if network in ("vgg16", None) else "caffe_tsn"
   info["preprocessing_text"] = preprocessing.PREPROCESSINGS[info["preprocessing"]].text
-  means = next((layer["mean_values"] for layer in info["layers"] if len(layer.get("mean_values", ())) >= 3), None)
-  info["appearance_mean"] = means[2::-1] if means else preprocessing.PREPROCESSINGS[info["preprocessing"]].appearance_mean
+  info["appearance_mean"] = preprocessing.PREPROCESSINGS[info["preprocessing"]].appearance_mean
+  if means := next((layer["mean_values"] for layer in info["layers"] if layer.get("mean_values")), None):
+    # One value is that of every channel; stacks of flow may give one for each of their channels.
+    info["appearance_mean"] = checkpoint.checked_mean(means * 3 if len(means) == 1 else means[2::-1], f"{path} or its text")
   return Source(path, "caffe", tensors, info)
 
 
@@ -117,7 +120,7 @@ def _running_statistics(source: Source, layer: str, blobs: list[tuple[str, np.nd
   }
 
 
-def _parse(data: memoryview) -> tuple[str, list[dict[str, Any]], dict[str, np.ndarray]]:
+def _parse(data: memoryview) -> tuple[list[dict[str, Any]], dict[str, np.ndarray]]:
   rest, found = caffe_proto.split(data, caffe_proto.BLOBS)
   if len(found) > _MOST_LAYERS or len(rest) > _MOST_SETTINGS:
     raise ValueError(f"more than {_MOST_LAYERS:,} layers or {_MOST_SETTINGS:,} bytes of settings")
@@ -140,7 +143,7 @@ def _parse(data: memoryview) -> tuple[str, list[dict[str, Any]], dict[str, np.nd
     layers.append({**layer, "shapes": [tensors[f"{layer['name']}[{index}]"].shape for index in range(len(blobs))]})
   if not tensors:
     raise ValueError("no layer with weights")
-  return str(caffe_proto.Net.FromString(rest).name), layers, tensors
+  return layers, tensors
 
 
 def _with_text(path: pathlib.Path, layers: list[dict[str, Any]], text: pathlib.Path) -> list[dict[str, Any]]:

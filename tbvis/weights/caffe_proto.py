@@ -39,9 +39,9 @@ _MESSAGES: dict[str, dict[str, tuple[int, Any]]] = {
   "Normalisation": {"eps": (3, "float")},
   "TsnNormalisation": {"eps": (4, "float")},
   "Convolution": {
-    "num_output": (1, "uint32"), "pad": (3, ["uint32"]), "kernel_size": (4, ["uint32"]), "group": (5, "uint32"),
+    "pad": (3, ["uint32"]), "kernel_size": (4, ["uint32"]), "group": (5, "uint32"),
     "stride": (6, ["uint32"]), "pad_h": (9, "uint32"), "pad_w": (10, "uint32"), "kernel_h": (11, "uint32"),
-    "kernel_w": (12, "uint32"), "stride_h": (13, "uint32"), "stride_w": (14, "uint32"), "dilation": (18, ["uint32"]),
+    "kernel_w": (12, "uint32"), "stride_h": (13, "uint32"), "stride_w": (14, "uint32"),
   },
   "Pooling": {
     "pool": (1, "PoolMethod"), "kernel_size": (2, "uint32"), "stride": (3, "uint32"), "pad": (4, "uint32"), "kernel_h": (5, "uint32"),
@@ -57,7 +57,7 @@ _MESSAGES: dict[str, dict[str, tuple[int, Any]]] = {
     "bottom": (2, ["string"]), "top": (3, ["string"]), "name": (4, "string"), "type": (5, "V1Type"),
     "convolution_param": (10, "Convolution"), "pooling_param": (19, "Pooling"), "transform_param": (36, "Transform"),
   },
-  "Net": {"name": (1, "string"), "layers": (NET_LAYERS, ["V1Layer"]), "layer": (NET_LAYER, ["Layer"])},
+  "Net": {"layers": (NET_LAYERS, ["V1Layer"]), "layer": (NET_LAYER, ["Layer"])},
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from tbvis import limits
 from tbvis.errors import UsageError
+from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.weights import hdf5
 from tbvis.weights.source import Source, Target
 from tbvis.weights.vgg16_names import vgg16_targets
@@ -116,8 +117,10 @@ def _description(path: pathlib.Path, text: bytes) -> dict[str, Any]:
       name: kind(arguments[name]) for name, kind, most in (("input_size", int, 4096), ("dropout", float, 0.99))
       if isinstance(arguments.get(name), (int, float)) and 0 <= arguments[name] <= most
     }  # fmt: skip
-    if mean := content.get("metadata", {}).get("appearance_mean"):
-      info["appearance_mean"] = tuple(float(value) for value in mean)
+    if (mean := content.get("metadata", {}).get("appearance_mean")) is not None:
+      info["appearance_mean"] = checkpoint_lib.checked_mean(mean, str(path))
   except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    if isinstance(error, UsageError):
+      raise
     raise UsageError(f"{path}: its description {_OURS} is damaged: {error}.") from error
   return info

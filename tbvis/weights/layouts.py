@@ -12,7 +12,6 @@ import numpy as np
 from tbvis.errors import UsageError
 from tbvis.models import two_stream
 from tbvis.weights import preprocessing as preprocessing_lib
-from tbvis.weights import transfer
 from tbvis.weights.source import Target
 
 CONVOLUTIONS = tuple(f"conv{block}_{index}" for block, depth, _ in two_stream.BLOCKS for index in range(1, depth + 1))
@@ -82,9 +81,8 @@ def dense_as_convolution(kernel: np.ndarray, channels: int) -> np.ndarray | None
 def targets(path: pathlib.Path, parts: Parts, stream: str | None, preprocessing: str) -> list[Target]:
   """Returns where the parts of one tower go.
 
-  Of a VGG-16 that is `conv1_1_<stream>` ... `prediction_<stream>`, the appearance tower's classifier also being the start of
-  the fused head (METHOD 1.4); without a stream a tower goes nowhere. Of TSN's networks it is the published names, with
-  `_<stream>` behind them where one is given.
+  Of a VGG-16 that is `conv1_1_<stream>` ... `prediction_<stream>`; without a stream a tower goes nowhere. Of TSN's networks it
+  is the published names, with `_<stream>` behind them where one is given.
 
   Args:
     path: of the file, for messages.
@@ -136,7 +134,7 @@ def _vgg16(path: pathlib.Path, parts: Parts, stream: str, inputs: preprocessing_
     if name == CONVOLUTIONS[0]:
       part = _folded(path, part, inputs)
     found += _of_layer(path, f"{name}_{stream}", part, kernel_dimensions=(4,))
-  return transfer.with_fused_head(found)
+  return found
 
 
 def _tsn(path: pathlib.Path, parts: Parts, network: str, suffix: str, inputs: preprocessing_lib.Preprocessing) -> list[Target]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tbvis.errors import UsageError
+from tbvis.models import checkpoint
 from tbvis.weights import matfile
 from tbvis.weights.source import Source, Target
 
@@ -23,6 +24,8 @@ _FUSION = re.compile(r"conv5?3D5?|conv_?fusion(_\d+)?|conv5_fusion")
 # Parameters in the order in which a block lists them.
 _KERNEL_AXES = {"Conv": 4, "Conv3D": 5, "ConvTime": 4}
 _PARAMETERS = {**dict.fromkeys(_KERNEL_AXES, ("kernel", "bias")), "BatchNorm": ("mult", "bias", "moments")}
+# Of a SimpleNN: the block, and the letters that fromSimpleNN puts behind the layer's name.
+_SIMPLE = {"conv": ("Conv", "fb"), "bnorm": ("BatchNorm", "mbx")}
 _DEFAULT_EPSILON = 1e-4
 
 
@@ -45,8 +48,9 @@ def read(path: pathlib.Path) -> Source:
     path: .mat of v6 or v7: a DagNN (fields under `net` or at top level) or a SimpleNN (`layers` is a cell).
 
   Returns:
-    Parameters by their names (of a SimpleNN by those that MatConvNet's fromSimpleNN gives: conv1_1f, conv1_1b), in
-    MATLAB's layout; info has "layers", and "classes" and "appearance_mean" where the file tells them.
+    Parameters by their names (of a SimpleNN by those that MatConvNet's fromSimpleNN gives: conv1_1f, conv1_1b; of
+    layers that are neither conv nor bnorm numbered: up_1), in MATLAB's layout; info has "layers", and "classes" and
+    "appearance_mean" where the file tells them.
 
   Raises:
     UsageError: if the file is none, or is damaged.
@@ -58,10 +62,10 @@ def read(path: pathlib.Path) -> Source:
   if "layers" not in net:
     found = ", ".join(sorted(map(str, net))[:8]) or "nothing"
     raise UsageError(f"{path}: expected a MatConvNet network with `layers`, at top level or under `net`, found {found}.")
-  layers, tensors = _simple(net["layers"]) if _is_simple(net["layers"]) else _dag(path, net)
+  layers, tensors = _simple(path, net["layers"]) if _is_simple(net["layers"]) else _dag(path, net)
   if not tensors:
     raise UsageError(f"{path}: expected a MatConvNet network with parameters, found {len(layers)} layers and none.")
-  return Source(path, "matconvnet", tensors, {"layers": tuple(layers), **_description(net)})
+  return Source(path, "matconvnet", tensors, {"layers": tuple(layers), **_description(path, net)})
 
 
 def targets(source: Source, stream: str | None) -> list[Target]:
@@ -229,26 +233,30 @@ def _dag(path: pathlib.Path, net: Mapping[str, Any]) -> tuple[list[_Layer], dict
   return layers, tensors
 
 
-def _simple(cell: tuple[Any, ...]) -> tuple[list[_Layer], dict[str, np.ndarray]]:
+def _simple(path: pathlib.Path, cell: tuple[Any, ...]) -> tuple[list[_Layer], dict[str, np.ndarray]]:
   layers, tensors = [], {}
   for number, entry in enumerate(cell, 1):
     fields = _struct(entry) or {}
-    name = fields.get("name") if isinstance(fields.get("name"), str) and fields.get("name") else f"layer{number}"
     weights = fields.get("weights", (fields.get("filters"), fields.get("biases")))
     weights = weights if isinstance(weights, tuple) else (weights,)
-    params = []
-    if fields.get("type") == "conv":
-      for letter, value in zip("fb", weights, strict=False):
-        if isinstance(value, np.ndarray) and value.size:
-          if f"{name}{letter}" in tensors:
-            name = f"layer{number}"
-          tensors[f"{name}{letter}"] = value
-          params.append(f"{name}{letter}")
-    layers.append(_Layer(name, "Conv" if params else str(fields.get("type")), (), tuple(params), (), _DEFAULT_EPSILON))
+    kind = fields["type"] if isinstance(fields.get("type"), str) else ""
+    kind, letters = _SIMPLE.get(kind, (kind, ""))
+    endings = [letters[place : place + 1] or f"_{place + 1}" for place in range(len(weights))]
+    arrays = {ending: value for ending, value in zip(endings, weights, strict=True) if isinstance(value, np.ndarray) and value.size}
+    told = fields.get("name")
+    # Two layers may be called the same; MatConvNet itself goes by their numbers.
+    names = [told, f"layer{number}"] if isinstance(told, str) and told else [f"layer{number}"]
+    name = next((name for name in names if not any(f"{name}{ending}" in tensors for ending in arrays)), None)
+    if name is None:
+      raise UsageError(f"{path}: layer {number} has parameters of the name of another layer's, {names[0]!r}.")
+    tensors.update({f"{name}{ending}": value for ending, value in arrays.items()})
+    epsilon = _numbers(fields.get("epsilon"))
+    params = tuple(f"{name}{ending}" for ending in endings) if kind in _PARAMETERS else ()
+    layers.append(_Layer(name, kind, (), params, (), epsilon[0] if epsilon else _DEFAULT_EPSILON))
   return layers, tensors
 
 
-def _description(net: Mapping[str, Any]) -> dict[str, Any]:
+def _description(path: pathlib.Path, net: Mapping[str, Any]) -> dict[str, Any]:
   """Returns "classes" and "appearance_mean", where the file has them in `meta` or, as older ones, beside the layers."""
   meta = _struct(net.get("meta")) or {}
   info: dict[str, Any] = {}
@@ -261,6 +269,6 @@ def _description(net: Mapping[str, Any]) -> dict[str, Any]:
   # 1x1x3, 1x1x23 (20 of flow, then R, G, B), a whole mean image, or three bare numbers; 1x1x20 is flow alone.
   if isinstance(image, np.ndarray) and image.size:
     by_channel = image.reshape(-1) if image.size in (3, 20, 23) else image.mean(axis=(0, 1)) if image.ndim == 3 else np.zeros(0)
-    if len(by_channel) in (3, 23) and np.isfinite(by_channel).all():
-      info["appearance_mean"] = tuple(float(value) for value in by_channel[-3:])
+    if len(by_channel) in (3, 23):
+      info["appearance_mean"] = checkpoint.checked_mean(by_channel[-3:].tolist(), str(path))
   return info

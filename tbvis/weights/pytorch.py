@@ -166,7 +166,7 @@ def _read_safetensors(path: pathlib.Path, stream: BinaryIO, size: int) -> tuple[
 def _read_torch(path: pathlib.Path, stream: BinaryIO, head: bytes, size: int) -> tuple[dict[str, np.ndarray], str | None]:
   if not head.startswith((b"PK\3\4", b"\x80")):
     raise UsageError(f"{path}: expected {_EXPECTED}, found neither a zip file nor a pickle nor a header of safetensors.")
-  _check_calls(path, _pickles_of_zip(path, stream, size) if head.startswith(b"PK") else _pickles(path, stream))
+  _check_calls(path, _pickles_of_zip(path, size) if head.startswith(b"PK") else _pickles(path, stream))
   try:
     import torch
   except ImportError as error:
@@ -194,11 +194,9 @@ def _array(path: pathlib.Path, name: str, tensor: Any) -> np.ndarray:
   return (tensor if str(tensor.dtype) != "torch.bfloat16" else tensor.float()).numpy()
 
 
-def _pickles_of_zip(path: pathlib.Path, stream: BinaryIO, size: int) -> Iterator[BinaryIO]:
+def _pickles_of_zip(path: pathlib.Path, size: int) -> Iterator[BinaryIO]:
   """Yields the pickle of a zip file whose members are plain and no larger than the file."""
-  if _directory_bytes(stream, size) > _MOST_DIRECTORY:
-    raise UsageError(f"{path}: expected a list of members of at most {_MOST_DIRECTORY:,} bytes, it is given as longer.")
-  with zipfile.ZipFile(stream) as archive:
+  with limits.open_zip(path, _EXPECTED, _MOST_DIRECTORY) as archive:
     members = archive.infolist()
     if any(member.compress_type != zipfile.ZIP_STORED for member in members) or sum(member.file_size for member in members) > size:
       raise UsageError(f"{path}: expected members stored as they are, as PyTorch writes them, found packed ones or larger than the file.")
@@ -206,18 +204,7 @@ def _pickles_of_zip(path: pathlib.Path, stream: BinaryIO, size: int) -> Iterator
       if member.filename.endswith("data.pkl"):
         if member.file_size > _MOST_HEADER:
           raise UsageError(f"{path}: expected a pickle of at most {_MOST_HEADER:,} bytes, it has {member.file_size:,}.")
-        yield io.BytesIO(archive.read(member))
-
-
-def _directory_bytes(stream: BinaryIO, size: int) -> int:
-  """Returns how long a zip file's list of members says it is, by its last record or the larger one that PyTorch writes before it."""
-  stream.seek(max(0, size - (1 << 16) - 22))
-  tail = stream.read()
-  end = tail.rfind(b"PK\5\6")
-  larger = tail.rfind(b"PK\6\6", 0, max(0, end))
-  lengths = [int.from_bytes(tail[end + 12 : end + 16], "little")] if end >= 0 else []
-  lengths += [int.from_bytes(tail[larger + 40 : larger + 48], "little")] if larger >= 0 else []
-  return max(lengths, default=0)
+        yield io.BytesIO(limits.read_member(path, archive, member))
 
 
 def _pickles(path: pathlib.Path, stream: BinaryIO) -> Iterator[BinaryIO]:

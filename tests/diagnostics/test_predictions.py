@@ -1,4 +1,6 @@
 import csv
+import io
+import zipfile
 
 import numpy as np
 import pytest
@@ -101,6 +103,19 @@ def test_files_that_are_no_predictions(tmp_path):
   np.save(tmp_path / "array.npy", np.zeros(3))
   with pytest.raises(UsageError, match="cannot be read"):
     Predictions.load(tmp_path / "array.npy")
+
+
+def test_arrays_are_read_within_bounds(predictions, tmp_path):
+  predictions.save(tmp_path / "p.npz")
+  header = io.BytesIO()
+  np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (10**6, 10**6)})
+  with zipfile.ZipFile(tmp_path / "p.npz", "a") as archive:
+    archive.writestr("scores_extra.npy", header.getvalue())
+  with pytest.raises(UsageError, match=r"p\.npz: the array 'scores_extra' declares shape \(1000000, 1000000\), .* and has 0"):
+    Predictions.load(tmp_path / "p.npz")
+  np.savez(tmp_path / "object.npz", clips=np.array([{}], object))
+  with pytest.raises(UsageError, match=r"object\.npz: the array 'clips' has a header that is not NumPy's .*Python objects"):
+    Predictions.load(tmp_path / "object.npz")
 
 
 def test_check_classes_names_both_and_order():

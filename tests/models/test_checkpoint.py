@@ -9,6 +9,7 @@ import pytest
 
 from tbvis.errors import UsageError
 from tbvis.models import checkpoint as checkpoint_lib
+from tests.weights import fuzz
 
 ARGUMENTS = {"width": 0.0625, "input_size": 64, "fc_units": 8, "fusion": "conv1x1"}
 CLASSES = ("PlayingCello", "PlayingViolin")
@@ -28,14 +29,14 @@ def path(checkpoint, tmp_path):
 
 
 def rewrite(source, target, change):
-  """Copies a checkpoint with a changed description (None leaves it out)."""
+  """Copies a checkpoint with a changed description (None leaves it out, a list has another whole)."""
   with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
     for member in old.namelist():
       content = old.read(member)
       if member == "tbvis.json":
         if change is None:
           continue
-        content = json.dumps({**json.loads(content), **change})
+        content = json.dumps({**json.loads(content), **change} if isinstance(change, dict) else change[0])
       new.writestr(member, content)
 
 
@@ -107,6 +108,59 @@ def test_another_format_or_network_is_refused(path, tmp_path, change):
   rewrite(path, tmp_path / "other.keras", change)
   with pytest.raises(UsageError, match=f"expected format 1 and an architecture of .*, found .*{next(iter(change.values()))}"):
     checkpoint_lib.load_checkpoint(tmp_path / "other.keras")
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ([{}], r"to have format \(int\), architecture \(str\), .*, metadata \(dict\), found dict"),
+    ([[]], "found list"),
+    ([None], "found NoneType"),
+    ({"format": "1"}, r"to have format \(int\), found format \(str\)"),
+    ({"architecture": ["two_stream_fusion_vgg16"]}, r"to have architecture \(str\)"),
+    ({"arguments": [1]}, r"to have arguments \(dict\)"),
+    ({"metadata": None}, r"to have metadata \(dict\)"),
+    ({"classes": "ab"}, r"to have classes \(list\)"),
+    ({"classes": []}, "expected names of classes and an input_size"),
+    ({"classes": [1, 2]}, "expected names of classes and an input_size"),
+    ({"arguments": {}}, "expected names of classes and an input_size"),
+    ({"arguments": {**ARGUMENTS, "width": "wide"}}, "no network can be built of the arguments"),
+    ({"arguments": {**ARGUMENTS, "dtype": "float32"}}, "no network can be built of the arguments"),
+    ({"arguments": {**ARGUMENTS, "fusion": "sum"}}, "no network can be built of the arguments"),
+    ({"metadata": {"appearance_mean": [1, 2]}}, r"appearance mean of three finite numbers .*found \[1, 2\]"),
+    ({"metadata": {"appearance_mean": [1, 2, float("nan")]}}, "appearance mean of three finite numbers"),
+    ({"metadata": {"appearance_mean": "123"}}, "appearance mean of three finite numbers"),
+    ({"metadata": {"appearance_mean": [1, 2, 10**400]}}, "appearance mean of three finite numbers"),
+  ],
+)
+def test_a_damaged_description_is_refused(path, tmp_path, change, message):
+  rewrite(path, tmp_path / "other.keras", change)
+  with pytest.raises(UsageError, match=rf"other\.keras.*{message}") as refused:
+    checkpoint_lib.load_checkpoint(tmp_path / "other.keras")
+  assert "\n" not in str(refused.value)
+
+
+def test_a_changed_weight_is_refused(path):
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 1
+  path.write_bytes(data)
+  with pytest.raises(UsageError, match=r"demo\.keras cannot be read as one: Bad CRC-32"):
+    checkpoint_lib.load_checkpoint(path)
+
+
+def load(path):
+  """For `fuzz`."""
+  checkpoint = checkpoint_lib.load_checkpoint(path)
+  keras.backend.clear_session()
+  return checkpoint.input_size, checkpoint.appearance_mean
+
+
+@pytest.mark.slow
+def test_damaged_files_are_one_error(tmp_path):
+  thin = checkpoint_lib.build("two_stream_fusion_vgg16", {"width": 0.01, "input_size": 32, "fc_units": 4}, CLASSES)
+  checkpoint_lib.save_checkpoint(thin, tmp_path / "thin.keras")
+  found = fuzz.outcomes("tests.models.test_checkpoint:load", tmp_path / "thin.keras", tmp_path, count=500)
+  assert sum(found.values()) == 500 and found["refused"] > 350, found
 
 
 def test_weights_that_do_not_fit_the_description_are_refused(path, tmp_path):

@@ -39,6 +39,28 @@ def call(script, *arguments):
   return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+def test_two_unfused_towers_in_one_file_start_the_fused_head(tmp_path):
+  model = checkpoint_lib.build("two_stream_fusion_vgg16", {"width": 0.05, "input_size": 32, "fc_units": 4}, NAMES).model
+  towers = [layer for layer in model.layers if layer.name.endswith(("_appearance", "_motion"))]
+  np.savez(tmp_path / "pair.npz", **{f"{layer.name}/{v.name}": v.numpy() for layer in towers for v in layer.weights})
+  out = tmp_path / "net.keras"
+  done = call(
+    "import_weights", "--format=npz", f"--weights={tmp_path / 'pair.npz'}", f"--out={out}", f"--classes={_names(tmp_path)}",
+    "--input_size=40",
+  )  # fmt: skip
+  assert done.returncode == 0, done.stderr[-3000:]
+  assert "0 missing, 0 tensors unused; conv5_fusion initialised." in done.stdout
+  checkpoint = checkpoint_lib.load_checkpoint(out)
+  assert (checkpoint.input_size, checkpoint.arguments["fc_units"], checkpoint.arguments["fusion"]) == (40, 4, "conv1x1")
+  for name in ("fc6", "fc7", "prediction"):
+    np.testing.assert_array_equal(checkpoint.model.get_layer(name).get_weights()[0], model.get_layer(f"{name}_appearance").get_weights()[0])
+
+
+def _names(folder):
+  (folder / "names.txt").write_text("\n".join(NAMES))
+  return folder / "names.txt"
+
+
 def test_a_fusion_network_goes_from_file_to_stimuli(work, tmp_path):
   out = tmp_path / "net.keras"
   done = call("import_weights", "--format=matconvnet", f"--weights={work / 'fusion.mat'}", f"--out={out}", f"--json={tmp_path / 'n.json'}")

@@ -52,9 +52,18 @@ def fused(spatial: Mapping[str, np.ndarray], temporal: Mapping[str, np.ndarray],
 
 
 def write_simplenn(
-  path: pathlib.Path, params: Mapping[str, np.ndarray], *, old: bool = False, classes: Sequence[str] = (), mean: Any = None
+  path: pathlib.Path,
+  params: Mapping[str, np.ndarray],
+  *,
+  old: bool = False,
+  classes: Sequence[str] = (),
+  mean: Any = None,
+  extra: Sequence[Mapping[str, Any]] = (),
 ) -> None:
-  """Writes a base tower as a SimpleNN; `old` has filters and biases as fields, and normalization beside the layers."""
+  """Writes a base tower as a SimpleNN; `old` has filters and biases as fields, and normalization beside the layers.
+
+  `extra` are further layers' fields.
+  """
   cells = []
   for layer in _sequence(params):
     fields: dict[str, Any] = {"name": layer["name"], "type": layer["simple"]}
@@ -65,7 +74,7 @@ def write_simplenn(
       fields |= {"filters": pair[0], "biases": pair[1]} if old else {"weights": cell(pair)}
       fields |= {"stride": 1.0, "pad": 1.0 if layer["name"].startswith("conv") else 0.0}
     cells.append(fields)
-  net = {"layers": cell(cells)}
+  net = {"layers": cell([*cells, *extra])}
   described = {"normalization": _normalization(mean), "classes": _classes(classes)}
   scipy.io.savemat(path, {**net, **described} if old else {"net": {**net, "meta": described}}, do_compression=True)
 

@@ -79,7 +79,7 @@ def test_convolutional_classifiers_are_taken_as_they_are(tmp_path):
   layers = [caffe_files.layer("conv1_1", "Convolution", [caffe_files.blob(np.ones((4, 3, 3, 3)))])]
   layers.append(caffe_files.layer("fc6", "Convolution", [caffe_files.blob(kernel)]))
   targets = caffe.targets(caffe.read(write(tmp_path / "dense.caffemodel", layers)), "appearance")
-  assert {target.layer for target in targets} == {"conv1_1_appearance", "fc6_appearance", "fc6"}
+  assert {target.layer for target in targets} == {"conv1_1_appearance", "fc6_appearance"}
   np.testing.assert_array_equal(targets[1].value, kernel.transpose(2, 3, 1, 0))
 
 
@@ -189,6 +189,17 @@ def test_the_text_tells_of_pools_and_means(tmp_path, beside):
   assert layers["conv1/7x7_s2_bn"]["epsilon"] == pytest.approx(1e-3)
   assert source.info["appearance_mean"] == (123, 117, 104)  # R, G, B.
   assert {target.layer for target in caffe.targets(source, None)} == {"conv1_7x7_s2", "conv1_7x7_s2_bn"}
+
+
+@pytest.mark.parametrize("values,mean", [("[120]", (120, 120, 120)), ("[104, 117]", None), ("[1, nan, 3]", None), ("[1, 2, inf]", None)])
+def test_a_mean_is_three_finite_numbers(tmp_path, values, mean):
+  source, _ = normalised_tower(tmp_path, "BN")
+  (tmp_path / "bn.prototxt").write_text(PROTOTXT.replace("[104, 117, 123]", values))
+  if mean:
+    assert caffe.read(source.path).info["appearance_mean"] == mean
+    return
+  with pytest.raises(UsageError, match=r"bn\.caffemodel or its text: expected an appearance mean of three finite numbers"):
+    caffe.read(source.path)
 
 
 def test_older_layers_tell_of_pools_too(tmp_path):

@@ -99,6 +99,14 @@ def test_our_own_checkpoint_is_a_source(tmp_path):
     np.testing.assert_array_equal(other.get_layer(layer).get_weights()[0], network.model.get_layer(layer).get_weights()[0])
 
 
+@pytest.mark.parametrize("mean", [[], [1, 2], [1, 2, float("nan")], "123", [1, 2, None], 7])
+def test_a_mean_is_three_finite_numbers(tmp_path, mean):
+  network = checkpoint_lib.build("two_stream_fusion_vgg16", SMALL, CLASSES, appearance_mean=mean)
+  checkpoint_lib.save_checkpoint(network, tmp_path / "a.keras")
+  with pytest.raises(UsageError, match=r"a\.keras: expected an appearance mean of three finite numbers"):
+    keras_file.read(tmp_path / "a.keras")
+
+
 def test_without_a_connection_the_file_is_asked_for(tmp_path, monkeypatch):
   def fails(**_):
     raise Exception("URL fetch failure")

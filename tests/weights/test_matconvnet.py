@@ -147,6 +147,12 @@ def test_the_mean_is_found_in_every_form(tmp_path, image, mean):
   assert matconvnet.read(tmp_path / "net.mat").info.get("appearance_mean") == mean
 
 
+def test_a_mean_that_is_no_number_is_refused(tmp_path):
+  exporter.write_dagnn(tmp_path / "net.mat", towers()[0], mean=np.array([1, np.nan, 3]).reshape(1, 1, 3))
+  with pytest.raises(UsageError, match=r"net\.mat: expected an appearance mean of three finite numbers"):
+    matconvnet.read(tmp_path / "net.mat")
+
+
 def _with_batch_norm(path, epsilon):
   rng = np.random.default_rng(4)
   mult, bias, mean = (rng.normal(size=6).astype(np.float32) for _ in range(3))
@@ -220,6 +226,35 @@ def test_what_is_left_over_is_named(tmp_path):
   ):
     plan.check(str(tmp_path / "net.mat"))
   plan.check("net.mat", allow_partial=True)
+
+
+def test_a_simplenns_other_weights_are_left_over_and_named(tmp_path):
+  spatial, _ = towers()
+  moments = np.array([[1.0, 2], [3, 4]], np.float32)
+  norm = {"name": "bn1", "type": "bnorm", "weights": exporter.cell([np.ones(2), np.zeros(2), moments]), "epsilon": 0.5}
+  up = {"name": "up", "type": "convt", "weights": exporter.cell([np.ones((2, 2, 3)), np.zeros((0, 0))])}
+  bare = {"type": "custom", "weights": exporter.cell([np.ones(5)])}
+  exporter.write_simplenn(tmp_path / "net.mat", spatial, extra=[norm, up, bare])
+  source = matconvnet.read(tmp_path / "net.mat")
+  extra = ["bn1m", "bn1b", "bn1x", "up_1", "layer42_1"]
+  assert list(source.tensors)[-5:] == extra and len(source.tensors) == len(spatial) + 5
+  targets = transfer.with_fused_head(matconvnet.targets(source, "appearance"))
+  norms = {t.weight: t.value.tolist() for t in targets if t.layer == "bn1_appearance"}
+  assert norms == {"gamma": [1, 1], "beta": [0, 0], "moving_mean": [1, 3], "moving_variance": [3.5, 15.5]}
+  plan = transfer.make_plan(transfer.weight_shapes(network(targets, "net")), [(source, targets)])
+  assert [name for _, name, _ in plan.unused] == extra
+  with pytest.raises(UsageError, match=r"unused 5 tensors .*bn1m \(the network has no bn1_appearance/gamma\)"):
+    plan.check("net.mat")
+
+
+def test_a_simplenns_layers_of_one_name_go_by_their_numbers(tmp_path):
+  spatial, _ = towers()
+  exporter.write_simplenn(tmp_path / "net.mat", spatial, extra=[{"name": "fc6", "type": "conv", "weights": exporter.cell([np.ones(2)])}])
+  assert list(matconvnet.read(tmp_path / "net.mat").tensors)[-1] == "layer40f"
+  names = [{"name": name, "type": "conv", "weights": exporter.cell([np.ones(2)])} for name in ("layer41", "layer41")]
+  exporter.write_simplenn(tmp_path / "net.mat", spatial, extra=names)
+  with pytest.raises(UsageError, match="net.mat: layer 41 has parameters of the name of another layer's, 'layer41'"):
+    matconvnet.read(tmp_path / "net.mat")
 
 
 @pytest.mark.parametrize(

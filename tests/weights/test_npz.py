@@ -81,7 +81,7 @@ def _npy(shape, data=b"", descr="<f4"):
     ([("a.npy", _npy((10**9, 10**9)))], r"declares shape \(1000000000, 1000000000\).* and has 0"),
     ([("a.npy", _npy((3,), bytes(8)))], "12 bytes, and has 8"),
     ([("a.npy", b"text")], "expected an array under 'a', found 4 bytes of something else"),
-    ([("a.npy", _npy((1,), b"x" * 8, "|O"))], "not NumPy's for numbers .or it holds Python objects"),
+    ([("a.npy", _npy((1,), b"x" * 8, "|O"))], "not NumPy's for numbers or texts .or it holds Python objects"),
     ([("a.npy", _npy((1,), bytes(4))), ("a", _npy((1,), bytes(4)))], "two arrays are named 'a'"),
     ([], "found no arrays"),
   ],

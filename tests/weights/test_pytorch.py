@@ -69,7 +69,7 @@ def test_pairs_in_a_checkpoint_fill_the_whole_network(tmp_path, prefixes):
   path = save(tmp_path / "pair.pth", {"epoch": 3, "preprocessing": "raw", "state_dict": state}, "zip")
   source = pytorch.read(path)
   model = towers.network()
-  plan = transfer.make_plan(transfer.weight_shapes(model), [(source, pytorch.targets(source, None))])
+  plan = transfer.make_plan(transfer.weight_shapes(model), [(source, transfer.with_fused_head(pytorch.targets(source, None)))])
   plan.check(str(path))
   assert not plan.missing and plan.initialised == ("conv5_fusion",)
   transfer.apply(plan, model)

@@ -56,9 +56,10 @@ def network() -> keras.Model:
 
 
 def imported(parts) -> keras.Model:
-  """Returns our network with the weights of (source, targets); nothing may be left over but what the other tower needs."""
+  """Returns our network with the weights of (source, targets) and the fused head that they start; nothing may be left over but
+  what the other tower needs."""
   model = network()
-  plan = transfer.make_plan(transfer.weight_shapes(model), parts)
+  plan = transfer.make_plan(transfer.weight_shapes(model), [(source, transfer.with_fused_head(targets)) for source, targets in parts])
   assert not plan.errors and not plan.unused, (plan.errors, plan.unused)
   transfer.apply(plan, model)
   return model
