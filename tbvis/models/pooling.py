@@ -1,6 +1,6 @@
 """Pooling as Caffe does it: sizes rounded up, and the padding that gives Keras the same windows.
 
-For TSN's BN-Inception and Inception-v3, whose weights `tbvis.weights` reads (METHOD 4). Neither network is built here yet, and
+For TSN's BN-Inception and Inception-v3, whose weights `tbvis.weights` reads (METHOD 1.7). Neither network is built here yet, and
 the maps that VGG-16 pools at 224 are even, so nothing in the package calls this module; tests hold it beside PyTorch.
 """
 
