@@ -142,7 +142,7 @@ def test_mistakes_are_named_and_nothing_is_written(work, tmp_path):
       ["--format=npz", f"--weights={tmp_path / 'resnet.npz'}", out],
       "resnet.npz: expected a VGG-16, found no conv1_1 among 1 tensors (res2a",
     ),
-    (["--format=npz", f"--weights={img}", out], "Expected an npz file at"),
+    (["--format=npz", f"--weights={img}", out], "img.mat cannot be read as one: File is not a zip file"),
     # No mistakes: what is missing is accepted, and nothing is written.
     ([matconvnet, f"--weights={img}", "--cross_modality", "--allow_partial", "--dry_run"], ""),
     ([matconvnet, f"--weights={work / 'fusion.mat'}", "--dry_run", "--chunks=2"], ""),
