@@ -31,7 +31,8 @@ _HELP = {"--help", "-help", "-h", "-?", "--helpshort"}
 def _program() -> str:
   path = pathlib.Path(sys.argv[0])
   # `python -m tbvis.scripts.train` is the same program as the console script.
-  return f"tbvis-{path.stem}" if path.parent.name == "scripts" and path.suffix == ".py" else path.name.removesuffix(".py")
+  # Its module's name is longer than the verb where that is a word of Python's.
+  return f"tbvis-{path.stem.partition('_')[0]}" if path.parent.name == "scripts" and path.suffix == ".py" else path.name.removesuffix(".py")
 
 
 def _fail(message: str) -> None:

@@ -190,4 +190,4 @@ def test_two_towers_of_pytorch_and_what_is_assumed_of_their_inputs(tmp_path):
     ([f"--prototxt={tmp_path / 'names.txt'}"], "--prototxt: expected --format=caffe and one file"),
   ):
     done = call("import_weights", *common, f"--out={tmp_path / 'x.keras'}", *flags)
-    assert done.returncode == 2 and text in done.stderr, done.stderr
+    assert done.returncode == 2 and text in done.stderr and done.stderr.startswith("tbvis-import: error:"), done.stderr
