@@ -54,7 +54,7 @@ function saveGif(player) {
 
 /** Buttons and a link for a player's files. */
 export function downloads(run, item, player) {
-  const button = (text, title, act) => h("button.link", {type: "button", title, onclick: () => player.state === "ready" && act(player)}, text);
+  const button = (text, title, act) => h("button.link", {type: "button", title, onclick: () => (player.scale || (player.still && !player.flow)) && act(player)}, text);
   const what = `${item.unit}, ${item.variant}`;
   return h("p.links", {role: "group", "aria-label": `Downloads of ${what}`}, "Download ",
     button("PNG", "The frame that is shown, appearance and motion, at the chosen zoom", savePng),

@@ -85,13 +85,17 @@ export class ScaleGroup extends EventTarget {
     this.members.add(member);
   }
 
-  /** Notes a member's own limit; the others redraw if the shared one changed. */
+  /** Notes a member's own limit; the others redraw if the shared one changed, else say anew how many share it. */
   report(member, limit) {
     const before = this.limit;
     this.limits.set(member, limit);
-    if (this.limit === before) return;
-    for (const other of this.limits.keys()) if (other !== member) other.recolour();
-    this.dispatchEvent(new Event("limit"));
+    const changed = this.limit !== before;
+    for (const other of this.limits.keys()) {
+      if (other === member) continue;
+      if (changed) other.recolour();
+      else other.sayScale();
+    }
+    if (changed) this.dispatchEvent(new Event("limit"));
   }
 
   leave(member) {

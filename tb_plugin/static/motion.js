@@ -8,7 +8,7 @@ import {state} from "./state.js";
 export const MODES = [
   ["colours", "u, v, |·|", "R = u →, G = v ↓, B = speed: the paper's colours"],
   ["wheel", "Wheel", "hue = direction, saturation = speed; white is no motion"],
-  ["arrows", "Arrows", "arrows over the appearance, each at the fastest pixel of its block"],
+  ["arrows", "Arrows", "an arrow at each block's fastest pixel"],
 ];
 
 /** [name in the address, what the list says] */
@@ -29,14 +29,12 @@ export const chosenScale = () => known(SCALES, state.get("scale"));
 /** A speed for people: network units -> "5.2 px/frame". */
 export const speed = (value) => `${number(value * PIXELS_PER_UNIT, 3)} px/frame`;
 
-/** What the scale of a picture is, in one line. */
-export function scaleText(mode, scale, choice, shared) {
-  const whose = choice === "unit" ? `shared by ${shared}: their largest speed` : "of this sequence: its largest speed";
-  if (mode === "arrows") return `longest arrow ${speed(scale.rim)}, ${whose}; none below ${100 * SHORTEST} % of it`;
-  if (mode === "wheel") return `rim ${speed(scale.rim)}, ${whose}`;
+/** What the scale of a picture is, in one line; `sharing` tells how many have it. */
+export function scaleText(mode, scale, choice, sharing) {
+  const whose = choice === "unit" ? `the largest speed, shared by ${sharing} sequences` : "this sequence's largest speed";
+  if (mode !== "colours") return `${mode === "arrows" ? "longest arrow" : "rim"} ${speed(scale.rim)}: ${whose}`;
   const range = `0 … 255 = ${number(scale.low * PIXELS_PER_UNIT, 3)} … ${number(scale.high * PIXELS_PER_UNIT, 3)} px/frame`;
-  if (choice === "paper") return `${range}, of this sequence: its smallest and largest value, as the paper`;
-  return `${range}, ${whose}; zero is mid-grey`;
+  return choice === "paper" ? `${range}: this sequence's smallest and largest value, as the paper` : `${range}: ± ${whose}`;
 }
 
 /** R = u, G = v, B = |(u, v)|, one affine map for all three. */
@@ -73,7 +71,7 @@ export function colour(flow, frame, mode, scale) {
 }
 
 /** Below this part of the longest, an arrow would be a dot that only hides the appearance. */
-const SHORTEST = 0.04;
+const SHORTEST = 0.06;
 
 /**
  * How arrows are laid out: `zoom` pixels of the canvas for one of the flow, blocks of `spacing` pixels, and in each
@@ -82,7 +80,7 @@ const SHORTEST = 0.04;
  */
 export function arrowLayout(flow, full) {
   const side = Math.max(flow.width, flow.height);
-  const spacing = Math.max(3, Math.round(side / (full ? 16 : 10)));
+  const spacing = Math.max(3, Math.round(side / (full ? 12 : 8)));
   const speeds = new Float32Array(flow.width * flow.height);
   for (let frame = 0, i = 0; frame < flow.frames; frame += 1) {
     for (let at = 0; at < speeds.length; at += 1, i += 2) {
@@ -96,7 +94,7 @@ export function arrowLayout(flow, full) {
       feet.push(fastest(speeds, flow, left, top, spacing));
     }
   }
-  return {zoom: Math.max(1, Math.ceil((full ? 448 : 192) / side)), spacing, feet};
+  return {zoom: Math.max(1, Math.ceil((full ? 336 : 192) / side)), spacing, feet};
 }
 
 function fastest(speeds, {width, height}, left, top, spacing) {
@@ -111,12 +109,12 @@ function fastest(speeds, {width, height}, left, top, spacing) {
   return foot;
 }
 
-function arrow(path, x, y, dx, dy) {
+function arrow(path, x, y, dx, dy, zoom) {
   const length = Math.hypot(dx, dy);
   path.moveTo(x, y);
   path.lineTo(x + dx, y + dy);
-  if (length < 5) return;
-  const barb = Math.min(0.4 * length, 10) / length;
+  if (length < zoom) return;
+  const barb = Math.min(0.4 * length, 1.5 * zoom) / length;
   for (const side of [-1, 1]) {
     path.moveTo(x + dx, y + dy);
     path.lineTo(x + dx - barb * (dx + 0.6 * side * dy), y + dy - barb * (dy - 0.6 * side * dx));
@@ -148,9 +146,9 @@ export function drawArrows(canvas, flow, frame, scale, still, {zoom, spacing, fe
   const reach = (1.5 * spacing * zoom) / scale.rim;
   for (const [x, y] of feet) {
     const [u, v] = flow.at(frame, x, y);
-    if (Math.hypot(u, v) >= SHORTEST * scale.rim) arrow(path, (x + 0.5) * zoom, (y + 0.5) * zoom, u * reach, v * reach);
+    if (Math.hypot(u, v) >= SHORTEST * scale.rim) arrow(path, (x + 0.5) * zoom, (y + 0.5) * zoom, u * reach, v * reach, zoom);
   }
-  strokeArrows(context, path, Math.max(1, zoom / 3));
+  strokeArrows(context, path, Math.max(1, 0.6 * zoom));
 }
 
 /** Draws the legend: the disc of all directions up to the speed of the rim, or the longest arrow. */
@@ -160,7 +158,7 @@ export function drawLegend(canvas, mode, scale = {low: -1, high: 1, rim: 1}) {
   context.clearRect(0, 0, width, height);
   if (mode === "arrows") {
     const path = new Path2D();
-    arrow(path, 4, height / 2, width - 8, 0);
+    arrow(path, 4, height / 2, width - 8, 0, 6);
     return strokeArrows(context, path, 2);
   }
   const paint = mode === "wheel" ? wheel : colours;

@@ -151,7 +151,7 @@ class Stimulus extends HTMLElement {
     this.legend = h("canvas.wheel", {width: 36, height: 36, role: "img", "aria-label": "Colours of directions, or the longest arrow"});
     this.scaleLine = h("span.scale-text");
     // Only what is read by this player's own keys is spoken, not the same pixel of its neighbours.
-    this.output = h("output.reading", {"aria-live": "off"}, "Point at a pixel to read its flow; with the keyboard: Tab to the picture, then the arrow keys.");
+    this.output = h("output.reading", {"aria-live": "off"}, "Point at a pixel to read its flow, or use the arrow keys on the picture.");
     const below = h("div.below", {}, this.legend, h("div", {}, this.scaleLine, this.output));
     this.replaceChildren(...stages, ...(this.flow ? [below] : []));
     if (this.flow) {
@@ -210,12 +210,15 @@ class Stimulus extends HTMLElement {
     this.arrows = mode === "arrows" ? (this.feet ??= arrowLayout(this.flow, this.full)) : {zoom: 1};
     [this.moving.width, this.moving.height] = [this.flow.width * this.arrows.zoom, this.flow.height * this.arrows.zoom];
     this.moving.dataset.mode = mode;
-    if (this.full) {
-      drawLegend(this.legend, mode, this.scale);
-      this.scaleLine.textContent = scaleText(mode, this.scale, choice, `${this.group.limits.size} sequences`);
-    }
+    if (this.full) drawLegend(this.legend, mode, this.scale);
+    this.sayScale();
     if (choice === "unit") this.group.loadAll();
     this.draw();
+  }
+
+  sayScale() {
+    if (!this.full || !this.scale) return;
+    this.scaleLine.textContent = scaleText(this.mode, this.scale, chosenScale(), this.group.limits.size);
   }
 
   draw() {

@@ -8,7 +8,7 @@ import {state} from "./state.js";
 
 const SPEEDS = [[0.25, "¼×"], [0.5, "½×"], [1, "1×"], [2, "2×"]];
 const SIZES = [["s", "S"], ["m", "M"], ["l", "L"]];
-const RIMS = {clip: "each sequence's largest speed", paper: "each sequence's largest value", unit: "the row's largest speed"};
+const RIMS = {clip: "each sequence's largest speed", paper: "each sequence's largest value", unit: "the largest speed of the row (panel)"};
 
 class Toolbar extends HTMLElement {
   connectedCallback() {
@@ -100,7 +100,7 @@ class Toolbar extends HTMLElement {
     const text = "Own scale: each sequence reaches the rim with its largest speed, and grey is no motion. Own min–max: each "
       + "sequence's smallest and largest value of u, v and speed are black and white, as in the paper; its grey is near zero. "
       + "Shared scale: the largest speed of the row (of the panel) reaches the rim, so that speeds can be compared. "
-      + "Real clips always have their own scale.";
+      + "Arrows slower than 6 % of the longest are left out. Real clips always have their own scale.";
     return h("div.group.legend", {title: text}, this.wheel,
       h("div.legend-text", {}, h("div.group", {}, this.modes, this.scale), this.meaning));
   }

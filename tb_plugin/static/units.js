@@ -8,6 +8,8 @@ import {state} from "./state.js";
 import {stimulus} from "./stimulus.js";
 
 const count = (shown, all) => (shown === all ? `${all} ${all === 1 ? "unit" : "units"}` : `${shown} of ${all} units`);
+const THUMBNAILS = "Pictures here are drawn from small copies: at most 96 pixels wide, 40 steps from zero to the largest value. "
+  + "A unit's page has the values themselves.";
 
 class Units extends HTMLElement {
   constructor() {
@@ -50,7 +52,8 @@ class Units extends HTMLElement {
   }
 
   table(units, variants) {
-    const head = h("tr", {}, h("th.corner", {scope: "col"}, count(units.length, model.units.length)));
+    const head = h("tr", {}, h("th.corner", {scope: "col"}, count(units.length, model.units.length),
+      h("small", {title: THUMBNAILS}, "thumbnails")));
     for (const item of variants) {
       const [main, small] = variantTitle(item);
       head.append(h("th", {scope: "col", "data-variant": item.variant}, main, small && h("small", {}, small)));

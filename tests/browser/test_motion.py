@@ -106,7 +106,7 @@ def test_colours_are_the_librarys_own_for_each_sequence(address, open_tab, scale
   motion = _motion(6.0) * PIXELS_PER_UNIT
   low = -_largest(motion) if centred else motion.min()
   numbers = [float(n) for n in re.findall(r"-?\d+\.?\d*", said.split("=")[1])[:2]]
-  assert numbers == pytest.approx([low, _largest(motion)], rel=6e-3) and "of this sequence" in said
+  assert numbers == pytest.approx([low, _largest(motion)], rel=6e-3) and "this sequence's" in said
   assert ("as the paper" in said) != centred
 
 
@@ -153,7 +153,8 @@ def test_arrows_stand_at_pixels_and_are_as_long_as_their_speed(address, open_tab
     for x in range(spacing // 2, _WIDTH - 2 * spacing, spacing):
       foot = (x + 0.5) * zoom
       assert shown[row, int(foot) : int(foot + length) - 1].min() > 200, "white from the foot to just short of the tip"
-    assert (shown[row - zoom - zoom // 3] == appearance[row - zoom - zoom // 3]).all(), "the appearance is as it is between them"
+    between = row - 3 * zoom // 2
+    assert (shown[between] == appearance[between]).all(), "the appearance is as it is between the rows"
   assert f"longest arrow {_UNIFORM * PIXELS_PER_UNIT:.3g} px/frame" in frame.inner_text("tbvis-unit .scale-text")
 
 
@@ -324,3 +325,14 @@ def test_without_values_less_exact_ones_are_shown_and_said_to_be(logdir, open_ta
       frame.wait_for_selector(f"{_player(0.0)}[data-small][title*='not found beside the events']")
     else:
       assert frame.get_attribute(_player(0.0), "data-small") is None
+
+
+def test_cells_out_of_sight_are_not_decoded(address, open_tab):
+  _, frame = open_tab(address, "scale=unit", height=280)
+  states = "() => Object.fromEntries([...document.querySelectorAll('tr.unit')].map((r) => [r.dataset.unit,"
+  states += " [...r.querySelectorAll('tbvis-stimulus')].map((e) => e.dataset.state)]))"
+  frame.wait_for_function("() => document.querySelectorAll('tr.unit tbvis-stimulus[data-state=ready]').length >= 1")
+  last = "prediction/PlayingViolin"
+  assert frame.evaluate(states)[last] == ["idle"]
+  frame.eval_on_selector(f"tr[data-unit='{last}']", "(e) => e.scrollIntoView()")
+  frame.wait_for_selector(f"tr[data-unit='{last}'] tbvis-stimulus[data-state=ready]")
