@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.tb_plugin import serving, synthetic
+
 _ARGUMENTS = [
   "--no-sandbox",
   "--disable-gpu",
@@ -17,7 +19,7 @@ _ARGUMENTS = [
 _PATIENCE = 60_000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(chromium):
   sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
   with sync_api.sync_playwright() as playwright:
@@ -26,10 +28,16 @@ def browser(chromium):
     launched.close()
 
 
-def _is_ours(message, missing):
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("browser")
+  with serving.tensorboard(synthetic.write_logdir(folder / "logdir", size=48), folder, "--load_fast=true") as served:
+    yield served
+
+
+def _is_ours(message):
   # Chromium itself asks for an icon where the tab's page is opened alone.
-  asked = message.location.get("url", "")
-  return message.type == "error" and not asked.endswith("/favicon.ico") and not (missing and "/media?" in asked)
+  return message.type == "error" and not message.location.get("url", "").endswith("/favicon.ico")
 
 
 @pytest.fixture
@@ -37,15 +45,14 @@ def open_tab(browser):
   """Opens the tab and returns (page, frame); at the end no page may have logged an error.
 
   `hosted` opens TensorBoard's own page, which takes seconds, and the tab in it; otherwise the tab's page alone.
-  `missing` says that files beside the events are, which the browser logs.
   """
   pages, problems = [], []
 
-  def open_at(address, chosen="", width=1600, height=1000, hosted=False, missing=False):
+  def open_at(address, chosen="", width=1600, height=1000, hosted=False):
     page = browser.new_page(viewport={"width": width, "height": height})
     pages.append(page)
     page.set_default_timeout(_PATIENCE)
-    page.on("console", lambda message: problems.append(message.text) if _is_ours(message, missing) else None)
+    page.on("console", lambda message: problems.append(message.text) if _is_ours(message) else None)
     page.on("pageerror", lambda error: problems.append(str(error)))
     fragment = f"#tbvis{'&p.tbvis.' + chosen if chosen else ''}"
     if not hosted:
