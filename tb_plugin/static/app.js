@@ -67,8 +67,9 @@ export function start(body) {
   state.addEventListener("change", ({detail}) => {
     if (!panes.isConnected) return;
     const any = (...names) => names.some((name) => detail.has(name));
-    if (any("run", "evaluation", "filter", "size", "scale")) toolbar.render();
+    if (any("run", "evaluation", "filter", "size", "scale", "motion")) toolbar.render();
     if (any("run", "filter")) units.render();
+    else if (any("scale")) units.showRims();
     if (any("run", "evaluation")) confusions.update();
     else if (any("tower", "view", "order", "cells")) confusions.render();
     if (any("view")) units.mark();
@@ -80,6 +81,10 @@ export function start(body) {
     if (event.key === " " && !typing && !event.target.closest?.("button, canvas, summary, a")) {
       event.preventDefault();
       clock.play(!clock.playing);
+    }
+    if ((event.key === "," || event.key === ".") && !typing) {
+      clock.play(false);
+      clock.seek(clock.frame + (event.key === "." ? 1 : clock.span - 1));
     }
   });
   clock.addEventListener("shown", () => state.store());

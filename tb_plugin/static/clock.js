@@ -10,6 +10,8 @@ class Clock extends EventTarget {
     this.speed = 1;
     /** Frames since the start, a real number; each player takes it modulo its own length. */
     this.time = 0;
+    /** Frames of the longest clip seen: what a slider spans. */
+    this.span = 10;
     this.shown = true;
     this.request = 0;
   }
@@ -61,6 +63,13 @@ class Clock extends EventTarget {
 
   setSpeed(speed) {
     this.speed = speed;
+    this.dispatchEvent(new Event("change"));
+  }
+
+  /** Notes a clip's length. */
+  reach(frames) {
+    if (frames <= this.span) return;
+    this.span = frames;
     this.dispatchEvent(new Event("change"));
   }
 

@@ -1,4 +1,6 @@
-/** Flow values and their colours: R = u, G = v, B = |(u, v)|, one affine map for all three and all frames, zero in the middle. */
+/** Flow values: where they are read from, what can be asked of them, and the scale on which they are drawn. */
+
+import {readNpz} from "./npz.js";
 
 /** One unit of the network's motion input, in pixels of the 256-scaled frame a frame. */
 export const PIXELS_PER_UNIT = 40 / 255;
@@ -15,66 +17,100 @@ export async function pixels(blob) {
   return context.getImageData(0, 0, canvas.width, canvas.height);
 }
 
-/** A clip of flow. */
+/** A clip of flow, in network units. */
 export class Flow {
   /**
-   * @param {ImageData} image frames one below the other, R = 128 + u / step, G = 128 + v / step.
-   * @param {number} frames how many.
-   * @param {number} step value of one step, in network units.
+   * @param {Float32Array} values u and v in turn; frame by frame, row by row.
+   * @param {number[]} shape [frames, height, width].
+   * @param {number} step distance between the values that could be stored, where they were rounded; else 0.
    */
-  constructor(image, frames, step) {
-    this.data = image.data;
-    this.frames = frames;
-    this.width = image.width;
-    this.height = image.height / frames;
-    this.step = step;
-    let largest = 0;
-    for (let i = 0; i < this.data.length; i += 4) {
-      const u = this.data[i] - 128;
-      const v = this.data[i + 1] - 128;
+  constructor(values, [frames, height, width], step = 0) {
+    Object.assign(this, {values, frames, height, width, step});
+    let [low, largest] = [Infinity, 0];
+    for (let i = 0; i < values.length; i += 2) {
+      const [u, v] = [values[i], values[i + 1]];
+      low = Math.min(low, u, v);
       largest = Math.max(largest, u * u + v * v);
     }
-    /** The largest magnitude, in network units. */
-    this.largest = Math.sqrt(largest) * step;
+    /** The smallest of all u and v (a magnitude is never smaller than its u). */
+    this.low = low;
+    /** The largest magnitude. */
+    this.largest = Math.sqrt(largest);
   }
 
-  /** Colours all frames so that +-limit (network units) are drawn as 255 and 0, and zero as mid-grey. */
-  colour(limit) {
-    const scale = limit > 0 ? (127.5 * this.step) / limit : 0;
-    const size = this.width * this.height * 4;
-    const coloured = [];
-    for (let frame = 0; frame < this.frames; frame += 1) {
-      const image = new ImageData(this.width, this.height);
-      const from = frame * size;
-      for (let i = 0; i < size; i += 4) {
-        const u = this.data[from + i] - 128;
-        const v = this.data[from + i + 1] - 128;
-        image.data[i] = 127.5 + u * scale;
-        image.data[i + 1] = 127.5 + v * scale;
-        image.data[i + 2] = 127.5 + Math.sqrt(u * u + v * v) * scale;
-        image.data[i + 3] = 255;
-      }
-      coloured.push(image);
+  /** From a picture of frames one below the other, R = 128 + u / step, G = 128 + v / step. */
+  static fromPlanes({data, width, height}, frames, step) {
+    const values = new Float32Array(data.length / 2);
+    for (let i = 0, j = 0; i < data.length; i += 4, j += 2) {
+      values[j] = (data[i] - 128) * step;
+      values[j + 1] = (data[i + 1] - 128) * step;
     }
-    return coloured;
+    return new Flow(values, [frames, height / frames, width], step);
+  }
+
+  /** From the array `motion` (H, W, T, 2) of a file values.npz. */
+  static async fromNpz(blob) {
+    const {data, shape} = await readNpz(await blob.arrayBuffer(), "motion");
+    const [height, width, frames, components] = shape;
+    if (shape.length !== 4 || components !== 2) throw new Error(`Expected motion of shape (H, W, T, 2), found (${shape}).`);
+    const values = new Float32Array(data.length);
+    const size = height * width;
+    for (let pixel = 0, from = 0; pixel < size; pixel += 1) {
+      for (let frame = 0; frame < frames; frame += 1, from += 2) {
+        const to = 2 * (frame * size + pixel);
+        values[to] = data[from];
+        values[to + 1] = data[from + 1];
+      }
+    }
+    return new Flow(values, [frames, height, width]);
+  }
+
+  /** [u, v] at a pixel, in network units. */
+  at(frame, x, y) {
+    const i = 2 * ((frame * this.height + y) * this.width + x);
+    return [this.values[i], this.values[i + 1]];
   }
 }
 
-/** Clips that may share one scale, so that their speeds can be compared. */
-export class ScaleGroup {
+/** Clips that may share one scale, so that their speeds can be compared, and one place that is pointed at. */
+export class ScaleGroup extends EventTarget {
   constructor() {
+    super();
+    this.members = new Set();
     this.limits = new Map();
   }
 
-  /** Notes a member's own limit; the others redraw if the shared one changed. */
+  /** Makes a member known, before it has anything to report. */
+  join(member) {
+    this.members.add(member);
+  }
+
+  /** Notes a member's own limit; the others redraw if the shared one changed, else say anew how many share it. */
   report(member, limit) {
     const before = this.limit;
     this.limits.set(member, limit);
-    if (this.limit !== before) for (const other of this.limits.keys()) if (other !== member) other.recolour();
+    const changed = this.limit !== before;
+    for (const other of this.limits.keys()) {
+      if (other === member) continue;
+      if (changed) other.recolour();
+      else other.sayScale();
+    }
+    if (changed) this.dispatchEvent(new Event("limit"));
   }
 
   leave(member) {
+    this.members.delete(member);
     this.limits.delete(member);
+  }
+
+  /** A scale that is shared needs the largest speed of all, also of those out of sight. */
+  loadAll() {
+    for (const member of this.members) member.load();
+  }
+
+  /** Reads the same pixel of all members. */
+  point(x, y) {
+    for (const member of this.members) member.point(x, y);
   }
 
   get limit() {
@@ -82,19 +118,12 @@ export class ScaleGroup {
   }
 }
 
-/** Draws the legend: directions as colours, speed growing to the rim. */
-export function drawLegend(canvas) {
-  const {width, height} = canvas;
-  const context = canvas.getContext("2d");
-  const image = context.createImageData(width, height);
-  for (let y = 0; y < height; y += 1) {
-    for (let x = 0; x < width; x += 1) {
-      const u = (2 * x) / (width - 1) - 1;
-      const v = (2 * y) / (height - 1) - 1;
-      const speed = Math.hypot(u, v);
-      const at = 4 * (y * width + x);
-      image.data.set([127.5 + 127.5 * u, 127.5 + 127.5 * v, 127.5 + 127.5 * speed, speed <= 1 ? 255 : 0], at);
-    }
-  }
-  context.putImageData(image, 0, 0);
+/**
+ * The scale of a clip's picture: low and high are drawn as 0 and as 255, rim is the speed at the rim of the legend.
+ * @param {string} choice "clip": +- the clip's largest speed; "paper": from its smallest to its largest value;
+ *   "unit": +- the largest speed of its group.
+ */
+export function scaleOf(flow, group, choice) {
+  const rim = (choice === "unit" ? group.limit : flow.largest) || 1;
+  return {low: choice === "paper" && flow.largest ? flow.low : -rim, high: rim, rim};
 }

@@ -1,7 +1,10 @@
 /** What the user has chosen; kept in the address, so that every view can be linked. */
 
 const PLUGIN = "tbvis";
-const DEFAULTS = {run: "", evaluation: "", tower: "fused", filter: "", scale: "clip", size: "m", view: "", order: "az", cells: "rate"};
+const DEFAULTS = {
+  run: "", evaluation: "", tower: "fused", filter: "", scale: "clip", size: "m", view: "", order: "az", cells: "rate",
+  motion: "colours", zoom: "fit", frame: "",
+};
 
 function host() {
   try {
@@ -68,7 +71,9 @@ class State extends EventTarget {
     const outer = host();
     if (!outer || parseHash(outer.location.hash) === null) return;
     const hash = formatHash(this.values);
-    if (hash !== outer.location.hash) outer.history.replaceState(outer.history.state, "", hash);
+    // The whole address: alone, the page has a <base> to which a bare fragment would belong.
+    const address = outer.location.href.split("#")[0] + hash;
+    if (hash !== outer.location.hash) outer.history.replaceState(outer.history.state, "", address);
   }
 }
 

@@ -3,7 +3,9 @@
 import * as api from "./api.js";
 import {clock} from "./clock.js";
 import {h} from "./dom.js";
-import {Flow, ScaleGroup, pixels} from "./flow.js";
+import {Flow, ScaleGroup, pixels, scaleOf} from "./flow.js";
+import {arrowLayout, chosenMode, chosenScale, colour, drawArrows, drawLegend, scaleText} from "./motion.js";
+import {readable, readableSmall, reading} from "./probe.js";
 import {state} from "./state.js";
 
 const near = new IntersectionObserver(
@@ -19,25 +21,34 @@ class Stimulus extends HTMLElement {
     this.flow = null;
     this.images = [];
     this.state = "idle";
+    this.pixel = null;
     this.onframe = () => this.draw();
-    this.onstate = (event) => event.detail.has("scale") && this.recolour();
+    this.onstate = ({detail}) => {
+      if (detail.has("scale") || detail.has("motion")) this.recolour();
+      if (detail.has("zoom")) this.resize();
+    };
   }
 
   /**
    * @param {string} run
    * @param {object} stimulus as listed by the server
-   * @param {{group?: ScaleGroup, full?: boolean}} options whose scale it may share; whether full size is wanted
+   * @param {{group?: ScaleGroup, full?: boolean, zoomed?: boolean}} options whose scale it may share; whether full size
+   *   is wanted; whether it follows the zoom
    */
-  show(run, stimulus, {group = new ScaleGroup(), full = false} = {}) {
-    Object.assign(this, {run, stimulus, group, full});
-    this.setAttribute("role", "img");
+  show(run, stimulus, {group = new ScaleGroup(), full = false, zoomed = false} = {}) {
+    Object.assign(this, {run, stimulus, group, full, zoomed});
+    this.classList.toggle("full", full);
+    // What can be pointed at must not be hidden inside one picture.
+    this.setAttribute("role", full ? "group" : "img");
     this.setAttribute("aria-label", `${stimulus.unit}, ${stimulus.variant}: appearance and flow`);
+    if (!full) readableSmall(this, (target) => (target === this.moving ? target : null), () => this.flow, () => this.frame);
     this.setState("idle");
     return this;
   }
 
   connectedCallback() {
     near.observe(this);
+    this.group.join(this);
     state.addEventListener("change", this.onstate);
     if (this.flow) this.group.report(this, this.flow.largest);
   }
@@ -49,6 +60,10 @@ class Stimulus extends HTMLElement {
     this.group.leave(this);
   }
 
+  get frame() {
+    return clock.frame % this.flow.frames;
+  }
+
   setState(name) {
     this.state = name;
     this.dataset.state = name;
@@ -56,6 +71,7 @@ class Stimulus extends HTMLElement {
 
   setNear(isNear) {
     clock.removeEventListener("frame", this.onframe);
+    this.near = isNear;
     if (!isNear) {
       // Coloured frames are the larger part of a player's memory, and quickly made again.
       this.images = [];
@@ -67,15 +83,17 @@ class Stimulus extends HTMLElement {
   }
 
   async load() {
+    if (this.state !== "idle") return;
     this.setState("loading");
     this.replaceChildren(h("div.tile.waiting"), h("div.tile.waiting"));
     try {
       const cell = await api.cell(this.run, this.stimulus);
       this.meta = cell.meta;
       if (cell.meta.error) return this.fail(cell.meta.error);
-      await this.fill(cell, cell.meta.motion?.small_step);
+      const [still, strip] = await Promise.all([cell.appearance, cell.flow].map((blob) => blob && pixels(blob)));
+      this.fill(still, strip && Flow.fromPlanes(strip, cell.meta.motion.frames, cell.meta.motion.small_step));
       this.setState("ready");
-      this.dispatchEvent(new CustomEvent("ready", {detail: cell.meta, bubbles: true}));
+      this.tell();
       if (this.full) await this.loadFull();
     } catch (error) {
       this.fail(error.message);
@@ -83,27 +101,96 @@ class Stimulus extends HTMLElement {
   }
 
   async loadFull() {
-    const load = (name, wanted) => (wanted ? api.media(this.run, this.stimulus, name) : null);
+    const {appearance, motion} = this.meta;
+    const load = (name) => api.media(this.run, this.stimulus, name);
     try {
-      const [appearance, flow] = await Promise.all([
-        load("appearance.png", this.meta.appearance), load("flow.webp", this.meta.motion)]);
-      await this.fill({appearance, flow}, this.meta.motion?.step);
+      const [still, flow] = await Promise.all([appearance && load("appearance.png").then(pixels), motion && this.loadValues(load)]);
+      this.fill(still, flow);
     } catch {
       // The files lie beside the events and may be out of reach (a remote logdir): the small pictures stay.
       this.dataset.small = "";
       this.title = "Small pictures: the full-size files were not found beside the events.";
     }
+    this.tell();
   }
 
-  async fill({appearance, flow}, step) {
-    const [still, strip] = await Promise.all([appearance && pixels(appearance), flow && pixels(flow)]);
-    this.flow = strip ? new Flow(strip, this.meta.motion.frames, step) : null;
-    const first = still ? canvas(still.width, still.height, "appearance") : absent("no appearance input");
-    if (still) first.getContext("2d").putImageData(still, 0, 0);
-    this.moving = this.flow ? canvas(this.flow.width, this.flow.height, "flow") : null;
-    this.replaceChildren(first, this.moving ?? absent("no motion input"));
-    if (this.flow) this.group.report(this, this.flow.largest);
+  /** The values themselves; where they cannot be read, the lossless picture of them in 255 steps. */
+  async loadValues(load) {
+    try {
+      return await Flow.fromNpz(await load("values.npz"));
+    } catch {
+      const {frames, step} = this.meta.motion;
+      return Flow.fromPlanes(await pixels(await load("flow.webp")), frames, step);
+    }
+  }
+
+  tell() {
+    this.dispatchEvent(new CustomEvent("ready", {detail: this.meta, bubbles: true}));
+  }
+
+  fill(still, flow) {
+    this.flow = flow;
+    this.feet = null;
+    this.still = still ? canvas(still.width, still.height, "appearance") : null;
+    if (still) this.still.getContext("2d").putImageData(still, 0, 0);
+    this.moving = flow ? canvas(flow.width, flow.height, "flow") : null;
+    const first = this.still ?? absent("no appearance input");
+    const second = this.moving ?? absent("no motion input");
+    if (this.full) this.fillFull(first, second);
+    else this.replaceChildren(first, second);
+    if (!flow) return;
+    clock.reach(flow.frames);
+    this.group.report(this, flow.largest);
     this.recolour();
+  }
+
+  /** Large pictures say their scale, and what is read at the pixel that is pointed at. */
+  fillFull(...tiles) {
+    const stages = tiles.map((tile) => (tile.tagName === "CANVAS" ? h("div.tile.stage", {}, tile, h("i.marker", {hidden: true})) : tile));
+    this.markers = stages.map((stage) => stage.querySelector(".marker")).filter(Boolean);
+    this.legend = h("canvas.wheel", {width: 36, height: 36, role: "img", "aria-label": "Colours of directions, or the longest arrow"});
+    this.scaleLine = h("span.scale-text");
+    // Only what is read by this player's own keys is spoken, not the same pixel of its neighbours.
+    this.output = h("output.reading", {"aria-live": "off"}, "Point at a pixel to read its flow, or use the arrow keys on the picture.");
+    const below = h("div.below", {}, this.legend, h("div", {}, this.scaleLine, this.output));
+    this.replaceChildren(...stages, ...(this.flow ? [below] : []));
+    if (this.flow) {
+      Object.assign(this.moving, {tabIndex: 0});
+      this.moving.setAttribute("role", "application");
+      this.moving.setAttribute("aria-label", `Motion of ${this.stimulus.unit}, ${this.stimulus.variant}: arrow keys read a pixel, with Shift in tens`);
+      this.moving.addEventListener("focus", () => this.output.setAttribute("aria-live", "polite"));
+      this.moving.addEventListener("blur", () => this.output.setAttribute("aria-live", "off"));
+      for (const tile of [this.still, this.moving]) {
+        if (tile) readable(tile, this.flow, () => this.pixel, (x, y) => this.group.point(x, y));
+      }
+    }
+    this.resize();
+  }
+
+  /** Marks a pixel and reads it, now and in every frame that follows. */
+  point(x, y) {
+    if (!this.full || !this.flow) return;
+    this.pixel = [Math.min(x, this.flow.width - 1), Math.min(y, this.flow.height - 1)];
+    for (const marker of this.markers) {
+      marker.hidden = false;
+      marker.style.left = `${(100 * (this.pixel[0] + 0.5)) / this.flow.width}%`;
+      marker.style.top = `${(100 * (this.pixel[1] + 0.5)) / this.flow.height}%`;
+    }
+    this.read();
+  }
+
+  read() {
+    if (this.pixel) this.output.textContent = reading(this.flow, this.frame, ...this.pixel);
+  }
+
+  /** Every pixel of the stimulus as a whole number of the screen's, where a zoom is chosen. */
+  resize() {
+    if (!this.zoomed || !this.full) return;
+    const zoom = Number(state.get("zoom")) || 0;
+    this.dataset.zoom = zoom || "fit";
+    for (const [tile, size] of [[this.still, this.still], [this.moving, this.flow]]) {
+      if (tile) tile.parentElement.style.width = zoom ? `${(size.width * zoom) / devicePixelRatio}px` : "";
+    }
   }
 
   fail(message) {
@@ -112,15 +199,39 @@ class Stimulus extends HTMLElement {
     this.replaceChildren(h("div.note.failed", {}, h("b", {}, "failed"), h("span", {}, message)));
   }
 
+  /** Takes up the chosen form and scale. */
   recolour() {
-    if (!this.flow) return;
-    this.images = this.flow.colour(state.get("scale") === "unit" ? this.group.limit : this.flow.largest);
+    this.images = [];
+    // Out of sight it will be done on coming near; only what is drawn costs time.
+    if (!this.flow || !this.near) return;
+    const [mode, choice] = [chosenMode(), chosenScale()];
+    this.mode = mode;
+    this.scale = scaleOf(this.flow, this.group, choice);
+    this.arrows = mode === "arrows" ? (this.feet ??= arrowLayout(this.flow, this.full)) : {zoom: 1};
+    [this.moving.width, this.moving.height] = [this.flow.width * this.arrows.zoom, this.flow.height * this.arrows.zoom];
+    this.moving.dataset.mode = mode;
+    if (this.full) drawLegend(this.legend, mode, this.scale);
+    this.sayScale();
+    if (choice === "unit") this.group.loadAll();
     this.draw();
   }
 
+  sayScale() {
+    if (!this.full || !this.scale) return;
+    this.scaleLine.textContent = scaleText(this.mode, this.scale, chosenScale(), this.group.limits.size);
+  }
+
   draw() {
-    if (!this.images.length) return;
-    this.moving.getContext("2d").putImageData(this.images[clock.frame % this.images.length], 0, 0);
+    if (!this.flow || !this.near) return;
+    this.paint(this.moving, this.frame);
+    if (this.full) this.read();
+  }
+
+  /** Draws a frame as it is shown; the canvas has the size of the flow times `arrows.zoom`. */
+  paint(target, frame) {
+    if (this.mode === "arrows") return drawArrows(target, this.flow, frame, this.scale, this.still, this.arrows);
+    this.images[frame] ??= colour(this.flow, frame, this.mode, this.scale);
+    target.getContext("2d").putImageData(this.images[frame], 0, 0);
   }
 }
 

@@ -1,14 +1,14 @@
-/** <tbvis-toolbar>: runs, filter, the clock's controls and the legend of flow colours. */
+/** <tbvis-toolbar>: runs, filter, the clock's controls, and how motion is drawn. */
 
 import {clock} from "./clock.js";
 import {h, segmented, select} from "./dom.js";
-import {drawLegend} from "./flow.js";
 import {model} from "./model.js";
+import {MODES, SCALES, chosenMode, chosenScale, drawLegend} from "./motion.js";
 import {state} from "./state.js";
 
 const SPEEDS = [[0.25, "¼×"], [0.5, "½×"], [1, "1×"], [2, "2×"]];
 const SIZES = [["s", "S"], ["m", "M"], ["l", "L"]];
-const FRAMES = 10;
+const RIMS = {clip: "each sequence's largest speed", paper: "each sequence's largest value", unit: "the largest speed of the row (panel)"};
 
 class Toolbar extends HTMLElement {
   connectedCallback() {
@@ -18,8 +18,14 @@ class Toolbar extends HTMLElement {
     this.sizes = h("div.group");
     this.replaceChildren(this.runs, this.filter(), this.sizes, this.playback(), this.colours());
     this.render();
-    clock.addEventListener("frame", () => this.tick());
-    clock.addEventListener("change", () => this.tick());
+    this.follow();
+    const changed = () => {
+      this.tick();
+      this.note();
+    };
+    clock.addEventListener("frame", changed);
+    clock.addEventListener("change", changed);
+    state.addEventListener("change", ({detail}) => detail.has("frame") && this.follow());
     this.tick();
   }
 
@@ -35,7 +41,7 @@ class Toolbar extends HTMLElement {
     this.sizes.replaceChildren(
       h("div.field", {}, h("span", {}, "Size"), segmented(SIZES, state.get("size"), (size) => state.set({size}), "Size of pictures")));
     if (document.activeElement !== this.input) this.input.value = state.get("filter");
-    this.scale.value = state.get("scale");
+    this.showMotion();
   }
 
   filter() {
@@ -49,7 +55,7 @@ class Toolbar extends HTMLElement {
   playback() {
     this.button = h("button.play", {type: "button", id: "play", onclick: () => clock.play(!clock.playing)});
     this.slider = h("input", {
-      id: "frame", type: "range", min: 0, max: FRAMES - 1, step: 1, "aria-label": "Frame",
+      id: "frame", type: "range", min: 0, max: clock.span - 1, step: 1, "aria-label": "Frame",
       oninput: () => {
         // Read first: pausing puts the slider back to the clock's frame.
         const frame = Number(this.slider.value);
@@ -62,24 +68,50 @@ class Toolbar extends HTMLElement {
     return h("div.group.playback", {}, this.button, this.slider, this.count, this.speed);
   }
 
+  /** A link may name a frame, which then stands still. */
+  follow() {
+    const frame = Number.parseInt(state.get("frame"), 10) - 1;
+    if (!(frame >= 0) || (!clock.playing && frame === clock.frame % clock.span)) return;
+    clock.play(false);
+    clock.seek(frame);
+  }
+
+  /** Keeps the frame that was stopped at in the address. */
+  note() {
+    state.set({frame: clock.playing ? "" : String((clock.frame % clock.span) + 1)});
+  }
+
   tick() {
-    const frame = clock.frame % FRAMES;
+    const frame = clock.frame % clock.span;
+    this.slider.max = clock.span - 1;
     this.slider.value = frame;
-    this.count.textContent = `${frame + 1} / ${FRAMES}`;
+    this.count.textContent = `${frame + 1} / ${clock.span}`;
     this.button.textContent = clock.playing ? "Pause" : "Play";
     this.button.setAttribute("aria-pressed", String(clock.playing));
   }
 
+  /** How motion is drawn, on which scale, and what its colours mean. */
   colours() {
-    const wheel = h("canvas.wheel", {width: 44, height: 44, role: "img", "aria-label": "Colours of flow directions"});
-    drawLegend(wheel);
-    this.scale = select([["clip", "own scale each"], ["unit", "shared scale"]], state.get("scale"),
-      (scale) => state.set({scale}), {id: "scale", "aria-label": "Scale of flow colours"});
-    const text = "Flow (u, v) in colour: red = u (right), green = v (down), blue = speed |(u, v)|; grey is no motion. "
-      + "Own scale: each stimulus' largest speed reaches the rim. Shared scale: the largest speed of the row (of the panel) "
-      + "does, so that speeds can be compared. Real clips always have their own scale.";
-    return h("div.group.legend", {title: text}, wheel,
-      h("div.legend-text", {}, h("span", {}, "R = u →  G = v ↓  B = speed"), this.scale));
+    this.wheel = h("canvas.wheel", {width: 44, height: 44, role: "img", "aria-label": "Legend of flow"});
+    this.modes = segmented(MODES.map(([name, text]) => [name, text]), chosenMode(), (motion) => state.set({motion}), "Form of motion");
+    MODES.forEach(([, , meaning], i) => { this.modes.children[i].title = meaning; });
+    this.scale = select(SCALES, chosenScale(), (scale) => state.set({scale}), {id: "scale", "aria-label": "Scale of flow"});
+    this.meaning = h("span");
+    const text = "Own scale: each sequence reaches the rim with its largest speed, and grey is no motion. Own min–max: each "
+      + "sequence's smallest and largest value of u, v and speed are black and white, as in the paper; its grey is near zero. "
+      + "Shared scale: the largest speed of the row (of the panel) reaches the rim, so that speeds can be compared. "
+      + "Arrows slower than 6 % of the longest are left out. Real clips always have their own scale.";
+    return h("div.group.legend", {title: text}, this.wheel,
+      h("div.legend-text", {}, h("div.group", {}, this.modes, this.scale), this.meaning));
+  }
+
+  showMotion() {
+    const [mode, scale] = [chosenMode(), chosenScale()];
+    for (const button of this.modes.children) button.setAttribute("aria-pressed", String(button.dataset.value === mode));
+    this.scale.value = scale;
+    drawLegend(this.wheel, mode);
+    const meaning = MODES.find(([name]) => name === mode)[2];
+    this.meaning.textContent = `${meaning}; ${mode === "arrows" ? "the longest" : "rim"} = ${RIMS[scale]}`;
   }
 }
 

@@ -2,13 +2,16 @@
 
 import * as api from "./api.js";
 import {curve} from "./curve.js";
-import {h, number, percent} from "./dom.js";
-import {PIXELS_PER_UNIT, ScaleGroup} from "./flow.js";
+import {h, number, percent, segmented} from "./dom.js";
+import {downloads} from "./downloads.js";
+import {ScaleGroup} from "./flow.js";
 import {model, variantTitle} from "./model.js";
+import {speed} from "./motion.js";
 import {state} from "./state.js";
 import {stimulus} from "./stimulus.js";
 
 const CLASSES_SHOWN = 6;
+const ZOOMS = [["fit", "Fit"], ...[1, 2, 3, 4, 6].map((zoom) => [String(zoom), `${zoom}×`])];
 
 class Unit extends HTMLElement {
   /** @param {string} name the unit, "conv5_fusion/f021" */
@@ -26,7 +29,7 @@ class Unit extends HTMLElement {
     this.known = h("section.known");
     this.settings = h("section.settings");
     this.replaceChildren(
-      h("header.panel-head", {}, close, h("h2", {}, name), ...this.neighbours(name)),
+      h("header.panel-head", {}, close, h("h2", {}, name), ...this.neighbours(name), this.zoom()),
       this.figures(run, items), h("div.facts", {}, this.charts, this.known), this.settings);
     this.details(run, items);
     this.statistics(name);
@@ -42,16 +45,27 @@ class Unit extends HTMLElement {
     return [button(units[at - 1], "‹ Previous"), button(units[at + 1], "Next ›")];
   }
 
+  /** The choice of a zoom, which keeps the focus while it changes. */
+  zoom() {
+    const choose = (value) => {
+      state.set({zoom: value});
+      for (const button of field.querySelectorAll("button")) button.setAttribute("aria-pressed", String(button.dataset.value === value));
+    };
+    const chosen = ZOOMS.some(([value]) => value === state.get("zoom")) ? state.get("zoom") : "fit";
+    const field = h("div.field.zoom", {title: "Screen pixels for each pixel of the stimulus, without smoothing"},
+      h("span", {}, "Zoom"), segmented(ZOOMS, chosen, choose, "Zoom"));
+    return field;
+  }
+
   figures(run, items) {
     const group = new ScaleGroup();
     const figures = items.map((item) => {
       const [main, small] = variantTitle(item);
       const caption = h("figcaption", {}, h("b", {}, main), small && ` ${small}`);
       const notes = h("p.notes");
-      const player = stimulus(run, item, {group, full: true});
+      const player = stimulus(run, item, {group, full: true, zoomed: true});
       player.addEventListener("ready", (event) => notes.replaceChildren(...this.notes(event.detail, player)));
-      const download = h("a", {href: api.mediaAddress(run, item, "values.npz"), download: `${item.unit.replace("/", "_")}_${item.variant}.npz`}, "values.npz");
-      return h("figure.large", {}, caption, player, notes, h("p.links", {}, download));
+      return h("figure.large", {}, caption, player, notes, downloads(run, item, player));
     });
     return h("section.figures", {}, ...figures);
   }
@@ -60,7 +74,7 @@ class Unit extends HTMLElement {
     const ratio = meta.a_hat ? ` = ${number(meta.activation / meta.a_hat, 2)} â` : "";
     const parts = [h("span", {title: "activation at the stimulus; â is the unit's maximum on the validation clips"},
       `activation ${number(meta.activation)}${ratio}`)];
-    if (player.flow) parts.push(h("span", {title: "largest speed, pixels of the 256-scaled frame a frame"}, `≤ ${number(player.flow.largest * PIXELS_PER_UNIT, 2)} px/frame`));
+    if (player.flow) parts.push(h("span", {title: "largest speed, pixels of the 256-scaled frame a frame"}, `≤ ${speed(player.flow.largest)}`));
     for (const warning of meta.warnings ?? []) parts.push(h("span.warning", {role: "note"}, warning));
     return parts;
   }

@@ -3,10 +3,13 @@
 import {h} from "./dom.js";
 import {ScaleGroup} from "./flow.js";
 import {model, variantTitle} from "./model.js";
+import {chosenScale, speed} from "./motion.js";
 import {state} from "./state.js";
 import {stimulus} from "./stimulus.js";
 
 const count = (shown, all) => (shown === all ? `${all} ${all === 1 ? "unit" : "units"}` : `${shown} of ${all} units`);
+const THUMBNAILS = "Pictures here are drawn from small copies: at most 96 pixels wide, 40 steps from zero to the largest value. "
+  + "A unit's page has the values themselves.";
 
 class Units extends HTMLElement {
   constructor() {
@@ -27,6 +30,7 @@ class Units extends HTMLElement {
     const {scrollTop, scrollLeft} = this;
     this.replaceChildren(units.length ? this.table(units, variants) : this.nothing());
     Object.assign(this, {scrollTop, scrollLeft});
+    this.showRims();
     this.mark();
   }
 
@@ -48,7 +52,8 @@ class Units extends HTMLElement {
   }
 
   table(units, variants) {
-    const head = h("tr", {}, h("th.corner", {scope: "col"}, count(units.length, model.units.length)));
+    const head = h("tr", {}, h("th.corner", {scope: "col"}, count(units.length, model.units.length),
+      h("small", {title: THUMBNAILS}, "thumbnails")));
     for (const item of variants) {
       const [main, small] = variantTitle(item);
       head.append(h("th", {scope: "col", "data-variant": item.variant}, main, small && h("small", {}, small)));
@@ -71,7 +76,7 @@ class Units extends HTMLElement {
     const open = () => state.set({view: `unit:${unit.unit}`});
     const label = unit.unit.slice(unit.layer.length + 1) || unit.unit;
     const row = h("tr.unit", {"data-unit": unit.unit},
-      h("th", {scope: "row"}, h("button.name", {type: "button", onclick: open, title: `Open ${unit.unit}`}, label)));
+      h("th", {scope: "row"}, h("button.name", {type: "button", onclick: open, title: `Open ${unit.unit}`}, label), h("small.rim")));
     for (const {variant} of variants) {
       const item = unit.cells.get(variant);
       row.append(h("td", {"data-variant": variant}, item ? this.cell(item, open) : h("div.note", {}, "not run")));
@@ -82,12 +87,31 @@ class Units extends HTMLElement {
   cell(item, open) {
     const key = `${model.run.name}\n${item.tag}\n${item.v}`;
     if (!this.cells.has(key)) {
-      const unit = `${model.run.name}\n${item.unit}`;
-      if (!this.groups.has(unit)) this.groups.set(unit, new ScaleGroup());
-      const player = stimulus(model.run.name, item, {group: this.groups.get(unit)});
-      this.cells.set(key, h("button.cell", {type: "button", onclick: open, title: `${item.unit} · ${item.variant}`}, player));
+      const player = stimulus(model.run.name, item, {group: this.group(item.unit)});
+      this.cells.set(key, h("button.cell", {type: "button", onclick: open, "aria-label": `Open ${item.unit}, ${item.variant}`}, player));
     }
     return this.cells.get(key);
+  }
+
+  /** What the players of a unit's row share; the row says so where it is their scale. */
+  group(unit) {
+    const key = `${model.run.name}\n${unit}`;
+    if (!this.groups.has(key)) {
+      const group = new ScaleGroup();
+      group.addEventListener("limit", () => this.showRim(unit, group));
+      this.groups.set(key, group);
+    }
+    return this.groups.get(key);
+  }
+
+  showRim(unit, group) {
+    const rim = this.querySelector(`tr.unit[data-unit="${CSS.escape(unit)}"] small.rim`);
+    if (rim) rim.textContent = chosenScale() === "unit" && group.limit ? `± ${speed(group.limit)}` : "";
+  }
+
+  /** Takes up the chosen scale. */
+  showRims() {
+    for (const {dataset} of this.querySelectorAll("tr.unit")) this.showRim(dataset.unit, this.group(dataset.unit));
   }
 
   /** Marks the unit that is open, and brings it into view. */

@@ -1,0 +1,66 @@
+/** Files of what a player shows. */
+
+import * as api from "./api.js";
+import {h} from "./dom.js";
+import {encodeGif} from "./gif.js";
+import {chosenScale} from "./motion.js";
+import {state} from "./state.js";
+
+/** As the authors' GIFs. */
+const MILLISECONDS = 150;
+
+/** Appearance and motion of a frame side by side, each pixel `zoom` pixels wide (as many more as arrows need). */
+function compose(player, frame, zoom) {
+  const {still, flow} = player;
+  const inner = flow ? player.arrows.zoom : 1;
+  const scale = inner * zoom;
+  const height = Math.max(still?.height ?? 0, flow?.height ?? 0) * scale;
+  const left = (still?.width ?? 0) * scale;
+  const canvas = h("canvas", {width: left + (flow?.width ?? 0) * scale, height});
+  const context = canvas.getContext("2d", {willReadFrequently: true});
+  context.imageSmoothingEnabled = false;
+  if (still) context.drawImage(still, 0, 0, left, still.height * scale);
+  if (flow) {
+    const moving = h("canvas", {width: flow.width * inner, height: flow.height * inner});
+    player.paint(moving, frame);
+    context.drawImage(moving, left, 0, moving.width * zoom, moving.height * zoom);
+  }
+  return canvas;
+}
+
+function save(blob, name) {
+  const address = URL.createObjectURL(blob);
+  h("a", {href: address, download: name}).click();
+  setTimeout(() => URL.revokeObjectURL(address), 60_000);
+}
+
+const nameOf = ({stimulus}) => `${stimulus.unit.replaceAll("/", "_")}_${stimulus.variant}`;
+
+/** The frame that is shown, at the chosen zoom. */
+function savePng(player) {
+  const frame = player.flow ? player.frame : 0;
+  const how = player.flow ? `_${player.mode}_${chosenScale()}_frame${frame + 1}` : "";
+  compose(player, frame, Number(state.get("zoom")) || 1).toBlob((blob) => save(blob, `${nameOf(player)}${how}.png`));
+}
+
+/** All frames, in the chosen form and scale. */
+function saveGif(player) {
+  const frames = Array.from({length: player.flow?.frames ?? 1}, (_, frame) => {
+    const canvas = compose(player, frame, 1);
+    return canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  });
+  save(encodeGif(frames, MILLISECONDS), `${nameOf(player)}_${player.mode ?? "still"}_${chosenScale()}.gif`);
+}
+
+/** Buttons and a link for a player's files. */
+export function downloads(run, item, player) {
+  const button = (text, title, act) => h("button.link", {type: "button", title, onclick: () => (player.scale || (player.still && !player.flow)) && act(player)}, text);
+  const what = `${item.unit}, ${item.variant}`;
+  return h("p.links", {role: "group", "aria-label": `Downloads of ${what}`}, "Download ",
+    button("PNG", "The frame that is shown, appearance and motion, at the chosen zoom", savePng),
+    button("GIF", "All frames as shown, 150 ms each; at most 256 colours", saveGif),
+    h("a", {
+      href: api.mediaAddress(run, item, "values.npz"), download: `${nameOf({stimulus: item})}.npz`,
+      title: "appearance (H, W, 3) and motion (H, W, frames, 2) as float16 in units of the network's inputs; motion × 40/255 is pixels per frame",
+    }, "values.npz"));
+}
