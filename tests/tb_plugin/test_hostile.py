@@ -279,4 +279,4 @@ def test_methods_and_parameters_that_make_no_sense(served):
 
 def test_at_least_two_hundred_requests_were_made(served):
   server, _, _ = served
-  assert server.sent > 200
+  assert server.sent > 200, server.sent
