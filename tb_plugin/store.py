@@ -31,6 +31,7 @@ _LARGEST_FILE = 128 << 20
 _LARGEST_LIST = 1 << 27
 _NAMED = 50
 _LONGEST_TAG = 1000
+_SHOWN_TAG = 160
 # By kind: how many blobs an event has.
 _PARTS = {"stimulus": 3, "confusions": 2, "unit_statistics": 1}
 
@@ -221,7 +222,8 @@ class _Damaged:
   def add(self, run: str, tag: str, why: RefusedError) -> None:
     self.count += 1
     if len(self.named) < _NAMED:
-      self.named.append({"run": run[:_LONGEST_TAG], "tag": tag[:_LONGEST_TAG], "why": str(why)})
+      shown = tag if len(tag) <= _SHOWN_TAG else f"{tag[:_SHOWN_TAG]}…"
+      self.named.append({"run": run[:_LONGEST_TAG], "tag": shown, "why": str(why)})
 
   def take(self, size: int) -> None:
     """Counts what goes into the list, and refuses what would make it too long."""
