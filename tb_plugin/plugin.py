@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import json
+import logging
 import mimetypes
 import pathlib
+import threading
 from typing import Any
 
 from tensorboard import plugin_util
@@ -13,19 +15,25 @@ from tensorboard.backend import http_util
 from tensorboard.plugins import base_plugin
 from werkzeug import wrappers
 
-from tb_plugin import clips, store
+from tb_plugin import checks, store
+from tb_plugin.refusals import BadRequestError, MethodError, NotFoundError, RefusedError, TooLargeError, short
 from tbvis import summaries
 
 _STATIC = pathlib.Path(__file__).resolve().parent / "static"
 _TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".webp": "image/webp", ".png": "image/png"}
+_JSON = "application/json"
+_BYTES = "application/octet-stream"
 # Addresses of pictures carry the time of writing, so that a browser may keep what it has.
 _KEEP_SECONDS = 3600
+_LARGEST_ANSWER = 1 << 27
+# Requests at work at one time: together they hold no more than so many of the largest records.
+_AT_ONCE = 4
+# Opened by itself an answer is no page: it may run, load and frame nothing; no page from elsewhere may embed it.
+_HEADERS = [("Content-Security-Policy", "default-src 'none'; sandbox"), ("Cross-Origin-Resource-Policy", "same-origin")]
 
 Answer = tuple[bytes, str, int]
 
-
-class BadRequestError(ValueError):
-  """A parameter is missing or makes no sense."""
+_log = logging.getLogger(__name__)
 
 
 def _static_files() -> dict[str, pathlib.Path]:
@@ -42,6 +50,7 @@ class Plugin(base_plugin.TBPlugin):
     hints = context.sampling_hints or {}
     self._store = store.Store(context.data_provider, context.logdir, hints.get(self.plugin_name))
     self._static = _static_files()
+    self._slots = threading.BoundedSemaphore(_AT_ONCE)
 
   def is_active(self) -> bool:
     """False: TensorBoard asks only where it has seen none of our data."""
@@ -69,67 +78,68 @@ class Plugin(base_plugin.TBPlugin):
     @wrappers.Request.application
     def serve(request: wrappers.Request) -> wrappers.Response:
       try:
-        content, kind, keep = route(request)
-        return http_util.Respond(request, content, kind, expires=keep)
-      except store.NotFoundError as error:
-        return self._fail(request, str(error), 404)
-      except BadRequestError as error:
-        return self._fail(request, str(error), 400)
+        if request.method not in ("GET", "HEAD"):
+          raise MethodError(f"Expected GET or HEAD, received {short(request.method)}.")
+        with self._slots:
+          content, kind, keep = route(request)
+        if len(content) > _LARGEST_ANSWER:
+          raise TooLargeError(f"Expected an answer of at most {_LARGEST_ANSWER:,} bytes, it has {len(content):,}.")
+      except RefusedError as error:
+        return self._fail(request, str(error), error.status)
+      except Exception:
+        # A mistake of ours or of TensorBoard's: its log has the traceback, the page a sentence.
+        _log.exception("tbvis: request for %s failed", short(request.path))
+        return self._fail(request, "The plugin failed at this request; TensorBoard's log says where.", 500)
+      headers = [*_HEADERS, ("Content-Disposition", "attachment")] if kind == _BYTES else _HEADERS
+      return http_util.Respond(request, content, kind, expires=keep, headers=headers)
 
     return serve
 
   def _fail(self, request: wrappers.Request, message: str, code: int) -> wrappers.Response:
-    return http_util.Respond(request, json.dumps({"error": message}), "application/json", code=code)
+    headers = [*_HEADERS, ("Allow", "GET, HEAD")] if code == MethodError.status else _HEADERS
+    return http_util.Respond(request, json.dumps({"error": message}), _JSON, code=code, headers=headers)
 
   @wrappers.Request.application
   def _serve_static(self, request: wrappers.Request) -> wrappers.Response:
     path = self._static.get("/static/" + request.path.partition("/static/")[2])
     if path is None:
-      return self._fail(request, f"Expected a file of the page, received {request.path!r}.", 404)
-    kind = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+      return self._fail(request, f"Expected a file of the page, received {short(request.path)}.", NotFoundError.status)
+    kind = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or _BYTES
     return http_util.Respond(request, path.read_bytes(), kind)
 
   def _where(self, request: wrappers.Request) -> tuple[Any, str]:
     return plugin_util.context(request.environ), plugin_util.experiment_id(request.environ)
 
-  def _blobs(self, request: wrappers.Request, tag: str) -> list[bytes]:
-    return self._store.blobs(*self._where(request), _parameter(request, "run"), tag)
+  def _run(self, request: wrappers.Request) -> tuple[Any, str, str]:
+    return *self._where(request), _parameter(request, "run")
 
   def _contents(self, request: wrappers.Request) -> Answer:
-    return json.dumps(self._store.contents(*self._where(request))).encode(), "application/json", 0
+    return self._store.contents(*self._where(request)), _JSON, 0
 
   def _cell(self, request: wrappers.Request) -> Answer:
-    content = self._store.cell(*self._where(request), _parameter(request, "run"), _stimulus_tag(request))
-    return content, "application/octet-stream", _KEEP_SECONDS
+    return self._store.cell(*self._run(request), _stimulus_tag(request)), _BYTES, _KEEP_SECONDS
 
   def _meta(self, request: wrappers.Request) -> Answer:
-    return self._blobs(request, _stimulus_tag(request))[-1], "application/json", _KEEP_SECONDS
+    return _json(self._store.meta(*self._run(request), _stimulus_tag(request)))
 
   def _media(self, request: wrappers.Request) -> Answer:
-    name = _parameter(request, "name")
-    data = self._store.media(*self._where(request), _parameter(request, "run"), _stimulus_tag(request), name)
-    return data, _TYPES.get(pathlib.PurePath(name).suffix, "application/octet-stream"), _KEEP_SECONDS
+    return *self._store.media(*self._run(request), _stimulus_tag(request), _parameter(request, "name")), _KEEP_SECONDS
 
   def _confusions(self, request: wrappers.Request) -> Answer:
-    return self._blobs(request, summaries.CONFUSIONS_TAG)[0], "application/json", _KEEP_SECONDS
+    return _json(self._store.confusions(*self._run(request)))
 
   def _clips(self, request: wrappers.Request) -> Answer:
-    names = [_parameter(request, name) for name in ("tower", "true", "predicted")]
-    try:
-      found = clips.clips_of_pair(self._blobs(request, summaries.CONFUSIONS_TAG), *names)
-    except KeyError as error:
-      raise BadRequestError(error.args[0]) from error
-    return json.dumps(found).encode(), "application/json", _KEEP_SECONDS
+    return _json(self._store.clips(*self._run(request), *(_parameter(request, name) for name in ("tower", "true", "predicted"))))
 
   def _clip(self, request: wrappers.Request) -> Answer:
-    name = _parameter(request, "name")
-    # The run must be one that TensorBoard shows; the file's place is checked by the store.
-    run = _parameter(request, "run")
-    self._store.require(*self._where(request), run, summaries.CONFUSIONS_TAG)
-    return self._store.clip(run, name), "image/webp", _KEEP_SECONDS
+    return *self._store.clip(*self._run(request), _parameter(request, "name")), _KEEP_SECONDS
 
   def _statistics(self, request: wrappers.Request) -> Answer:
-    return self._blobs(request, summaries.STATISTICS_TAG)[0], "application/json", _KEEP_SECONDS
+    return _json(self._store.statistics(*self._run(request)))
+
+
+def _json(content: dict[str, Any]) -> Answer:
+  return checks.to_json(content, "what was asked for"), _JSON, _KEEP_SECONDS
 
 
 def _parameter(request: wrappers.Request, name: str) -> str:
@@ -142,5 +152,5 @@ def _parameter(request: wrappers.Request, name: str) -> str:
 def _stimulus_tag(request: wrappers.Request) -> str:
   tag = _parameter(request, "tag")
   if not tag.startswith(summaries.STIMULUS_PREFIX):
-    raise BadRequestError(f"Expected a tag {summaries.STIMULUS_PREFIX}..., received {tag!r}.")
+    raise BadRequestError(f"Expected a tag {summaries.STIMULUS_PREFIX}..., received {short(tag)}.")
   return tag

@@ -1,30 +1,50 @@
-"""Reads the plugin's data through TensorBoard's data provider (either loader), and media files beside the events."""
+"""Reads the plugin's data through TensorBoard's data provider (either loader), and media files beside the events.
+
+Names, numbers and files in a logdir may be anybody's: whatever leaves this module was checked (see `tb_plugin.checks`), and
+what is damaged is refused by name while the rest is served.
+"""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Mapping
+import logging
+import math
 import os
 import pathlib
 import re
+import stat
 import struct
 from typing import Any
 
 from tensorboard import context as context_lib
 from tensorboard.data import provider as provider_lib
 
+from tb_plugin import checks, clips, pictures
+from tb_plugin.refusals import DamagedError, NotFoundError, RefusedError, TooLargeError, short
 from tbvis import summaries
 
 _EVERYTHING = 1_000_000
-_FILE_NAME = re.compile(r"[A-Za-z0-9_.,=-]+\.(?:png|webp|npz|json)")
 _IMAGE_PLUGIN, _SCALAR_PLUGIN = "images", "scalars"
+_LARGEST_SMALL = 4 << 20
+_LARGEST_FILE = 128 << 20
+# Of tags and identities, before they become the list that the page asks for; 70,000 stimuli have 20 million.
+_LARGEST_LIST = 1 << 27
+_NAMED = 50
+_LONGEST_TAG = 1000
+_SHOWN_TAG = 160
+# By kind: how many blobs an event has.
+_PARTS = {"stimulus": 3, "confusions": 2, "unit_statistics": 1}
 
+# The fast loader refuses its own keys of blobs where JSON has to escape a character of the names.
+_ESCAPED = re.compile(r'["\\\x00-\x1f]')
 
-class NotFoundError(LookupError):
-  """What was asked for is not (or not yet) in the logdir; the message is shown in the tab."""
+_log = logging.getLogger(__name__)
 
 
 class Store:
   """The logdir as the tab sees it.
+
+  Every method raises a `tb_plugin.refusals.RefusedError` for what is missing, damaged or too large.
 
   Args:
     provider: TensorBoard's data provider.
@@ -38,31 +58,37 @@ class Store:
     self._logdir = pathlib.Path(os.path.expanduser(logdir)) if logdir else None
     self._downsample = downsample or _EVERYTHING
 
-  def contents(self, ctx: context_lib.RequestContext, experiment: str) -> dict[str, Any]:
-    """Returns every run of ours with its stimuli (in the network's order), and what else there is if there is none."""
+  def contents(self, ctx: context_lib.RequestContext, experiment: str) -> bytes:
+    """Returns, as JSON, every run of ours with its stimuli (in the network's order), and what else there is if there is none.
+
+    "damaged" lists the first records that could not be read, each with run, tag and why; "damaged_count" counts all.
+    """
     listed = self._provider.list_blob_sequences(ctx, experiment_id=experiment, plugin_name=summaries.PLUGIN_NAME)
-    runs = [self._run(name, tags) for name, tags in sorted(listed.items())]
+    damaged = _Damaged()
+    runs = [self._run(name, tags, damaged) for name, tags in sorted(listed.items())]
     contents = {"logdir": str(self._logdir or ""), "runs": runs, "seen": None}
     if not any(run["stimuli"] or run["confusions"] for run in runs):
       contents["seen"] = self._seen(ctx, experiment)
-    return contents
+    return checks.to_json(contents | {"damaged": damaged.named, "damaged_count": damaged.count}, "list of runs")
 
-  def _run(self, name: str, tags: dict[str, Any]) -> dict[str, Any]:
+  def _run(self, name: str, tags: Mapping[str, provider_lib.BlobSequenceTimeSeries], damaged: _Damaged) -> dict[str, Any]:
     stimuli = []
+    others = {"confusions": None, "unit_statistics": None}
     for tag, series in tags.items():
-      if tag.startswith(summaries.STIMULUS_PREFIX):
-        identity = json.loads(series.plugin_content)
-        variant = summaries.variant_name(identity["kappa"], identity["chi"], identity["isotropic"], identity["seed"])
-        kept = {key: value for key, value in identity.items() if key not in ("kind", "version", "folder")}
-        stimuli.append(kept | {"variant": variant, "tag": tag, "v": series.max_wall_time})
+      try:
+        damaged.take(len(tag) + len(series.plugin_content))
+        if len(tag) > _LONGEST_TAG:
+          raise TooLargeError(f"Expected a tag of at most {_LONGEST_TAG} characters, found {len(tag):,}.")
+        kind = _kind_of(tag)
+        content = _check(series, kind, "Its metadata")
+        if kind == "stimulus":
+          stimuli.append(_listed(tag, content, series))
+        else:
+          others[kind] = _version(series)
+      except RefusedError as error:
+        damaged.add(name, tag, error)
     stimuli.sort(key=lambda s: (s["layer_index"], s["channel"], s["unit"], s["isotropic"], s["kappa"], s["chi"], s["seed"]))
-    versions = {tag: series.max_wall_time for tag, series in tags.items()}
-    return {
-      "name": name,
-      "stimuli": stimuli,
-      "confusions": versions.get(summaries.CONFUSIONS_TAG),
-      "statistics": versions.get(summaries.STATISTICS_TAG),
-    }
+    return {"name": name, "stimuli": stimuli, "confusions": others["confusions"], "statistics": others["unit_statistics"]}
 
   def _seen(self, ctx: context_lib.RequestContext, experiment: str) -> dict[str, Any]:
     scalars = self._provider.list_scalars(ctx, experiment_id=experiment, plugin_name=_SCALAR_PLUGIN)
@@ -70,35 +96,53 @@ class Store:
     runs = sorted({run.run_name for run in self._provider.list_runs(ctx, experiment_id=experiment)})
     tags = sorted({tag for listed in (scalars, images) for of_run in listed.values() for tag in of_run})
     exists = self._logdir is None or self._logdir.is_dir()
-    return {"runs": runs[:50], "run_count": len(runs), "tags": tags[:50], "tag_count": len(tags), "logdir_exists": exists}
+    return {
+      "runs": [run[:_LONGEST_TAG] for run in runs[:_NAMED]],
+      "run_count": len(runs),
+      "tags": [tag[:_LONGEST_TAG] for tag in tags[:_NAMED]],
+      "tag_count": len(tags),
+      "logdir_exists": exists,
+    }
 
-  def blobs(self, ctx: context_lib.RequestContext, experiment: str, run: str, tag: str) -> list[bytes]:
-    """Returns the blobs of the tag's last event.
-
-    Raises:
-      NotFoundError: if the run has no such tag.
-    """
-    _, keys = self._last(ctx, experiment, run, tag)
-    return [self._provider.read_blob(ctx, blob_key=key) for key in keys]
-
-  def require(self, ctx: context_lib.RequestContext, experiment: str, run: str, tag: str) -> None:
-    """Raises NotFoundError if the run has no such tag."""
-    self._last(ctx, experiment, run, tag)
-
-  def _last(self, ctx: context_lib.RequestContext, experiment: str, run: str, tag: str) -> tuple[float, list[str]]:
-    read = self._provider.read_blob_sequences(
-      ctx,
-      experiment_id=experiment,
-      plugin_name=summaries.PLUGIN_NAME,
-      downsample=self._downsample,
-      run_tag_filter=provider_lib.RunTagFilter(runs=[run], tags=[tag]),
-    )
-    data = read.get(run, {}).get(tag, [])
+  def _blobs(self, ctx: context_lib.RequestContext, experiment: str, run: str, tag: str) -> Callable[[int], bytes]:
+    """Returns a function that reads one blob of the tag's last event, by index."""
+    chosen = {
+      "experiment_id": experiment,
+      "plugin_name": summaries.PLUGIN_NAME,
+      "run_tag_filter": provider_lib.RunTagFilter(runs=[run], tags=[tag]),
+    }
+    missing = NotFoundError(f"Expected tag {short(tag)} in run {short(run)}, found none (it may still be loading).")
+    series = self._provider.list_blob_sequences(ctx, **chosen).get(run, {}).get(tag)
+    if series is None:
+      raise missing
+    # Before anything is read: an event may declare more blobs than fit into memory, and the slow loader would name each.
+    kind = _kind_of(tag)
+    _check(series, kind, f"Tag {short(tag)}")
+    data = self._provider.read_blob_sequences(ctx, downsample=self._downsample, **chosen).get(run, {}).get(tag, [])
     if not data:
-      raise NotFoundError(f"Expected tag {tag!r} in run {run!r}, found none (it may still be loading).")
+      raise missing
     # Of a stimulus made again, the later counts.
-    last = max(data, key=lambda datum: datum.step)
-    return last.wall_time, [value.blob_key for value in last.values]
+    keys = [value.blob_key for value in max(data, key=lambda datum: datum.step).values]
+    if len(keys) != _PARTS[kind]:
+      raise DamagedError(f"Tag {short(tag)}: expected {_PARTS[kind]} blobs, found {len(keys)}.")
+
+    def read(index: int) -> bytes:
+      try:
+        blob = self._provider.read_blob(ctx, blob_key=keys[index])
+      except Exception as error:  # The loader's own failure on a tensor of another shape or type, of whatever kind.
+        _log.warning("tbvis: tag %s of run %s could not be read: %r", short(tag), short(run), error)
+        blob = None
+      if not isinstance(blob, bytes):
+        hint = "; its fast loader cannot read names with quotes or backslashes: start it with --load_fast=false"
+        odd = hint if _ESCAPED.search(run + tag) else ""
+        raise DamagedError(f"Tag {short(tag)}: expected blobs, found what TensorBoard cannot read as such{odd}.")
+      return blob
+
+    return read
+
+  def meta(self, ctx: context_lib.RequestContext, experiment: str, run: str, tag: str) -> dict[str, Any]:
+    """Returns everything known of a stimulus but its pictures."""
+    return checks.meta(self._blobs(ctx, experiment, run, tag)(2), f"Tag {short(tag)}")
 
   def cell(self, ctx: context_lib.RequestContext, experiment: str, run: str, tag: str) -> bytes:
     """Returns all that a cell of the grid draws, in one piece.
@@ -106,38 +150,132 @@ class Store:
     Layout: uint32 (little-endian) length of a JSON header; the header, {"meta": ..., "lengths": [appearance, flow]};
     the small appearance picture; the small flow planes (either may be empty).
     """
-    *pictures, meta = self.blobs(ctx, experiment, run, tag)
-    known = json.loads(meta)
+    read = self._blobs(ctx, experiment, run, tag)
+    what = f"Tag {short(tag)}"
+    known = checks.meta(read(2), what)
+    small = [_small(read(index), name, known[name], what) for index, name in enumerate(("appearance", "motion"))]
     kept = {key: value for key, value in known.items() if key not in ("config", "history", "steps", "files")}
     kept["warnings"] = known["config"].get("warnings", [])
-    header = json.dumps({"meta": kept, "lengths": [len(p) for p in pictures]}).encode()
-    return struct.pack("<I", len(header)) + header + b"".join(pictures)
+    header = checks.to_json({"meta": kept, "lengths": [len(picture) for picture in small]}, what)
+    return struct.pack("<I", len(header)) + header + b"".join(small)
 
-  def media(self, ctx: context_lib.RequestContext, experiment: str, run: str, tag: str, name: str) -> bytes:
-    """Returns a full-size file of a stimulus.
+  def media(self, ctx: context_lib.RequestContext, experiment: str, run: str, tag: str, name: str) -> tuple[bytes, str]:
+    """Returns a full-size file of a stimulus and its type."""
+    meta = self.meta(ctx, experiment, run, tag)
+    data, kind = self._read(run, "stimuli", meta["folder"], name)
+    if len(data) != meta["files"].get(name):
+      raise DamagedError(f"Expected {short(name)} as it was written with {short(tag)}, found another (it may be made again).")
+    return data, kind
 
-    Raises:
-      NotFoundError: if there is none, or no logdir to look in.
-    """
-    meta = json.loads(self.blobs(ctx, experiment, run, tag)[-1])
-    return self._read(run, [*meta["folder"].split("/"), name])
+  def confusions(self, ctx: context_lib.RequestContext, experiment: str, run: str) -> dict[str, Any]:
+    """Returns classes, clips and matrices of an evaluation."""
+    return self._evaluation(self._blobs(ctx, experiment, run, summaries.CONFUSIONS_TAG), run)
 
-  def clip(self, run: str, name: str) -> bytes:
-    """Returns the small animation of a real clip.
+  def clips(self, ctx: context_lib.RequestContext, experiment: str, run: str, tower: str, true: str, predicted: str) -> dict[str, Any]:
+    """Returns the clips behind a cell of the matrix, see `clips.clips_of_pair`."""
+    read = self._blobs(ctx, experiment, run, summaries.CONFUSIONS_TAG)
+    content = self._evaluation(read, run)
+    scores = checks.scores(read(1), content, f"Confusions of run {short(run)}")
+    return clips.clips_of_pair(content, scores, tower, true, predicted)
 
-    Raises:
-      NotFoundError: if there is none, or no logdir to look in.
-    """
-    return self._read(run, [summaries.MEDIA_FOLDER, "clips", name])
+  def _evaluation(self, read: Callable[[int], bytes], run: str) -> dict[str, Any]:
+    return checks.confusions(read(0), f"Confusions of run {short(run)}")
 
-  def _read(self, run: str, parts: list[str]) -> bytes:
-    name = parts[-1]
-    missing = NotFoundError(f"Expected {'/'.join(parts)} beside the events of run {run!r}, found none.")
-    if self._logdir is None or not _FILE_NAME.fullmatch(name):
+  def clip(self, ctx: context_lib.RequestContext, experiment: str, run: str, name: str) -> tuple[bytes, str]:
+    """Returns the small animation of a real clip and its type."""
+    # The run must be one that TensorBoard shows.
+    self._blobs(ctx, experiment, run, summaries.CONFUSIONS_TAG)
+    return self._read(run, "clips", f"{summaries.MEDIA_FOLDER}/clips", name)
+
+  def statistics(self, ctx: context_lib.RequestContext, experiment: str, run: str) -> dict[str, Any]:
+    """Returns what is known of units from real clips, by unit."""
+    read = self._blobs(ctx, experiment, run, summaries.STATISTICS_TAG)
+    return checks.statistics(read(0), f"Statistics of run {short(run)}")
+
+  def _read(self, run: str, room: str, folder: str, name: str) -> tuple[bytes, str]:
+    missing = NotFoundError(f"Expected {short(f'{folder}/{name}')} beside the events of run {short(run)}, found none.")
+    if self._logdir is None or not checks.FILE_NAME.fullmatch(name):
       raise missing
-    root = (self._logdir / run / summaries.MEDIA_FOLDER).resolve()
-    path = (self._logdir / run).joinpath(*parts).resolve()
-    # Both names come from a request or an event file: neither may lead out of the logdir, nor out of the run's media.
-    if not root.is_relative_to(self._logdir.resolve()) or not path.is_relative_to(root) or not path.is_file():
-      raise missing
-    return path.read_bytes()
+    try:
+      logdir = self._logdir.resolve()
+      root = (logdir / run / summaries.MEDIA_FOLDER / room).resolve()
+      path = (logdir / run).joinpath(*folder.split("/"), name).resolve()
+      # All three names come from a request or an event file: none may lead out of the logdir, nor out of the run's media.
+      if not root.is_relative_to(logdir) or not path.is_relative_to(root):
+        raise missing
+      data = _file(path)
+    except (OSError, ValueError, RuntimeError):  # No such file, a NUL, a name too long, links in a circle, no permission.
+      raise missing from None
+    if data is None:
+      raise TooLargeError(f"Expected {short(name)} of at most {_LARGEST_FILE:,} bytes beside the events of run {short(run)}, found more.")
+    return data, pictures.checked_type(data, name, f"Run {short(run)}")
+
+
+class _Damaged:
+  """Records that could not be listed: the first by name, the others by number."""
+
+  def __init__(self):
+    self.named: list[dict[str, str]] = []
+    self.count = 0
+    self._left = _LARGEST_LIST
+
+  def add(self, run: str, tag: str, why: RefusedError) -> None:
+    self.count += 1
+    if len(self.named) < _NAMED:
+      shown = tag if len(tag) <= _SHOWN_TAG else f"{tag[:_SHOWN_TAG]}…"
+      self.named.append({"run": run[:_LONGEST_TAG], "tag": shown, "why": str(why)})
+
+  def take(self, size: int) -> None:
+    """Counts what goes into the list, and refuses what would make it too long."""
+    if size > self._left:
+      raise TooLargeError(f"Expected at most {_LARGEST_LIST:,} bytes of names in one logdir, found more: this one is left out.")
+    self._left -= size
+
+
+def _kind_of(tag: str) -> str:
+  for kind, own in (("confusions", summaries.CONFUSIONS_TAG), ("unit_statistics", summaries.STATISTICS_TAG)):
+    if tag == own:
+      return kind
+  if tag.startswith(summaries.STIMULUS_PREFIX):
+    return "stimulus"
+  own = f"{summaries.STIMULUS_PREFIX}..., {summaries.CONFUSIONS_TAG} or {summaries.STATISTICS_TAG}"
+  raise DamagedError(f"Expected a tag {own}, found another.")
+
+
+def _check(series: provider_lib.BlobSequenceTimeSeries, kind: str, what: str) -> dict[str, Any]:
+  """Returns the content of a tag's metadata, after a look at how much the tag's events say they hold."""
+  if series.max_length != _PARTS[kind]:
+    raise DamagedError(f"{what}: expected {_PARTS[kind]} blobs in an event of kind {kind!r}, found {series.max_length}.")
+  return checks.identity(series.plugin_content, what) if kind == "stimulus" else checks.kind(series.plugin_content, kind, what)
+
+
+def _version(series: provider_lib.BlobSequenceTimeSeries) -> float:
+  # Only to tell one writing from another; a spoilt time must not spoil the list.
+  time = series.max_wall_time
+  return time if time and math.isfinite(time) else 1
+
+
+def _listed(tag: str, identity: dict[str, Any], series: provider_lib.BlobSequenceTimeSeries) -> dict[str, Any]:
+  variant = summaries.variant_name(identity["kappa"], identity["chi"], identity["isotropic"], identity["seed"])
+  return identity | {"variant": variant, "tag": tag, "v": _version(series)}
+
+
+def _small(data: bytes, name: str, described: Mapping[str, Any] | None, what: str) -> bytes:
+  if len(data) > _LARGEST_SMALL:
+    raise TooLargeError(f"{what}: expected at most {_LARGEST_SMALL:,} bytes of small {name}, found {len(data):,}.")
+  if bool(data) != bool(described):
+    raise DamagedError(f"{what}: expected {'a' if described else 'no'} small {name}, found {len(data):,} bytes.")
+  if data:
+    pictures.checked_type(data, f"small {name}.webp", what)
+  return data
+
+
+def _file(path: pathlib.Path) -> bytes | None:
+  """Returns an ordinary file's bytes; None if it is too large. A pipe or a link in its place raises OSError."""
+  flags = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+  with open(path, "rb", opener=lambda name, given: os.open(name, given | flags)) as stream:
+    found = os.fstat(stream.fileno())
+    if not stat.S_ISREG(found.st_mode):
+      raise OSError("no ordinary file")
+    data = stream.read(_LARGEST_FILE + 1) if found.st_size <= _LARGEST_FILE else b""
+  return data if found.st_size <= _LARGEST_FILE >= len(data) else None

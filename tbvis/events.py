@@ -14,10 +14,13 @@ import struct
 import time
 from typing import Any
 
+from google.protobuf import message
 from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
 from tensorboard.plugins.image import metadata as image_metadata
 from tensorboard.plugins.scalar import metadata as scalar_metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
+
+from tbvis.errors import UsageError
 
 _COUNTER = itertools.count()
 
@@ -140,12 +143,18 @@ def read_values(folder: str | os.PathLike[str], plugin: str) -> Iterator[tuple[s
   """
   for path in sorted(pathlib.Path(folder).glob("*tfevents*")):
     with open(path, "rb") as stream:
+      size = os.fstat(stream.fileno()).st_size
       while len(header := stream.read(12)) == 12:
         (length,) = struct.unpack("<Q", header[:8])
-        data = stream.read(length)
-        if len(stream.read(4)) < 4:
+        # Judged before it is read: a spoilt length may ask for any amount of memory.
+        if length + 4 > size - stream.tell():
           break
-        event = event_pb2.Event.FromString(data)
+        data = stream.read(length)
+        stream.read(4)
+        try:
+          event = event_pb2.Event.FromString(data)
+        except message.DecodeError:
+          raise UsageError(f"{path}: expected an event of {length:,} bytes, found something else: the file is damaged.") from None
         for value in event.summary.value:
           if value.metadata.plugin_data.plugin_name == plugin:
             yield value.tag, event.step, json.loads(value.metadata.plugin_data.content), list(value.tensor.string_val)

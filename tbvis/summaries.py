@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from tbvis import events, files
+from tbvis import events, files, limits
 from tbvis.errors import UsageError, unknown_name
 from tbvis.records import PLUGIN_NAME, TOWERS, Confusions, Key, Run, StimulusRecord, safe_name, variant_name
 from tbvis.rendering import animation
@@ -235,7 +235,7 @@ def read_run(logdir: str | os.PathLike[str], run: str) -> Run:
   Stimulus values are stored as float16 (relative error at most 1/2048) and returned as float32.
 
   Raises:
-    UsageError: if the run has no folder, naming those there are.
+    UsageError: if the run has no folder, naming those there are, or if an event or stored values are damaged.
   """
   folder = _run_folder(logdir, run)
   if not folder.is_dir():
@@ -258,12 +258,19 @@ def _runs(logdir: str | os.PathLike[str]) -> list[str]:
   return sorted({path.parent.relative_to(root).as_posix() for path in root.rglob("*tfevents*")}) if root.is_dir() else []
 
 
+def _read_values(path: pathlib.Path) -> dict[str, np.ndarray]:
+  # Logdirs are handed around: sizes are judged before they are believed, and nothing is unpickled.
+  with limits.open_zip(path, "values of a stimulus") as archive:
+    members = {info.filename.removesuffix(".npy"): limits.read_member(path, archive, info) for info in archive.infolist()}
+    try:
+      return {name: np.load(io.BytesIO(data), allow_pickle=False).astype(np.float32) for name, data in members.items()}
+    except MemoryError:
+      raise UsageError(f"{path}: an array declares more values than this machine can hold: the file is damaged.") from None
+
+
 def _read_stimulus(folder: pathlib.Path, content: Mapping[str, Any], meta: Mapping[str, Any]) -> StimulusRecord:
   path = folder / content["folder"] / "values.npz"
-  arrays = {}
-  if path.is_file():
-    with np.load(path) as stored:
-      arrays = {name: stored[name].astype(np.float32) for name in stored.files}
+  arrays = _read_values(path) if path.is_file() else {}
   nan = float("nan")
   return StimulusRecord(
     **{name: content[name] for name in _IDENTITY},

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import pathlib
+import struct
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -133,6 +136,53 @@ def test_an_event_cut_short_is_not_finished_and_harms_nobody(tmp_path):
     assert writer.finished() == {first.key}
     writer.write(second)
   assert len(summaries.read_run(tmp_path, "stimuli").stimuli) == 2
+
+
+def test_a_spoilt_length_is_not_believed(tmp_path):
+  _write(tmp_path, synthetic.record())
+  path = _only_event_file(tmp_path / "stimuli")
+  path.write_bytes(path.read_bytes() + struct.pack("<QI", 1 << 60, 0) + b"x" * 100)
+  assert len(summaries.read_run(tmp_path, "stimuli").stimuli) == 1
+  path.write_bytes(struct.pack("<QI", 4, 0) + b"\xff" * 8)
+  with pytest.raises(UsageError, match="the file is damaged"):
+    summaries.read_run(tmp_path, "stimuli")
+
+
+class _Touch:
+  def __init__(self, path):
+    self._path = path
+
+  def __reduce__(self):
+    return pathlib.Path.touch, (self._path,)
+
+
+def _npz(header: dict, values: bytes) -> bytes:
+  member, stream = io.BytesIO(), io.BytesIO()
+  np.lib.format.write_array_header_1_0(member, header)
+  with zipfile.ZipFile(stream, "w") as archive:
+    archive.writestr("motion.npy", member.getvalue() + values)
+  return stream.getvalue()
+
+
+@pytest.mark.parametrize("what", ["pickle", "giant", "text", "noise", "half"])
+def test_stored_values_of_strangers_are_refused_in_one_line(tmp_path, what):
+  _write(tmp_path, synthetic.record())
+  (path,) = tmp_path.rglob("values.npz")
+  whole = path.read_bytes()
+  pickled = io.BytesIO()
+  np.savez(pickled, motion=np.array([_Touch(tmp_path / "touched")], object))
+  spoilt = {
+    "pickle": pickled.getvalue(),
+    "giant": _npz({"descr": "<f8", "fortran_order": False, "shape": (1 << 44,)}, b"x" * 80),
+    "text": _npz({"descr": "<U2", "fortran_order": False, "shape": (1,)}, "no".encode("utf-32-le")),
+    "noise": b"PK\3\4" + b"\xff" * 100,
+    "half": whole[: len(whole) // 2],
+  }[what]
+  # Of the size that was written, or it would be passed over as unfinished.
+  path.write_bytes(spoilt.rjust(len(whole), b"\0"))
+  with pytest.raises(UsageError, match="values.npz"):
+    summaries.read_run(tmp_path, "stimuli")
+  assert not (tmp_path / "touched").exists()
 
 
 def test_the_event_comes_after_its_files(tmp_path, monkeypatch):

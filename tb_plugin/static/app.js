@@ -9,7 +9,7 @@ import "./units.js";
 
 import {clock} from "./clock.js";
 import {h} from "./dom.js";
-import {empty, failed} from "./messages.js";
+import {damaged, empty, failed} from "./messages.js";
 import {model} from "./model.js";
 import {parseView, state} from "./state.js";
 import {followTheme} from "./theme.js";
@@ -25,6 +25,7 @@ export function start(body) {
   const panes = h("main.panes", {}, h("div.left", {}, focus, units), confusions);
   const page = h("div.page");
   body.replaceChildren(page);
+  const leftOut = h("div.left-out");
   page.append(h("div.message", {}, h("p", {}, "Loading the list of stimuli …")));
 
   let shownView = null;
@@ -59,7 +60,8 @@ export function start(body) {
       toolbar.render();
       units.render();
       confusions.update();
-    } else page.replaceChildren(toolbar, panes);
+    } else page.replaceChildren(toolbar, leftOut, panes);
+    leftOut.replaceChildren(...[damaged(model.contents)].filter(Boolean));
     look();
   };
 

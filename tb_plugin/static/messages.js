@@ -7,8 +7,18 @@ function listed(names, total) {
   return h("ul.listed", {}, ...names.map((name) => h("li", {}, h("code", {}, name))), more > 0 && h("li", {}, `… and ${more} more`));
 }
 
+/** Names records that were left out, and why; null where there are none. */
+export function damaged({damaged: records, damaged_count: count}) {
+  if (!count) return null;
+  const rows = records.map(({run, tag, why}) => h("li", {}, h("code", {}, run), " ", h("code", {}, tag), `: ${why}`));
+  const more = count - records.length;
+  return h("details.damaged", {}, h("summary", {}, `${count} ${count === 1 ? "record" : "records"} of this logdir could not be read`),
+    h("ul.listed", {}, ...rows, more > 0 && h("li", {}, `… and ${more} more`)));
+}
+
 /** For a logdir without data of ours. */
-export function empty({logdir, seen}) {
+export function empty(contents) {
+  const {logdir, seen} = contents;
   const where = logdir ? h("code", {}, logdir) : "the logdir";
   const found = [];
   if (!seen.logdir_exists) found.push(h("p", {}, "There is no such folder. Check the path given to ", h("code", {}, "--logdir"), "."));
@@ -22,7 +32,7 @@ export function empty({logdir, seen}) {
   return h("div.message.empty", {}, h("h2", {}, "No stimuli and no confusions here"),
     h("p", {}, "Looked in ", where, " for tags ", h("code", {}, "tbvis/stimulus/…"), " (written by tbvis-maximize) and ",
       h("code", {}, "tbvis/confusions"), " (written by tbvis-evaluate)."),
-    ...found,
+    ...found, damaged(contents),
     h("p.quiet", {}, "This page looks again every few seconds: leave it open while a sweep runs."));
 }
 

@@ -95,6 +95,8 @@ class Unit extends HTMLElement {
     if (!run?.statistics) return;
     try {
       const known = (await api.statistics({run: run.name, v: run.statistics}))[name];
+      // The server says so where this unit's entry alone is damaged.
+      if (known?.error) throw new Error(known.error);
       if (known) this.known.replaceChildren(...facts(known));
     } catch (error) {
       this.known.replaceChildren(h("p.quiet", {}, `Statistics of units failed to load: ${error.message}`));

@@ -15,7 +15,7 @@ from tensorboard.plugins import base_plugin
 from werkzeug import test as werkzeug_test
 from werkzeug import wrappers
 
-from tb_plugin import loader, plugin
+from tb_plugin import checks, loader, plugin, store
 from tbvis import summaries
 from tbvis.rendering import animation
 from tests.tb_plugin import synthetic
@@ -196,6 +196,40 @@ def test_statistics_of_units(client):
 )
 def test_bad_requests_are_named(client, route, parameters, message):
   assert message in _json(client, route, 400, **parameters)["error"]
+
+
+def test_what_is_too_large_is_refused_and_the_rest_is_served(client, monkeypatch):
+  monkeypatch.setattr(store, "_LARGEST_LIST", 2000)
+  contents = _json(client, "contents")
+  listed = sum(len(run["stimuli"]) for run in contents["runs"])
+  # Two tags more are those of statistics and confusions.
+  assert 0 < listed < 10 and contents["damaged_count"] >= len(synthetic.UNITS) * len(synthetic.CHIS) - listed
+  assert all("names in one logdir" in record["why"] for record in contents["damaged"])
+  monkeypatch.setattr(checks, "LARGEST_META", 100)
+  assert "at most 100 bytes" in _json(client, "meta", 413, run="stimuli", tag=TAG)["error"]
+  monkeypatch.setattr(store, "_LARGEST_FILE", 100)
+  name = _json(client, "confusions", run="evaluation")["thumbnails"][0]
+  assert "at most 100 bytes" in _json(client, "clip", 413, run="evaluation", name=name)["error"]
+  monkeypatch.setattr(plugin, "_LARGEST_ANSWER", 100)
+  assert "at most 100 bytes" in _json(client, "confusions", 413, run="evaluation")["error"]
+  assert _json(client, "statistics", 413, run="stimuli")["error"]
+
+
+def test_a_mistake_of_ours_is_a_sentence_and_its_traceback_stays_in_the_log(client, monkeypatch, caplog):
+  def fails(*_):
+    raise RuntimeError("<script>secret</script>")
+
+  monkeypatch.setattr(store.Store, "meta", fails)
+  assert "log says where" in (error := _json(client, "meta", 500, run="stimuli", tag=TAG)["error"]) and "secret" not in error
+  assert "RuntimeError" in caplog.text
+
+
+def test_answers_are_no_pages(client):
+  for route in ("contents", "confusions?run=evaluation", f"cell?run=stimuli&tag={TAG}", "confusions?run=none", "static/none"):
+    headers = client.get(ROOT + route).headers
+    assert headers["X-Content-Type-Options"] == "nosniff" and "html" not in headers["Content-Type"]
+    assert headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+  assert client.post(f"{ROOT}contents").status_code == 405
 
 
 def test_a_missing_tag_is_named(client):
