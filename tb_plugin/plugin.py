@@ -13,7 +13,7 @@ from tensorboard.backend import http_util
 from tensorboard.plugins import base_plugin
 from werkzeug import wrappers
 
-from tb_plugin import clips, store
+from tb_plugin import clips, explanations, store
 from tbvis import summaries
 
 _STATIC = pathlib.Path(__file__).resolve().parent / "static"
@@ -61,6 +61,7 @@ class Plugin(base_plugin.TBPlugin):
       "/confusions": self._confusions,
       "/clips": self._clips,
       "/clip": self._clip,
+      "/explanation": self._explanation,
       "/statistics": self._statistics,
     }
     return {path: self._application(route) for path, route in routes.items()} | {"/static/*": self._serve_static}
@@ -127,6 +128,20 @@ class Plugin(base_plugin.TBPlugin):
     run = _parameter(request, "run")
     self._store.require(*self._where(request), run, summaries.CONFUSIONS_TAG)
     return self._store.clip(run, name), "image/webp", _KEEP_SECONDS
+
+  def _explanation(self, request: wrappers.Request) -> Answer:
+    run, *names = (_parameter(request, name) for name in ("run", "true", "predicted", "tower"))
+    known = json.loads(self._blobs(request, summaries.CONFUSIONS_TAG)[0])
+    if names[2] not in known["towers"] or not {*names[:2]} <= {*known["classes"]}:
+      raise BadRequestError(f"Expected two classes and a tower of the confusions, received {', '.join(map(repr, names))}.")
+    name = explanations.file_name(*(known["classes"].index(of) for of in names[:2]), names[2])
+    try:
+      found = explanations.parse(self._store.explanation(run, name), *names)
+    except store.NotFoundError:
+      found = None
+    except ValueError as error:
+      found = {"error": f"{name}: {error}"}
+    return json.dumps(found).encode(), "application/json", 0
 
   def _statistics(self, request: wrappers.Request) -> Answer:
     return self._blobs(request, summaries.STATISTICS_TAG)[0], "application/json", _KEEP_SECONDS

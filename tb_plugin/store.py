@@ -12,6 +12,7 @@ from typing import Any
 from tensorboard import context as context_lib
 from tensorboard.data import provider as provider_lib
 
+from tb_plugin import explanations
 from tbvis import summaries
 
 _EVERYTHING = 1_000_000
@@ -129,6 +130,14 @@ class Store:
       NotFoundError: if there is none, or no logdir to look in.
     """
     return self._read(run, [summaries.MEDIA_FOLDER, "clips", name])
+
+  def explanation(self, run: str, name: str) -> bytes:
+    """Returns the file of an explanation (see `tb_plugin.explanations`).
+
+    Raises:
+      NotFoundError: if there is none, or no logdir to look in.
+    """
+    return self._read(run, [summaries.MEDIA_FOLDER, explanations.FOLDER, name])
 
   def _read(self, run: str, parts: list[str]) -> bytes:
     name = parts[-1]

@@ -14,10 +14,13 @@ class Units extends HTMLElement {
     // Cells outlive a rebuild of the table: what is loaded stays loaded.
     this.cells = new Map();
     this.groups = new Map();
+    /** Where set, units of these classes are shown, whatever the filter says. */
+    this.classes = null;
   }
 
   connectedCallback() {
-    this.setAttribute("aria-label", "Stimuli by unit and chi");
+    this.setAttribute("role", "region");
+    this.setAttribute("aria-label", this.classes ? `Stimuli of ${this.classes.join(" and ")} by chi` : "Stimuli by unit and chi");
     this.render();
   }
 
@@ -31,6 +34,7 @@ class Units extends HTMLElement {
   }
 
   filtered() {
+    if (this.classes) return model.units.filter((unit) => this.classes.includes(unit.className));
     const words = state.get("filter").toLowerCase().split(/\s+/).filter(Boolean);
     return model.units.filter((unit) => words.every((word) => unit.unit.toLowerCase().includes(word)));
   }

@@ -1,0 +1,71 @@
+"""A real Chromium, and the tab in it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.tb_plugin import serving, synthetic
+
+_ARGUMENTS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+]
+# The machine may be busy; nothing here measures speed.
+_PATIENCE = 60_000
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+  sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
+  with sync_api.sync_playwright() as playwright:
+    launched = playwright.chromium.launch(executable_path=chromium, args=_ARGUMENTS)
+    yield launched
+    launched.close()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("browser")
+  with serving.tensorboard(synthetic.write_logdir(folder / "logdir", size=48), folder, "--load_fast=true") as served:
+    yield served
+
+
+def _is_ours(message):
+  # Chromium itself asks for an icon where the tab's page is opened alone.
+  return message.type == "error" and not message.location.get("url", "").endswith("/favicon.ico")
+
+
+@pytest.fixture
+def open_tab(browser):
+  """Opens the tab and returns (page, frame); at the end no page may have logged an error.
+
+  `hosted` opens TensorBoard's own page, which takes seconds, and the tab in it; otherwise the tab's page alone.
+  """
+  pages, problems = [], []
+
+  def open_at(address, chosen="", width=1600, height=1000, hosted=False):
+    page = browser.new_page(viewport={"width": width, "height": height})
+    pages.append(page)
+    page.set_default_timeout(_PATIENCE)
+    page.on("console", lambda message: problems.append(message.text) if _is_ours(message) else None)
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    fragment = f"#tbvis{'&p.tbvis.' + chosen if chosen else ''}"
+    if not hosted:
+      page.goto(f"{address}/data/plugin_entry.html?name=tbvis{fragment}")
+      page.wait_for_selector(".page")
+      return page, page.main_frame
+    page.goto(f"{address}/{fragment}")
+    page.wait_for_selector("iframe[src*=plugin_entry]", state="attached")
+    page.wait_for_function("() => [...document.querySelectorAll('iframe')].some((f) => f.contentDocument?.querySelector('.page'))")
+    (frame,) = (f for f in page.frames if "plugin_entry" in f.url)
+    return page, frame
+
+  yield open_at
+  for page in pages:
+    page.close()
+  assert not problems
