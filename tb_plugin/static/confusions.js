@@ -150,7 +150,7 @@ class Confusions extends HTMLElement {
   drawScale() {
     const largest = this.matrix.largest.wrong;
     const {cells, order} = this.shown;
-    const text = (value) => (cells === "count" ? number(value) : percent(value, value < 0.095 ? 1 : 0));
+    const text = (value) => (cells === "count" ? number(value) : percent(value, value && value < 0.095 ? 1 : 0));
     const part = order.length < this.data.classes.length && cells !== "count" ? " Rates are of all clips, also those of classes left out." : "";
     this.scale.replaceChildren(...(largest
       ? [h("span.scale-bar", {}, ...[0, largest / 4, largest].map((value) => h("span", {}, text(value)))), h("small", {}, `square-root scale.${part}`)]

@@ -150,7 +150,9 @@ class Matrix extends HTMLElement {
     const hidden = row === column && !this.diagonal;
     const value = this.values[row][column];
     const gap = at.cell >= 8 ? 1 : 0;
-    const rectangle = [at.left + x * at.cell, at.top + y * at.cell, at.cell - gap, at.cell - gap];
+    // Whole pixels: edges in between would show as a pattern of their own.
+    const [left, top, right, bottom] = [at.left + x * at.cell, at.top + y * at.cell, at.left + (x + 1) * at.cell, at.top + (y + 1) * at.cell].map(Math.round);
+    const rectangle = [left, top, right - left - gap, bottom - top - gap];
     context.fillStyle = this.colours[hidden ? "--back" : "--empty"];
     context.fillRect(...rectangle);
     if (hidden || !value) return;
@@ -164,7 +166,7 @@ class Matrix extends HTMLElement {
     context.globalAlpha = 1;
     if (at.cell < TEXT_CELL) return;
     context.textAlign = "center";
-    context.fillStyle = this.colours[strength > 0.55 ? "--on-cell" : "--text"];
+    context.fillStyle = this.colours[strength > 0.75 ? "--on-cell" : "--text"];
     const text = this.cells === "count" ? String(value) : `${Math.round(100 * value)}`;
     context.fillText(text, rectangle[0] + at.cell / 2, rectangle[1] + at.cell / 2 + 1);
   }

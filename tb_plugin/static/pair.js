@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import {clip} from "./clip.js";
 import {TOWER_NAMES, shownTower} from "./confusions.js";
+import {rowSums} from "./counts.js";
 import {h, percent} from "./dom.js";
 import {evidence} from "./evidence.js";
 import {ScaleGroup} from "./flow.js";
@@ -82,19 +83,20 @@ class Pair extends HTMLElement {
     if (!run) return;
     const {a, b} = this;
     try {
-      const {towers, classes} = await api.confusions({run: run.name, v: run.confusions});
+      const {towers, classes, matrices} = await api.confusions({run: run.name, v: run.confusions});
       const unknown = [a, b].find((name) => !classes.includes(name));
       if (unknown) return this.confused.replaceChildren(h("div.message", {}, h("p", {}, `These confusions have no class ${unknown}.`)));
       const tower = shownTower(towers);
       if (a !== b) this.evidence.replaceChildren(evidence(run, tower, a, b));
       const found = await api.clips({run: run.name, v: run.confusions, tower, true: a, predicted: b});
-      if (a === this.a && b === this.b) this.fill(run, found, tower);
+      const total = rowSums(matrices[tower])[classes.indexOf(a)];
+      if (a === this.a && b === this.b) this.fill(run, found, tower, total);
     } catch (error) {
       this.confused.replaceChildren(h("div.message", {}, h("p", {}, `Clips failed to load: ${error.message}`)));
     }
   }
 
-  fill(run, found, tower) {
+  fill(run, found, tower, total) {
     const {a, b} = this;
     const name = TOWER_NAMES[tower];
     const {counts} = found;
@@ -102,12 +104,13 @@ class Pair extends HTMLElement {
       h("h3", {}, title, h("small", {}, counts[key] > found[key].length ? `${found[key].length} of ${counts[key]}, the surest` : `${counts[key]}`)),
       found[key].length ? this.clips(run, found[key], key, tower) : h("p.quiet", {}, "None."),
     ];
+    const share = (count) => `${count} of ${total} clips (${percent(count / (total || 1))})`;
     if (a === b) {
-      this.counted.textContent = `${name} scores: ${counts.true} clips recognised`;
+      this.counted.textContent = `${name} scores: ${share(counts.true)} recognised`;
       this.recognised.replaceChildren(...part(`${a}, recognised`, "true"));
       return;
     }
-    this.counted.textContent = `${name} scores: ${counts.confused} ${counts.confused === 1 ? "clip" : "clips"}`;
+    this.counted.textContent = `${name} scores: ${share(counts.confused)}`;
     this.confused.replaceChildren(...part(`Clips of ${a} taken for ${b}`, "confused"));
     this.recognised.replaceChildren(
       h("div.halves", {}, h("div", {}, ...part(`${a}, recognised`, "true")), h("div", {}, ...part(`${b}, recognised`, "predicted"))));

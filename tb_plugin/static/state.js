@@ -78,7 +78,9 @@ class State extends EventTarget {
     const outer = host();
     if (!outer || parseHash(outer.location.hash) === null) return;
     const hash = formatHash(this.values);
-    if (hash !== outer.location.hash) outer.history.replaceState(outer.history.state, "", hash);
+    // The whole address: alone, the page has a <base> to which a bare fragment would belong.
+    const address = outer.location.href.split("#")[0] + hash;
+    if (hash !== outer.location.hash) outer.history.replaceState(outer.history.state, "", address);
   }
 }
 
