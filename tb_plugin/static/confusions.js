@@ -14,7 +14,7 @@ const ORDER_HELP = "“Confused side by side”: average-linkage clustering of t
 const TOPS = [5, 10, 20, 30, 50];
 
 /** What the user chooses here, by its name in the address. */
-export const CHOICES = ["tower", "view", "order", "cells", "top", "diagonal", "pairs"];
+export const CHOICES = ["tower", "view", "order", "cells", "top", "diagonal", "pairs", "listed"];
 
 /** What a tower sees, for people. */
 export const TOWER_NAMES = {appearance: "Appearance", hybrid: "Hybrid", motion: "Motion", fused: "Fused"};
@@ -161,8 +161,10 @@ class Confusions extends HTMLElement {
     const {classes} = this.data;
     const found = mostConfused(counts, this.chosen.pairs.value);
     if (!found.length) return this.most.replaceChildren(h("p", {}, "No clip was taken for another class."));
-    const focused = this.most.contains(document.activeElement) ? document.activeElement.dataset.pair : null;
-    const listed = found.slice(0, LISTED);
+    const {activeElement} = document;
+    const focused = this.most.contains(activeElement) ? activeElement.dataset.pair : null;
+    const all = state.get("listed") === "all";
+    const listed = all ? found : found.slice(0, LISTED);
     const most = Math.max(...listed.map(({rate}) => rate));
     const rows = listed.map(({row, column, count, total, rate}) => {
       const here = chosen?.[0] === row && chosen?.[1] === column;
@@ -171,7 +173,11 @@ class Confusions extends HTMLElement {
         h("span.pair", {}, classes[row], h("i", {}, " → "), classes[column]), bar,
         h("span.count", {title: `${total} clips are of ${classes[row]}`}, `${count} of ${total}`), h("span.rate", {}, percent(rate, 0))));
     });
-    this.most.replaceChildren(h("p.quiet", {}, `true → predicted, clips of n of the true class; ${rows.length} of ${found.length} pairs`), h("ol", {}, ...rows));
+    const more = h("button.plain.more", {
+      type: "button", "data-pair": "more", "aria-expanded": String(all), onclick: () => state.set({listed: all ? "some" : "all"}),
+    }, all ? `Show ${LISTED} pairs` : `Show all ${found.length} pairs`);
+    this.most.replaceChildren(h("p.quiet", {}, `true → predicted, clips of n of the true class; ${rows.length} of ${found.length} pairs`), h("ol", {}, ...rows),
+      ...(found.length > LISTED ? [more] : []));
     if (focused) this.most.querySelector(`[data-pair="${focused}"]`)?.focus();
   }
 }

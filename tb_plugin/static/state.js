@@ -4,7 +4,7 @@ const PLUGIN = "tbvis";
 const DEFAULTS = {
   run: "", evaluation: "", tower: "fused", filter: "", scale: "clip", size: "m", view: "",
   // Of the confusions: see confusions.js.
-  order: "az", cells: "row", top: "0", diagonal: "hidden", pairs: "rate",
+  order: "az", cells: "row", top: "0", diagonal: "hidden", pairs: "rate", listed: "some",
   // Which of the two is shown on a narrow window: "units", "confusions", or what there is.
   pane: "",
 };

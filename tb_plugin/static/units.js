@@ -34,9 +34,17 @@ class Units extends HTMLElement {
   }
 
   filtered() {
-    if (this.classes) return model.units.filter((unit) => this.classes.includes(unit.className));
+    if (this.classes) return this.ofClasses(this.classes);
     const words = state.get("filter").toLowerCase().split(/\s+/).filter(Boolean);
     return model.units.filter((unit) => words.every((word) => unit.unit.toLowerCase().includes(word)));
+  }
+
+  /** Units of classes by layer, in the order in which the classes are given. */
+  ofClasses(classes) {
+    const units = model.units.filter((unit) => classes.includes(unit.className));
+    const layers = [...new Set(units.map((unit) => unit.layer))];
+    const place = (unit) => layers.indexOf(unit.layer) * classes.length + classes.indexOf(unit.className);
+    return units.sort((a, b) => place(a) - place(b));
   }
 
   nothing() {

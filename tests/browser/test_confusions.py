@@ -309,6 +309,8 @@ def test_a_pair_shows_its_part_of_the_grid_and_what_each_tower_made_of_each_clip
   frame.wait_for_selector("tbvis-pair tr.unit")
   rows = frame.eval_on_selector_all("tr.unit", "(all) => all.filter((e) => e.offsetParent).map((e) => e.dataset.unit)")
   assert rows == ["prediction/PlayingCello", "prediction/PlayingViolin"], "the grid has this pair alone"
+  large = "tbvis-pair table.versus tr[data-variant='chi=5'] td"
+  assert frame.eval_on_selector_all(large, "(all) => all.map((e) => e.dataset.class)") == ["PlayingCello", "PlayingViolin"]
   frame.wait_for_selector("ul[data-kind=confused] li")
   scores = evaluation.scores
   for name, shown in frame.eval_on_selector_all(
@@ -325,6 +327,8 @@ def test_a_pair_shows_its_part_of_the_grid_and_what_each_tower_made_of_each_clip
   frame.click(".reverse")
   frame.wait_for_function("() => document.querySelector('tbvis-pair h2').textContent === 'PlayingViolin taken for PlayingCello'")
   _wait_shown(frame, f"m.chosen[0] === {_VIOLIN} && m.chosen[1] === {_CELLO}")
+  rows = frame.eval_on_selector_all("tbvis-pair tr.unit", "(all) => all.map((e) => e.dataset.unit)")
+  assert rows == ["prediction/PlayingViolin", "prediction/PlayingCello"]
 
 
 def test_dark_mode_repaints_the_matrix(address, open_tab):
@@ -447,6 +451,10 @@ def test_a_hundred_classes_are_pointed_at_narrowed_and_saved(open_tab, published
   row, column = names.index("BrushingTeeth"), names.index("ShavingBeard")
   frame.hover(_MATRIX, position=cell_place(frame, row, column))
   assert text(frame, ".tip b") == "BrushingTeeth taken for ShavingBeard: 13 of 36 clips (36.1 %)"
+  assert frame.locator(".most li").count() == 15
+  frame.click(".most .more")
+  frame.wait_for_function("() => document.querySelectorAll('.most li').length === 135")
+  assert frame.evaluate("document.activeElement.className") == "plain more"
   name, rows = _download(page, "#matrix-csv")
   assert len(rows) == 102 and all(len(line) == 103 for line in rows) and sum(int(line[-1]) for line in rows[1:]) == 3783
   assert float(rows[1 + row][1 + column]) == pytest.approx(13 / 36, abs=1e-6)

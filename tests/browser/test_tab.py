@@ -100,7 +100,7 @@ def test_a_cell_of_the_matrix_brings_both_classes_and_the_clips(address, open_ta
   clip = "ul[data-kind='confused'] tbvis-clip canvas"
   _wait_for_change(frame, clip, _pixels(frame, clip))
   assert frame.locator("ul[data-kind='confused'] li").count() == 3
-  assert re.search(r"PlayingCello \d+ %\s+PlayingViolin \d+ %", _text(frame, "ul[data-kind='confused'] .scores"))
+  assert re.search(r"Fused\s+\d+ %\s+\d+ %", _text(frame, "ul[data-kind='confused'] .scores"))
   assert "p.tbvis.view=pair%3APlayingCello~PlayingViolin" in page.evaluate("location.hash")
   frame.click(".reverse")
   assert _text(frame, "tbvis-pair h2") == "PlayingViolin taken for PlayingCello"
