@@ -173,11 +173,13 @@ class Matrix extends HTMLElement {
 
   /** Lines from both heads to a cell: among 101 classes the eye does not find the row otherwise. */
   cross(context, [y, x]) {
-    const {left, top, cell} = this.place;
+    const {left, top, cell, slant} = this.place;
+    // Slanted heads lie beside a line upwards, which would lead to another's name.
+    const start = slant === Math.PI / 4 ? top : 14;
     context.globalAlpha = 0.16;
     context.fillStyle = this.colours["--text"];
     context.fillRect(0, top + y * cell, left + x * cell, cell);
-    context.fillRect(left + x * cell, 14, cell, top - 14 + y * cell);
+    context.fillRect(left + x * cell, start, cell, top - start + y * cell);
     context.globalAlpha = 1;
   }
 
