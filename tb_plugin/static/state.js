@@ -27,20 +27,25 @@ export function parseHash(hash) {
   for (const part of parts) {
     const [key, value, ...rest] = part.split("=");
     if (rest.length || value === undefined || !key.startsWith(prefix)) continue;
-    try {
-      const name = decodeURIComponent(key.slice(prefix.length));
-      if (Object.hasOwn(DEFAULTS, name)) found[name] = decodeURIComponent(value);
-    } catch {
-      // A stray % in an address that was cut short: the rest of it still counts.
-    }
+    const name = decoded(key.slice(prefix.length));
+    if (Object.hasOwn(DEFAULTS, name)) found[name] = decoded(value);
   }
   return found;
+}
+
+/** Links are typed and cut short by people: a broken escape is taken as it stands. */
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 /** The inverse of parseHash; defaults are left out. */
 export function formatHash(values) {
   const parts = Object.entries(values)
-    .filter(([name, value]) => name in DEFAULTS && value !== DEFAULTS[name])
+    .filter(([name, value]) => Object.hasOwn(DEFAULTS, name) && value !== DEFAULTS[name])
     .map(([name, value]) => `p.${PLUGIN}.${encodeURIComponent(name)}=${encodeURIComponent(value)}`);
   return `#${[PLUGIN, ...parts].join("&")}`;
 }
@@ -66,7 +71,7 @@ class State extends EventTarget {
 
   /** Changes values and tells who listens, with the names that changed. */
   set(changes) {
-    const names = Object.keys(changes).filter((name) => name in DEFAULTS && changes[name] !== this.values[name]);
+    const names = Object.keys(changes).filter((name) => Object.hasOwn(DEFAULTS, name) && changes[name] !== this.values[name]);
     if (!names.length) return;
     for (const name of names) this.values[name] = changes[name];
     this.store();

@@ -131,7 +131,7 @@ def test_pair_addresses_hold_any_name(open_module):
   for a, b in (("PlayingCello", "PlayingViolin"), ("a~b", "~"), ("100%", "%7E"), ("x & y = z", "<b>")):
     assert open_module("state", "parseView", [open_module("state", "pairView", [a, b])]) == {"kind": "pair", "true": a, "predicted": b}
   broken = "#tbvis&p.tbvis.tower=motion&p.tbvis.view=%E0%A4%A&p.tbvis.constructor=x"
-  assert open_module("state", "parseHash", [broken]) == {"tower": "motion"}
+  assert open_module("state", "parseHash", [broken]) == {"tower": "motion", "view": "%E0%A4%A"}
 
 
 # What is clicked.
