@@ -70,6 +70,7 @@ class Plugin(base_plugin.TBPlugin):
       "/confusions": self._confusions,
       "/clips": self._clips,
       "/clip": self._clip,
+      "/explanation": self._explanation,
       "/statistics": self._statistics,
     }
     return {path: self._application(route) for path, route in routes.items()} | {"/static/*": self._serve_static}
@@ -133,6 +134,10 @@ class Plugin(base_plugin.TBPlugin):
 
   def _clip(self, request: wrappers.Request) -> Answer:
     return *self._store.clip(*self._run(request), _parameter(request, "name")), _KEEP_SECONDS
+
+  def _explanation(self, request: wrappers.Request) -> Answer:
+    found = self._store.explanation(*self._run(request), *(_parameter(request, name) for name in ("tower", "true", "predicted")))
+    return json.dumps(found).encode(), _JSON, 0
 
   def _statistics(self, request: wrappers.Request) -> Answer:
     return _json(self._store.statistics(*self._run(request)))

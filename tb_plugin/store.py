@@ -19,8 +19,8 @@ from typing import Any
 from tensorboard import context as context_lib
 from tensorboard.data import provider as provider_lib
 
-from tb_plugin import checks, clips, pictures
-from tb_plugin.refusals import DamagedError, NotFoundError, RefusedError, TooLargeError, short
+from tb_plugin import checks, clips, explanations, pictures
+from tb_plugin.refusals import BadRequestError, DamagedError, NotFoundError, RefusedError, TooLargeError, short
 from tbvis import summaries
 
 _EVERYTHING = 1_000_000
@@ -181,6 +181,25 @@ class Store:
   def _evaluation(self, read: Callable[[int], bytes], run: str) -> dict[str, Any]:
     return checks.confusions(read(0), f"Confusions of run {short(run)}")
 
+  def explanation(
+    self, ctx: context_lib.RequestContext, experiment: str, run: str, tower: str, true: str, predicted: str
+  ) -> dict[str, Any] | None:
+    """Returns the explanation of a cell of the matrix (see `tb_plugin.explanations`), {"error": why} of a spoilt one, None without one."""
+    known = self.confusions(ctx, experiment, run)
+    if tower not in known["towers"] or not {true, predicted} <= {*known["classes"]}:
+      received = ", ".join(map(short, (true, predicted, tower)))
+      raise BadRequestError(f"Expected two classes and a tower of the confusions, received {received}.")
+    name = explanations.file_name(*(known["classes"].index(of) for of in (true, predicted)), tower)
+    try:
+      data = self._bytes(run, explanations.FOLDER, f"{summaries.MEDIA_FOLDER}/{explanations.FOLDER}", name)
+      if len(data) > checks.LARGEST_META:
+        raise TooLargeError(f"Expected at most {checks.LARGEST_META:,} bytes, found {len(data):,}.")
+      return explanations.parse(data, true, predicted, tower)
+    except NotFoundError:
+      return None
+    except (ValueError, TooLargeError) as error:
+      return {"error": f"{name}: {error}"}
+
   def clip(self, ctx: context_lib.RequestContext, experiment: str, run: str, name: str) -> tuple[bytes, str]:
     """Returns the small animation of a real clip and its type."""
     # The run must be one that TensorBoard shows.
@@ -193,8 +212,18 @@ class Store:
     return checks.statistics(read(0), f"Statistics of run {short(run)}")
 
   def _read(self, run: str, room: str, folder: str, name: str) -> tuple[bytes, str]:
-    missing = NotFoundError(f"Expected {short(f'{folder}/{name}')} beside the events of run {short(run)}, found none.")
-    if self._logdir is None or not checks.FILE_NAME.fullmatch(name):
+    """Returns a picture or the values beside the events, and its type."""
+    if not checks.FILE_NAME.fullmatch(name):
+      raise self._missing(run, folder, name)
+    data = self._bytes(run, room, folder, name)
+    return data, pictures.checked_type(data, name, f"Run {short(run)}")
+
+  def _missing(self, run: str, folder: str, name: str) -> NotFoundError:
+    return NotFoundError(f"Expected {short(f'{folder}/{name}')} beside the events of run {short(run)}, found none.")
+
+  def _bytes(self, run: str, room: str, folder: str, name: str) -> bytes:
+    missing = self._missing(run, folder, name)
+    if self._logdir is None:
       raise missing
     try:
       logdir = self._logdir.resolve()
@@ -208,7 +237,7 @@ class Store:
       raise missing from None
     if data is None:
       raise TooLargeError(f"Expected {short(name)} of at most {_LARGEST_FILE:,} bytes beside the events of run {short(run)}, found more.")
-    return data, pictures.checked_type(data, name, f"Run {short(run)}")
+    return data
 
 
 class _Damaged:

@@ -5,6 +5,7 @@ A run's folder `<logdir>/<run>` has an event file and, beside it, `tbvis/`:
     events.out.tfevents...                            stock Images and Scalars, and the plugin's own tags
     tbvis/stimuli/<layer>/<unit>/<variant>/           one stimulus: appearance.png, flow.webp, values.npz, stimulus.json
     tbvis/clips/<clip>.webp                           real clips, small, frames and flow side by side
+    tbvis/explanations/<true>_<predicted>_<tower>.json  evidence for a confusion; form in tb_plugin/explanations.py
 
 The plugin's tags are `tbvis/stimulus/<unit>/<variant>` with blobs [appearance WebP, flow planes WebP, JSON] (small
 pictures, empty where a stream has none), `tbvis/confusions` [JSON, float32 scores] and `tbvis/unit_statistics` [JSON].

@@ -80,6 +80,9 @@ export const confusions = json("confusions");
 /** Clips behind a cell of the matrix. */
 export const clips = json("clips");
 
+/** The evidence for why a class is taken for another; null where a run has none. */
+export const explanation = json("explanation");
+
 /** What is known of units from real clips. */
 export const statistics = json("statistics");
 

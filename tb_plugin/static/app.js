@@ -1,6 +1,5 @@
 /** Puts the parts on the page and keeps them in step with what is chosen and what the logdir holds. */
 
-import "./confusions.js";
 import "./matrix.js";
 import "./pair.js";
 import "./toolbar.js";
@@ -8,7 +7,8 @@ import "./unit.js";
 import "./units.js";
 
 import {clock} from "./clock.js";
-import {h} from "./dom.js";
+import {CHOICES} from "./confusions.js";
+import {h, segmented} from "./dom.js";
 import {damaged, empty, failed} from "./messages.js";
 import {model} from "./model.js";
 import {parseView, state} from "./state.js";
@@ -23,11 +23,16 @@ export function start(body) {
   const confusions = document.createElement("tbvis-confusions");
   const focus = h("section.focus", {hidden: true, tabIndex: -1, "aria-label": "What was chosen"});
   const panes = h("main.panes", {}, h("div.left", {}, focus, units), confusions);
+  // On a narrow window one of the two is shown, on a wide one both.
+  const narrow = segmented([["units", "Units"], ["confusions", "Confusions"]], "", (pane) => state.set({pane}), "View");
+  narrow.classList.add("narrow");
   const page = h("div.page");
   body.replaceChildren(page);
   const leftOut = h("div.left-out");
   page.append(h("div.message", {}, h("p", {}, "Loading the list of stimuli …")));
 
+  // Narrow, the page itself scrolls, and the choice may have been made far below.
+  const toTop = () => matchMedia(NARROW).matches && scrollTo(0, 0);
   let shownView = null;
   const view = () => {
     const chosen = parseView(state.get("view"));
@@ -44,13 +49,17 @@ export function start(body) {
     else element.show(chosen.true, chosen.predicted);
     if (!opened) return;
     focus.scrollTop = 0;
-    // Stacked, the choice may have been made far below.
-    if (matchMedia(NARROW).matches) focus.scrollIntoView({block: "start"});
+    toTop();
   };
 
   const look = () => {
     panes.dataset.size = state.get("size");
+    panes.dataset.stimuli = model.run ? "some" : "none";
     view();
+    const pane = state.get("pane") || (state.get("view") || model.run || !model.evaluation ? "units" : "confusions");
+    if (pane !== panes.dataset.pane) toTop();
+    panes.dataset.pane = pane;
+    for (const button of narrow.children) button.setAttribute("aria-pressed", String(button.dataset.value === panes.dataset.pane));
   };
 
   const contents = () => {
@@ -60,7 +69,7 @@ export function start(body) {
       toolbar.render();
       units.render();
       confusions.update();
-    } else page.replaceChildren(toolbar, leftOut, panes);
+    } else page.replaceChildren(toolbar, leftOut, narrow, panes);
     leftOut.replaceChildren(...[damaged(model.contents)].filter(Boolean));
     look();
   };
@@ -73,7 +82,7 @@ export function start(body) {
     if (any("run", "filter")) units.render();
     else if (any("scale")) units.showRims();
     if (any("run", "evaluation")) confusions.update();
-    else if (any("tower", "view", "order", "cells")) confusions.render();
+    else if (any(...CHOICES)) confusions.render();
     if (any("view")) units.mark();
     look();
   });

@@ -1,11 +1,20 @@
 /** <tbvis-confusions>: the matrix of a tower, and its most frequent confusions as a list. */
 
 import * as api from "./api.js";
-import {h, percent, segmented, select} from "./dom.js";
+import {classOrder, csv, matrixRows, mostConfused, mostConfusedClasses, pairRows} from "./counts.js";
+import {h, number, percent, segmented, select} from "./dom.js";
 import {model} from "./model.js";
-import {parseView, state} from "./state.js";
+import {pairView, parseView, state} from "./state.js";
 
 const LISTED = 15;
+const CELLS = [["row", "% of true class"], ["column", "% of predicted class"], ["count", "clips"]];
+const ORDERS = [["az", "A to Z"], ["accuracy", "worst recognised first"], ["support", "most clips first"], ["cluster", "confused side by side"]];
+const ORDER_HELP = "“Confused side by side”: average-linkage clustering of the rates at which two classes are taken for each other, "
+  + "in both directions together; the result is the same every time.";
+const TOPS = [5, 10, 20, 30, 50];
+
+/** What the user chooses here, by its name in the address. */
+export const CHOICES = ["tower", "view", "order", "cells", "top", "diagonal", "pairs", "listed"];
 
 /** What a tower sees, for people. */
 export const TOWER_NAMES = {appearance: "Appearance", hybrid: "Hybrid", motion: "Motion", fused: "Fused"};
@@ -16,22 +25,20 @@ const TOWER_HELP = {
   fused: "mean of the hybrid and the motion scores",
 };
 
-/** Confusions of a matrix, the most frequent first: [{row, column, count, total}]. */
-export function mostConfused(matrix) {
-  const found = [];
-  matrix.forEach((counts, row) => {
-    const total = counts.reduce((sum, count) => sum + count, 0);
-    counts.forEach((count, column) => {
-      if (row !== column && count) found.push({row, column, count, total});
-    });
-  });
-  return found.sort((a, b) => b.count / b.total - a.count / a.total || b.count - a.count);
+/** The tower whose predictions are shown: the chosen one where the evaluation has it, else its last. */
+export const shownTower = (towers) => (towers.includes(state.get("tower")) ? state.get("tower") : towers.at(-1));
+
+function download(name, rows) {
+  const address = URL.createObjectURL(new Blob([csv(rows)], {type: "text/csv"}));
+  h("a", {href: address, download: `${name.replace(/[^\w.=-]+/g, "_")}.csv`}).click();
+  // The browser reads the address after the click has returned.
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
 class Confusions extends HTMLElement {
   connectedCallback() {
+    this.setAttribute("role", "region");
     this.setAttribute("aria-label", "Confusions");
-    this.matrix = document.createElement("tbvis-matrix");
     this.update();
   }
 
@@ -40,7 +47,7 @@ class Confusions extends HTMLElement {
     const run = model.evaluation;
     const version = run && `${run.name}\n${run.confusions}`;
     if (!run) {
-      this.version = null;
+      this.version = this.data = null;
       return this.replaceChildren(h("div.message", {}, h("h2", {}, "No confusions in this logdir"),
         h("p", {}, "tbvis-evaluate writes them: predictions of every tower on labelled clips (tag tbvis/confusions).")));
     }
@@ -52,6 +59,7 @@ class Confusions extends HTMLElement {
       const data = await api.confusions({run: run.name, v: run.confusions});
       if (version !== this.version) return;
       this.data = data;
+      this.build(run.name);
       this.render();
     } catch (error) {
       this.version = null;
@@ -59,57 +67,118 @@ class Confusions extends HTMLElement {
     }
   }
 
-  get tower() {
-    const wanted = state.get("tower");
-    return this.data.towers.includes(wanted) ? wanted : this.data.towers.at(-1);
+  /** Makes the parts once for an evaluation: what has the keyboard's focus keeps it when something is chosen. */
+  build(run) {
+    const {data} = this;
+    const source = [data.split, `${data.clips.length} clips`, `${data.classes.length} classes`, data.checkpoint].filter(Boolean).join(" · ");
+    const towers = data.towers.map((name) => [name, h("b", {}, TOWER_NAMES[name]), h("small", {}, percent(data.accuracies[name]))]);
+    this.towers = segmented(towers, this.tower, (name) => state.set({tower: name}), "Tower");
+    this.towers.classList.add("towers");
+    for (const button of this.towers.children) button.title = data.meanings?.[button.dataset.value] ?? TOWER_HELP[button.dataset.value];
+    const tops = [["0", `all ${data.classes.length}`], ...TOPS.filter((top) => top < data.classes.length).map((top) => [String(top), `${top} most confused`])];
+    this.chosen = {
+      cells: this.choice("cells", "Cells", CELLS), order: this.choice("order", "Order", ORDERS, ORDER_HELP),
+      top: this.choice("top", "Classes", tops), pairs: this.choice("pairs", "By", [["rate", "rate"], ["count", "clips"]]),
+    };
+    this.diagonal = h("input", {id: "diagonal", type: "checkbox", onchange: () => state.set({diagonal: this.diagonal.checked ? "shown" : "hidden"})});
+    this.matrix = document.createElement("tbvis-matrix");
+    this.scale = h("p.scale");
+    this.most = h("section.most", {"aria-label": "Most confused pairs"});
+    const name = () => `confusions ${run} ${this.tower}`;
+    const save = (id, text, title, onclick) => h("button.plain", {type: "button", id, title, onclick}, text);
+    this.replaceChildren(
+      h("header", {}, h("h2", {}, "Confusions"), h("p.source", {title: source}, source)),
+      this.towers,
+      h("div.options", {}, ...["cells", "order", "top"].map((choice) => this.chosen[choice].parentElement),
+        h("label.field", {}, this.diagonal, h("span", {}, "Diagonal")),
+        save("matrix-csv", "Matrix CSV", "The matrix as it is shown, with n of every true class", () => {
+          const {cells, order, diagonal} = this.shown;
+          const parts = [cells, this.chosen.order.value, order.length < data.classes.length ? `top${order.length}` : "", diagonal ? "diagonal" : ""];
+          download([name(), ...parts.filter(Boolean)].join(" "), matrixRows(this.shown));
+        })),
+      this.matrix, this.scale,
+      h("div.options.most-head", {}, h("h3", {}, "Most confused"), this.chosen.pairs.parentElement,
+        save("pairs-csv", "Pairs CSV", "All confused pairs of this tower", () =>
+          download(`${name()} pairs`, pairRows(data.classes, data.matrices[this.tower], this.chosen.pairs.value)))),
+      this.most);
   }
 
-  order() {
-    const {classes, matrices} = this.data;
-    const order = classes.map((_, index) => index);
-    if (state.get("order") === "az") return order.sort((a, b) => classes[a].localeCompare(classes[b]));
-    const matrix = matrices[this.tower];
-    const rate = (row) => matrix[row][row] / Math.max(1, matrix[row].reduce((sum, count) => sum + count, 0));
-    return order.sort((a, b) => rate(a) - rate(b));
+  /** A <select> inside its label, kept in the address under `name`. */
+  choice(name, label, options, title = "") {
+    const element = select(options, state.get(name), (value) => state.set({[name]: value}), {id: name});
+    h("label.field", {title}, h("span", {}, label), element);
+    return element;
+  }
+
+  get tower() {
+    return shownTower(this.data.towers);
+  }
+
+  order(counts) {
+    const order = classOrder(this.chosen.order.value, this.data.classes, counts);
+    const top = Number(this.chosen.top.value);
+    const kept = top && mostConfusedClasses(counts, top);
+    return kept ? order.filter((index) => kept.has(index)) : order;
   }
 
   render() {
     if (!this.data || !this.isConnected) return;
     const {data, tower} = this;
+    const {classes} = data;
+    const counts = data.matrices[tower];
     const view = parseView(state.get("view"));
-    const chosen = view?.kind === "pair" ? [view.true, view.predicted].map((name) => data.classes.indexOf(name)) : null;
-    const choose = (row, column) => state.set({view: `pair:${data.classes[row]}~${data.classes[column]}`});
-    this.matrix.show({
-      classes: data.classes, counts: data.matrices[tower], order: this.order(), rate: state.get("cells") === "rate",
+    const chosen = view?.kind === "pair" ? [view.true, view.predicted].map((name) => classes.indexOf(name)) : null;
+    // On a narrow window the pair comes in the place of the matrix.
+    const choose = (row, column) => state.set({view: pairView(classes[row], classes[column]), pane: ""});
+    for (const button of this.towers.children) button.setAttribute("aria-pressed", String(button.dataset.value === tower));
+    for (const [name, element] of Object.entries(this.chosen)) {
+      element.value = state.get(name);
+      // An address may ask for what there is not.
+      if (element.selectedIndex < 0) element.selectedIndex = 0;
+    }
+    this.diagonal.checked = state.get("diagonal") === "shown";
+    this.shown = {
+      classes, counts, cells: this.chosen.cells.value, order: this.order(counts), diagonal: this.diagonal.checked,
       chosen: chosen?.every((index) => index >= 0) ? chosen : null, choose,
-    });
-    const towers = data.towers.map((name) => [name, h("b", {}, TOWER_NAMES[name]), h("small", {}, percent(data.accuracies[name]))]);
-    const switcher = segmented(towers, tower, (name) => state.set({tower: name}), "Tower");
-    switcher.classList.add("towers");
-    for (const button of switcher.children) button.title = data.meanings?.[button.dataset.value] ?? TOWER_HELP[button.dataset.value];
-    const source = [data.split, `${data.clips.length} clips`, data.checkpoint].filter(Boolean).join(" · ");
-    this.replaceChildren(
-      h("header", {}, h("h2", {}, "Confusions"), h("p.source", {title: source}, source)),
-      switcher,
-      h("div.options", {},
-        h("label.field", {}, h("span", {}, "Cells"), select([["rate", "% of true class"], ["count", "clips"]], state.get("cells"), (cells) => state.set({cells}))),
-        h("label.field", {}, h("span", {}, "Order"), select([["az", "A to Z"], ["accuracy", "worst first"]], state.get("order"), (order) => state.set({order})))),
-      this.matrix,
-      this.list(data, tower, chosen, choose));
+    };
+    this.matrix.show(this.shown);
+    this.drawScale();
+    this.list(counts, chosen, choose);
   }
 
-  list(data, tower, chosen, choose) {
-    const found = mostConfused(data.matrices[tower]);
-    const title = h("h3", {}, "Most confused", found.length > LISTED && h("small", {}, ` ${LISTED} of ${found.length}`));
-    if (!found.length) return h("section.most", {}, title, h("p", {}, "No clip was taken for another class."));
-    const rows = found.slice(0, LISTED).map(({row, column, count, total}) => {
+  /** What the colours of confusions mean: half as strong is a quarter. */
+  drawScale() {
+    const largest = this.matrix.largest.wrong;
+    const {cells, order} = this.shown;
+    const text = (value) => (cells === "count" ? number(value) : percent(value, value && value < 0.095 ? 1 : 0));
+    const part = order.length < this.data.classes.length && cells !== "count" ? " Rates are of all clips, also those of classes left out." : "";
+    this.scale.replaceChildren(...(largest
+      ? [h("span.scale-bar", {}, ...[0, largest / 4, largest].map((value) => h("span", {}, text(value)))), h("small", {}, `square-root scale.${part}`)]
+      : [h("small", {}, "None of these classes is taken for another.")]));
+  }
+
+  list(counts, chosen, choose) {
+    const {classes} = this.data;
+    const found = mostConfused(counts, this.chosen.pairs.value);
+    if (!found.length) return this.most.replaceChildren(h("p", {}, "No clip was taken for another class."));
+    const {activeElement} = document;
+    const focused = this.most.contains(activeElement) ? activeElement.dataset.pair : null;
+    const all = state.get("listed") === "all";
+    const listed = all ? found : found.slice(0, LISTED);
+    const most = Math.max(...listed.map(({rate}) => rate));
+    const rows = listed.map(({row, column, count, total, rate}) => {
       const here = chosen?.[0] === row && chosen?.[1] === column;
-      const bar = h("span.bar", {}, h("span", {style: `width:${(100 * count) / total}%`}));
-      return h("li", {}, h("button", {type: "button", "aria-current": here ? "true" : null, onclick: () => choose(row, column)},
-        h("span.pair", {}, data.classes[row], h("i", {}, " → "), data.classes[column]), bar,
-        h("span.count", {}, `${count} of ${total}`), h("span.rate", {}, percent(count / total, 0))));
+      const bar = h("span.bar", {}, h("span", {style: `width:${(100 * rate) / most}%`}));
+      return h("li", {}, h("button", {type: "button", "data-pair": `${row} ${column}`, "aria-current": here ? "true" : null, onclick: () => choose(row, column)},
+        h("span.pair", {}, classes[row], h("i", {}, " → "), classes[column]), bar,
+        h("span.count", {title: `${total} clips are of ${classes[row]}`}, `${count} of ${total}`), h("span.rate", {}, percent(rate, 0))));
     });
-    return h("section.most", {}, title, h("ol", {}, ...rows));
+    const more = h("button.plain.more", {
+      type: "button", "data-pair": "more", "aria-expanded": String(all), onclick: () => state.set({listed: all ? "some" : "all"}),
+    }, all ? `Show ${LISTED} pairs` : `Show all ${found.length} pairs`);
+    this.most.replaceChildren(h("p.quiet", {}, `true → predicted, clips of n of the true class; ${rows.length} of ${found.length} pairs`), h("ol", {}, ...rows),
+      ...(found.length > LISTED ? [more] : []));
+    if (focused) this.most.querySelector(`[data-pair="${focused}"]`)?.focus();
   }
 }
 

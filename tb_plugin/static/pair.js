@@ -2,11 +2,13 @@
 
 import * as api from "./api.js";
 import {clip} from "./clip.js";
-import {TOWER_NAMES} from "./confusions.js";
+import {TOWER_NAMES, shownTower} from "./confusions.js";
+import {rowSums} from "./counts.js";
 import {h, percent} from "./dom.js";
+import {evidence} from "./evidence.js";
 import {ScaleGroup} from "./flow.js";
 import {model, variantTitle} from "./model.js";
-import {state} from "./state.js";
+import {pairView, state} from "./state.js";
 import {stimulus} from "./stimulus.js";
 
 class Pair extends HTMLElement {
@@ -17,13 +19,14 @@ class Pair extends HTMLElement {
     this.counted = h("p.counted");
     this.confused = h("section.clips");
     this.recognised = h("section.clips");
+    this.evidence = h("div");
     const title = same ? h("h2", {}, a) : h("h2", {}, a, h("i", {}, " taken for "), b);
     this.replaceChildren(
       h("header.panel-head", {},
         h("button.plain.close", {type: "button", onclick: () => state.set({view: ""})}, "← All units"), title,
-        !same && h("button.plain.reverse", {type: "button", onclick: () => state.set({view: `pair:${b}~${a}`}), title: `${b} taken for ${a}`}, "⇄ Reverse"),
+        !same && h("button.plain.reverse", {type: "button", onclick: () => state.set({view: pairView(b, a)}), title: `${b} taken for ${a}`}, "⇄ Reverse"),
         this.counted),
-      this.confused, ...this.layers(same ? [a] : [a, b]), this.recognised);
+      this.confused, this.evidence, ...this.layers(same ? [a] : [a, b]), this.recognised);
     this.load();
     return this;
   }
@@ -36,7 +39,17 @@ class Pair extends HTMLElement {
       const run = model.run ? `Run ${model.run.name} has` : "This logdir has";
       return [h("div.message", {}, h("p", {}, `${run} no stimulus of ${classes.map((name) => `prediction/${name}`).join(" or ")}.`))];
     }
-    return layers.map((layer) => this.table(layer, classes, units.map((of) => of.find((unit) => unit.layer === layer))));
+    return [
+      this.grid(classes),
+      ...layers.map((layer) => this.table(layer, classes, units.map((of) => of.find((unit) => unit.layer === layer)))),
+    ];
+  }
+
+  /** The grid of units, filtered to these classes: all chi at a glance, before they are large. */
+  grid(classes) {
+    const grid = document.createElement("tbvis-units");
+    grid.classes = classes;
+    return grid;
   }
 
   table(layer, classes, units) {
@@ -70,46 +83,64 @@ class Pair extends HTMLElement {
     if (!run) return;
     const {a, b} = this;
     try {
-      const {towers} = await api.confusions({run: run.name, v: run.confusions});
-      const tower = towers.includes(state.get("tower")) ? state.get("tower") : towers.at(-1);
+      const {towers, classes, matrices} = await api.confusions({run: run.name, v: run.confusions});
+      const unknown = [a, b].find((name) => !classes.includes(name));
+      if (unknown) return this.confused.replaceChildren(h("div.message", {}, h("p", {}, `These confusions have no class ${unknown}.`)));
+      const tower = shownTower(towers);
+      if (a !== b) this.evidence.replaceChildren(evidence(run, tower, a, b));
       const found = await api.clips({run: run.name, v: run.confusions, tower, true: a, predicted: b});
-      if (a === this.a && b === this.b) this.fill(run, found, tower);
+      const total = rowSums(matrices[tower])[classes.indexOf(a)];
+      if (a === this.a && b === this.b) this.fill(run, found, tower, total);
     } catch (error) {
       this.confused.replaceChildren(h("div.message", {}, h("p", {}, `Clips failed to load: ${error.message}`)));
     }
   }
 
-  fill(run, found, tower) {
+  fill(run, found, tower, total) {
     const {a, b} = this;
     const name = TOWER_NAMES[tower];
     const {counts} = found;
     const part = (title, key) => [
-      h("h3", {}, title, h("small", {}, counts[key] > found[key].length ? `${found[key].length} of ${counts[key]}` : `${counts[key]}`)),
-      found[key].length
-        ? h("ul.clip-list", {"data-kind": key}, ...found[key].map((row) => this.clip(run, row, tower)))
-        : h("p.quiet", {}, "None."),
+      h("h3", {}, title, h("small", {}, counts[key] > found[key].length ? `${found[key].length} of ${counts[key]}, the surest` : `${counts[key]}`)),
+      found[key].length ? this.clips(run, found[key], key, tower) : h("p.quiet", {}, "None."),
     ];
+    const share = (count) => `${count} of ${total} clips (${percent(count / (total || 1))})`;
     if (a === b) {
-      this.counted.textContent = `${name} scores: ${counts.true} clips recognised`;
+      this.counted.textContent = `${name} scores: ${share(counts.true)} recognised`;
       this.recognised.replaceChildren(...part(`${a}, recognised`, "true"));
       return;
     }
-    this.counted.textContent = `${name} scores: ${counts.confused} ${counts.confused === 1 ? "clip" : "clips"}`;
+    this.counted.textContent = `${name} scores: ${share(counts.confused)}`;
     this.confused.replaceChildren(...part(`Clips of ${a} taken for ${b}`, "confused"));
     this.recognised.replaceChildren(
       h("div.halves", {}, h("div", {}, ...part(`${a}, recognised`, "true")), h("div", {}, ...part(`${b}, recognised`, "predicted"))));
   }
 
-  clip(run, row, tower) {
+  /** Clips with both classes' scores; of clips without any picture the names and scores alone. */
+  clips(run, rows, kind, tower) {
+    const pictures = rows.some((row) => row.thumbnail);
+    return h("ul.clip-list", {"data-kind": kind, "data-pictures": String(pictures)}, ...rows.map((row) => {
+      const scores = kind === "confused" ? this.everyTower(row, tower) : this.ownScores(row, tower);
+      return h("li", {}, pictures && clip(run.name, run.confusions, row.clip, row.thumbnail), h("p.clip-name", {title: row.clip}, row.clip), scores);
+    }));
+  }
+
+  ownScores(row, tower) {
     const {a, b} = this;
     const own = row.towers[tower];
     const others = Object.entries(row.towers)
       .map(([name, p]) => `${TOWER_NAMES[name]}: ${a} ${percent(p.true)}${a === b ? "" : `, ${b} ${percent(p.predicted)}`}, best ${p.best}`);
     const score = (label, value) => h("span.score", {}, h("span", {}, `${label} `), h("b", {}, percent(value, 0)));
-    return h("li", {title: others.join("\n")},
-      clip(run.name, run.confusions, row.clip, row.thumbnail),
-      h("p.clip-name", {}, row.clip),
-      h("p.scores", {}, score(a, own.true), a === b ? null : score(b, own.predicted)));
+    return h("p.scores", {title: others.join("\n")}, score(a, own.true), a === b ? null : score(b, own.predicted));
+  }
+
+  /** What each tower made of a clip that was taken for another class: who erred, and how surely. */
+  everyTower(row, tower) {
+    const {a, b} = this;
+    const line = ([name, p]) => h("tr", {"data-tower": name, class: name === tower ? "own" : null}, h("th", {scope: "row", title: `best: ${p.best}`}, TOWER_NAMES[name]),
+      h("td", {}, percent(p.true, 0)), h("td", {}, percent(p.predicted, 0)));
+    return h("table.scores", {}, h("thead", {}, h("tr", {}, h("th", {scope: "col"}, "score"), h("th", {scope: "col"}, a), h("th", {scope: "col"}, b))),
+      h("tbody", {}, ...Object.entries(row.towers).map(line)));
   }
 }
 

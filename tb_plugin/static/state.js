@@ -2,8 +2,13 @@
 
 const PLUGIN = "tbvis";
 const DEFAULTS = {
-  run: "", evaluation: "", tower: "fused", filter: "", scale: "clip", size: "m", view: "", order: "az", cells: "rate",
+  run: "", evaluation: "", tower: "fused", filter: "", scale: "clip", size: "m", view: "",
+  // Of the motion: its form, the zoom of the unit's page, the paused frame.
   motion: "colours", zoom: "fit", frame: "",
+  // Of the confusions: see confusions.js.
+  order: "az", cells: "row", top: "0", diagonal: "hidden", pairs: "rate", listed: "some",
+  // Which of the two is shown on a narrow window: "units", "confusions", or what there is.
+  pane: "",
 };
 
 function host() {
@@ -88,12 +93,19 @@ class State extends EventTarget {
 
 export const state = new State();
 
+// Of a class' name, what would be taken for the mark between two.
+const escaped = (name) => name.replaceAll("%", "%25").replaceAll("~", "%7E");
+const unescaped = (name) => name.replaceAll("%7E", "~").replaceAll("%25", "%");
+
+/** The view of a pair of classes; parseView reads it. */
+export const pairView = (a, b) => `pair:${escaped(a)}~${escaped(b)}`;
+
 /** "unit:conv5_fusion/f021" or "pair:PlayingCello~PlayingViolin" -> {kind, ...}; null for the overview. */
 export function parseView(view) {
   if (view.startsWith("unit:")) return {kind: "unit", unit: view.slice(5)};
   if (view.startsWith("pair:")) {
     const [a, b] = view.slice(5).split("~");
-    if (a && b) return {kind: "pair", true: a, predicted: b};
+    if (a && b) return {kind: "pair", true: unescaped(a), predicted: unescaped(b)};
   }
   return null;
 }

@@ -17,10 +17,13 @@ class Units extends HTMLElement {
     // Cells outlive a rebuild of the table: what is loaded stays loaded.
     this.cells = new Map();
     this.groups = new Map();
+    /** Where set, units of these classes are shown, whatever the filter says. */
+    this.classes = null;
   }
 
   connectedCallback() {
-    this.setAttribute("aria-label", "Stimuli by unit and chi");
+    this.setAttribute("role", "region");
+    this.setAttribute("aria-label", this.classes ? `Stimuli of ${this.classes.join(" and ")} by chi` : "Stimuli by unit and chi");
     this.render();
   }
 
@@ -35,8 +38,17 @@ class Units extends HTMLElement {
   }
 
   filtered() {
+    if (this.classes) return this.ofClasses(this.classes);
     const words = state.get("filter").toLowerCase().split(/\s+/).filter(Boolean);
     return model.units.filter((unit) => words.every((word) => unit.unit.toLowerCase().includes(word)));
+  }
+
+  /** Units of classes by layer, in the order in which the classes are given. */
+  ofClasses(classes) {
+    const units = model.units.filter((unit) => classes.includes(unit.className));
+    const layers = [...new Set(units.map((unit) => unit.layer))];
+    const place = (unit) => layers.indexOf(unit.layer) * classes.length + classes.indexOf(unit.className);
+    return units.sort((a, b) => place(a) - place(b));
   }
 
   nothing() {

@@ -5,110 +5,19 @@ from __future__ import annotations
 import os
 import pathlib
 import re
-import subprocess
-import sys
 
 import pytest
 
+from tests.browser.looking import click_cell as _click_cell
+from tests.browser.looking import pixels as _pixels
+from tests.browser.looking import text as _text
+from tests.browser.looking import wait_for_change as _wait_for_change
 from tests.tb_plugin import serving, synthetic
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
-_ARGUMENTS = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--disable-quic",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-]
-# The machine may be busy; nothing here measures speed.
-_PATIENCE = 60_000
 _PLAYING = "tr[data-unit='conv5_fusion/f021'] td[data-variant='chi=0'] canvas.flow"
 _PAIR = "view=pair%3APlayingCello~PlayingViolin"
-
-
-@pytest.fixture(scope="module")
-def browser(chromium):
-  sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
-  with sync_api.sync_playwright() as playwright:
-    launched = playwright.chromium.launch(executable_path=chromium, args=_ARGUMENTS)
-    yield launched
-    launched.close()
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-  folder = tmp_path_factory.mktemp("browser")
-  with serving.tensorboard(synthetic.write_logdir(folder / "logdir", size=48), folder, "--load_fast=true") as served:
-    yield served
-
-
-def _is_ours(message):
-  # Chromium itself asks for an icon where the tab's page is opened alone.
-  return message.type == "error" and not message.location.get("url", "").endswith("/favicon.ico")
-
-
-@pytest.fixture
-def open_tab(browser):
-  """Opens the tab and returns (page, frame); at the end no page may have logged an error.
-
-  `hosted` opens TensorBoard's own page, which takes seconds, and the tab in it; otherwise the tab's page alone.
-  """
-  pages, problems = [], []
-
-  def open_at(address, chosen="", width=1600, height=1000, hosted=False):
-    page = browser.new_page(viewport={"width": width, "height": height})
-    pages.append(page)
-    page.set_default_timeout(_PATIENCE)
-    page.on("console", lambda message: problems.append(message.text) if _is_ours(message) else None)
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    fragment = f"#tbvis{'&p.tbvis.' + chosen if chosen else ''}"
-    if not hosted:
-      page.goto(f"{address}/data/plugin_entry.html?name=tbvis{fragment}")
-      page.wait_for_selector(".page")
-      return page, page.main_frame
-    page.goto(f"{address}/{fragment}")
-    page.wait_for_selector("iframe[src*=plugin_entry]", state="attached")
-    page.wait_for_function("() => [...document.querySelectorAll('iframe')].some((f) => f.contentDocument?.querySelector('.page'))")
-    (frame,) = (f for f in page.frames if "plugin_entry" in f.url)
-    return page, frame
-
-  yield open_at
-  for page in pages:
-    page.close()
-  assert not problems
-
-
-def _pixels(frame, selector):
-  """The canvas' values as text: two that differ show different pictures."""
-  frame.wait_for_selector(selector)
-  return frame.eval_on_selector(selector, "(c) => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.join()")
-
-
-def _wait_for_change(frame, selector, before):
-  frame.wait_for_function(
-    "([selector, before]) => { const c = document.querySelector(selector);"
-    " return c.getContext('2d').getImageData(0, 0, c.width, c.height).data.join() !== before; }",
-    arg=[selector, before],
-  )
-
-
-def _text(frame, selector):
-  frame.wait_for_selector(selector)
-  return frame.inner_text(selector)
-
-
-def _click_cell(frame, row, column):
-  """Clicks a cell of the matrix by the place that its own layout gives."""
-  frame.wait_for_selector("tbvis-matrix canvas")
-  x, y = frame.eval_on_selector(
-    "tbvis-matrix",
-    "(m, [r, c]) => [m.place.left + (c + 0.5) * m.place.cell, m.place.top + (r + 0.5) * m.place.cell]",
-    [row, column],
-  )
-  frame.click("tbvis-matrix canvas", position={"x": x, "y": y})
 
 
 def test_grid_has_units_by_layer_and_chi_in_order_with_missing_and_failed_cells(address, open_tab):
@@ -191,7 +100,7 @@ def test_a_cell_of_the_matrix_brings_both_classes_and_the_clips(address, open_ta
   clip = "ul[data-kind='confused'] tbvis-clip canvas"
   _wait_for_change(frame, clip, _pixels(frame, clip))
   assert frame.locator("ul[data-kind='confused'] li").count() == 3
-  assert re.search(r"PlayingCello \d+ %\s+PlayingViolin \d+ %", _text(frame, "ul[data-kind='confused'] .scores"))
+  assert re.search(r"Fused\s+\d+ %\s+\d+ %", _text(frame, "ul[data-kind='confused'] .scores"))
   assert "p.tbvis.view=pair%3APlayingCello~PlayingViolin" in page.evaluate("location.hash")
   frame.click(".reverse")
   assert _text(frame, "tbvis-pair h2") == "PlayingViolin taken for PlayingCello"
@@ -209,21 +118,6 @@ def test_the_list_and_the_tower_switch_lead_to_pairs(address, open_tab):
   frame.click(".most li button")
   assert "taken for" in _text(frame, "tbvis-pair h2")
   assert "Motion scores" in _text(frame, ".counted")
-
-
-@pytest.mark.real
-def test_published_scores_of_two_networks_fill_the_matrix(open_tab, real_data, tmp_path):
-  names = ("spatial_quality100_split01.mat", "temporal_tvl1_split01.mat")
-  files = ",".join(str(real_data / "ucf101_scores" / name) for name in names)
-  command = [sys.executable, "-m", "tbvis.scripts.evaluate", f"--predictions={files}", "--prediction_weights=1,1.5", "--normalise"]
-  subprocess.run([*command, "--dataset=ucf101", "--split=1", f"--logdir={tmp_path / 'logdir'}"], check=True, capture_output=True)
-  with serving.tensorboard(tmp_path / "logdir", tmp_path, "--load_fast=true") as served:
-    _, frame = open_tab(served, _PAIR)
-    assert _text(frame, ".counted") == "Fused scores: 4 clips"
-    towers = [text.split() for text in frame.locator(".towers button").all_inner_texts()]
-    assert [(name, rate) for name, rate, *_ in towers] == [("Appearance", "81.0"), ("Motion", "85.8"), ("Fused", "91.3")]
-    assert "1 appearance + 1.5 motion" in frame.get_attribute(".towers [data-value=fused]", "title")
-    assert _text(frame, ".most li .pair") == "BrushingTeeth → ShavingBeard" and _text(frame, ".most li .count") == "13 of 36"
 
 
 def test_the_matrix_is_walked_with_the_keyboard(address, open_tab):
@@ -285,21 +179,26 @@ def test_the_clock_stops_behind_another_tab(address, open_tab):
   _wait_for_change(frame, _PLAYING, _pixels(frame, _PLAYING))
 
 
-@pytest.mark.parametrize(("width", "beside"), [(1600, True), (700, False)])
-def test_wide_windows_have_both_side_by_side_and_narrow_ones_stacked(address, open_tab, width, beside):
-  _, frame = open_tab(address, width=width)
+def test_wide_windows_have_both_side_by_side_and_narrow_ones_two_views(address, open_tab):
+  _, frame = open_tab(address)
   frame.wait_for_selector(_PLAYING)
   frame.wait_for_selector("tbvis-matrix canvas")
   units, confusions = (
-    frame.eval_on_selector(name, "(e) => { const b = e.getBoundingClientRect(); return [b.left, b.top, b.right, b.bottom]; }")
+    frame.eval_on_selector(name, "(e) => { const b = e.getBoundingClientRect(); return [b.left, b.right]; }")
     for name in ("tbvis-units", "tbvis-confusions")
   )
-  assert (confusions[0] >= units[2] - 1) == beside and (confusions[1] >= units[3] - 1) != beside
-  assert frame.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
+  assert confusions[0] >= units[1] - 1 and not frame.is_visible(".narrow")
+  _, frame = open_tab(address, width=700)
+  frame.wait_for_selector(_PLAYING)
+  for shown, hidden in (("confusions", "units"), ("units", "confusions")):
+    frame.click(f".narrow [data-value={shown}]")
+    frame.wait_for_selector(f"tbvis-{shown}")
+    assert not frame.is_visible(f"tbvis-{hidden}")
+    assert frame.evaluate("() => document.documentElement.scrollWidth <= innerWidth"), "the page scrolls sideways"
 
 
 def test_a_pair_chosen_far_below_on_a_narrow_window_comes_into_view(address, open_tab):
-  _, frame = open_tab(address, width=700)
+  _, frame = open_tab(address, "pane=confusions", width=700)
   frame.wait_for_selector(".most li button")
   frame.click(".most li button")
   frame.wait_for_selector("tbvis-pair h2")
