@@ -80,7 +80,7 @@ export function start(body) {
     const any = (...names) => names.some((name) => detail.has(name));
     if (any("run", "evaluation", "filter", "size", "scale", "motion")) toolbar.render();
     if (any("run", "filter")) units.render();
-    else if (any("scale")) units.showRims();
+    else if (any("scale")) for (const grid of document.querySelectorAll("tbvis-units")) grid.showRims();
     if (any("run", "evaluation")) confusions.update();
     else if (any(...CHOICES)) confusions.render();
     if (any("view")) units.mark();
