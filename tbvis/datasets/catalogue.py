@@ -154,7 +154,8 @@ def _test_members(keys: Sequence[str]) -> set[str]:
     first = {key for key in ordered if int(key) in _TEST_GROUPS}
     if 0 < len(first) < len(ordered):
       return first
-  return set(ordered[::_EVERY])
+  # One group alone is for training: a set without training clips is of no use.
+  return set(ordered[::_EVERY]) if len(ordered) > 1 else set()
 
 
 def folder_catalogue(

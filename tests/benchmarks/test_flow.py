@@ -52,6 +52,7 @@ def test_differences_errors_and_speeds(tmp_path):
   assert numbers["clip_flow_mean_px"] > 1 and numbers["clip_difference_px"] < 0.1
 
 
+@pytest.mark.slow
 def test_mistakes_are_told_in_one_line(tmp_path):
   for arguments, said in (
     ((), "--middlebury, --videos or both"),

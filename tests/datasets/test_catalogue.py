@@ -100,6 +100,11 @@ def test_numbered_groups_leave_clips_on_both_sides(tmp_path):
     assert {c.group for c in _folder(folder).clips if c.split == "test"} == {first, first + 4}
 
 
+def test_one_group_alone_is_for_training(tmp_path):
+  _touch(tmp_path, "Run/v_Run_g09_c01.avi", "Walk/v_Walk_g09_c01.avi")
+  assert {c.split for c in _folder(tmp_path).clips} == {"train"}
+
+
 def test_groups_that_no_clip_has_are_named(tmp_path):
   _touch(tmp_path, "YoYo/v_YoYo_g08_c01.avi")
   with pytest.raises(UsageError, match=r"--groups: no clip found is of the groups \[99\]; those of ucf101's lists are 1 to 25"):

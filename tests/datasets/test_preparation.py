@@ -19,6 +19,9 @@ from tbvis.datasets import builder, catalogue, decoding, inventory, preparation,
 from tbvis.errors import UsageError
 from tests.datasets.conftest import prepare_folder, write_video
 
+# Every one takes a second or more.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def videos(tmp_path):

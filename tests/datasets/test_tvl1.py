@@ -12,6 +12,9 @@ from tests.datasets.conftest import write_video
 # Few levels and warps: each level is compiled by itself.
 SMALL = Tvl1Settings(scales=2, warps=2)
 
+# Every one takes a second or more.
+pytestmark = pytest.mark.slow
+
 
 def _opencv(first, second, settings):
   solver = cv2.optflow.DualTVL1OpticalFlow_create(

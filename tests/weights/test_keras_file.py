@@ -174,6 +174,7 @@ def import_like_the_script(path):
   transfer.make_plan(_SHAPES, [(source, targets)]).check(str(path), allow_partial=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["released.h5", "a.weights.h5", "a.keras"])
 def test_damaged_files_are_one_error(vgg16, tmp_path, name):
   write(vgg16, tmp_path / name)

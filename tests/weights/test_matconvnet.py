@@ -304,6 +304,7 @@ def _shapes():
   return {name.replace("layer38", "prediction"): shape for name, shape in shapes.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compressed", [True, False], ids=["v7", "v6"])
 def test_damaged_files_are_one_error(tmp_path, compressed):
   exporter.write_dagnn(tmp_path / "net.mat", exporter.tower(1, **SAMPLE), compressed=compressed)

@@ -124,6 +124,7 @@ def _good_targets():
   return npz.targets(source, "appearance")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compressed", [True, False])
 def test_damaged_files_are_one_error(tmp_path, compressed):
   (np.savez_compressed if compressed else np.savez)(tmp_path / "vgg.npz", **vgg16((4, 4, 4, 4, 4)))
