@@ -10,6 +10,9 @@ import pytest
 from tbvis.datasets import flow
 from tbvis.errors import UsageError
 
+# Together they take a good part of a minute.
+pytestmark = pytest.mark.slow
+
 
 def _shifted(u: float, v: float) -> tuple[np.ndarray, np.ndarray]:
   rng = np.random.default_rng(0)

@@ -14,6 +14,9 @@ from tbvis.datasets import catalogue, decoding, flow, inventory, lists, media, p
 from tbvis.errors import UsageError
 from tests.datasets.conftest import write_video
 
+# Together they take a good part of a minute.
+pytestmark = pytest.mark.slow
+
 NAMES = {"train": ("v_Archery_g08_c01", "v_YoYo_g08_c01"), "test": ("v_Archery_g01_c01", "v_YoYo_g01_c01")}
 
 

@@ -16,6 +16,9 @@ from tests.weights import caffe_files, fuzz
 torch = pytest.importorskip("torch")
 from tests.weights import towers  # noqa: E402 - it needs PyTorch
 
+# Together they take a good part of a minute.
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (towers.SIZE, towers.SIZE, 3)).astype(np.float32)
 FLOW = np.clip(RNG.normal(128, 20, (towers.SIZE, towers.SIZE, 20)), 0, 255).round().astype(np.float32)

@@ -14,6 +14,9 @@ from tbvis.weights import hdf5, inference, keras_file, transfer
 from tests.weights import fuzz
 from tests.weights.test_npz import SMALL
 
+# Together they take a good part of a minute.
+pytestmark = pytest.mark.slow
+
 CLASSES = ("Archery", "Billiards", "YoYo")
 
 

@@ -14,6 +14,9 @@ from tests.weights import exporter, fuzz
 torch = pytest.importorskip("torch")
 scipy_signal = pytest.importorskip("scipy.signal")
 
+# Together they take a good part of a minute.
+pytestmark = pytest.mark.slow
+
 NAMES = ("Archery", "Billiards", "CleanAndJerk", "PlayingCello", "YoYo")
 CHANNELS = (4, 8, 16, 32, 32)
 TOLERANCE = 1e-4

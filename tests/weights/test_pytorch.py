@@ -24,6 +24,9 @@ from tests.weights import fuzz
 torch = pytest.importorskip("torch")
 from tests.weights import towers  # noqa: E402 - it needs PyTorch
 
+# Together they take a good part of a minute.
+pytestmark = pytest.mark.slow
+
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (towers.SIZE, towers.SIZE, 3)).astype(np.float32)
