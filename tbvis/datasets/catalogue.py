@@ -149,7 +149,7 @@ def _parse(path: pathlib.Path, root: pathlib.Path, pattern: str | None) -> tuple
 
 def _test_members(keys: Sequence[str]) -> set[str]:
   """Returns which groups are for testing: UCF101's first seven where that leaves others, else every fourth in order."""
-  ordered = sorted(set(keys), key=lambda key: (int(key), key) if key.isdigit() else (0, key))
+  ordered = sorted(keys, key=lambda key: (int(key), key) if key.isdigit() else (0, key))
   if all(key.isdigit() for key in ordered):
     first = {key for key in ordered if int(key) in _TEST_GROUPS}
     if 0 < len(first) < len(ordered):
@@ -186,12 +186,13 @@ def folder_catalogue(
   classes = tuple(sorted({class_name for _, class_name, _ in rows}))
   if len(classes) < 2:
     raise UsageError(f"--videos: expected at least two class folders of videos under {root}, found {len(classes)}.")
-  test_groups = _test_members([group for _, _, group in rows if group])
+  named = sorted({group for _, _, group in rows if group})
+  test_groups = _test_members(named)
   # A clip without a group counts within its class.
   alone = {c: sorted(path for path, name, group in rows if name == c and not group) for c in classes}
   test_clips = {path for paths in alone.values() for path in paths[::_EVERY]}
-  named = sorted({group for _, _, group in rows if group})
-  numbers = {group: int(group) if all(g.isdigit() for g in named) else i for i, group in enumerate(named, 1)}
+  own_numbers = all(group.isdigit() for group in named)
+  numbers = {group: int(group) if own_numbers else i for i, group in enumerate(named, 1)}
   wanted = None if groups is None else set(groups)
   clips = []
   for path, class_name, group in rows:

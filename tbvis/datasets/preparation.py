@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import concurrent.futures
 import contextlib
 import csv
@@ -85,7 +85,7 @@ def _encode_together(tasks: Sequence[workroom.Task], processes: int, bar: Any) -
 
 def _encode(tasks: Sequence[workroom.Task], processes: int) -> int:
   """Encodes all clips that are not done, and returns their number; a clip that kills the process that reads it is refused."""
-  todo = [t for t in tasks if not pathlib.Path(t.path).exists()]
+  todo = [t for t in tasks if not t.is_finished]
   with progress.bar(total=len(tasks), description="Clips", unit="clip", initial=len(tasks) - len(todo)) as bar:
     left = _encode_together(todo, processes, bar) if todo else []
     while left:
@@ -111,7 +111,7 @@ def _check_room(tasks: Sequence[workroom.Task], data_dir: pathlib.Path) -> None:
   """Refuses to begin writing a set for which there is no room."""
   needed = 0
   for split in builder_lib.SPLITS:
-    size = sum(os.path.getsize(t.path) for t in tasks if t.clip.split == split and os.path.exists(t.path))
+    size = sum(os.path.getsize(t.path) for t in tasks if t.clip.split == split and t.is_finished)
     needed += size * (2 if size > _TFDS_MEMORY else 1)
   free = shutil.disk_usage(data_dir).free
   if free < needed:
@@ -121,8 +121,13 @@ def _check_room(tasks: Sequence[workroom.Task], data_dir: pathlib.Path) -> None:
     )
 
 
-def _verify(folder: pathlib.Path, tasks: Sequence[workroom.Task]) -> list[dict[str, Any]]:
+def _verify(folder: pathlib.Path, tasks: Sequence[workroom.Task], finished: Mapping[str, workroom.Summary]) -> list[dict[str, Any]]:
   """Reads a written set back and compares every clip with what was encoded.
+
+  Args:
+    folder: of the set.
+    tasks: all clips.
+    finished: what is kept in mind of those that are encoded, by name.
 
   Returns:
     A row of `_COLUMNS` for each clip, in the order of the tasks.
@@ -130,7 +135,7 @@ def _verify(folder: pathlib.Path, tasks: Sequence[workroom.Task]) -> list[dict[s
   Raises:
     UsageError: naming the first clip that differs.
   """
-  summaries = {t.clip.name: (t.clip, workroom.read_summary(t.path)) for t in tasks if pathlib.Path(t.path).exists()}
+  summaries = {t.clip.name: (t.clip, finished[t.clip.name]) for t in tasks if t.clip.name in finished}
   rows: dict[str, dict[str, Any]] = {}
   built = tfds.builder_from_directory(str(folder))
   raw = {key: tfds.decode.SkipDecoding() for key in ("frames", "flow_u", "flow_v")}
@@ -204,7 +209,7 @@ def _build(
   """Writes the set in the work folder through TFDS; returns its folder there."""
   shutil.rmtree(room / "tfds", ignore_errors=True)  # What an interrupted attempt has left.
   tfds.disable_progress_bar()  # Ours shows the clips; TFDS' would interleave with it.
-  usable = tasks if runner else [t for t in tasks if pathlib.Path(t.path).exists()]
+  usable = tasks if runner else [t for t in tasks if t.is_finished]
   builder = builder_lib.ActionClips(set_name=name, classes=classes, tasks=usable, beam=bool(runner), data_dir=str(room / "tfds"))
   config = tfds.download.DownloadConfig(beam_options=beam_lib.options(runner, flags)) if runner else None
   try:
@@ -221,20 +226,19 @@ def _build(
 
 
 def _numbers(
-  catalogue: catalogue_lib.Catalogue, tasks: Sequence[workroom.Task], rows: Sequence[dict[str, Any]], folder: pathlib.Path
+  catalogue: catalogue_lib.Catalogue, finished: Mapping[str, workroom.Summary], rows: Sequence[dict[str, Any]], folder: pathlib.Path
 ) -> dict[str, Any]:
   """Returns what is told of a written set: counts, sizes, and the share of flow that was clipped where we computed it."""
   size = sum(path.stat().st_size for path in folder.iterdir())
   numbers = {
     "clips": len(rows),
-    "skipped": len(tasks) - len(rows),
+    "skipped": len(catalogue.clips) - len(rows),
     "missing": len(catalogue.missing),
     "frames": sum(row["frames"] for row in rows),
     "bytes_per_clip": round(size / len(rows)),
     "megabytes": round(size / 1e6, 1),
   }
-  summaries = [workroom.read_summary(t.path) for t in tasks if pathlib.Path(t.path).exists()]
-  clipped = [s.clipped for s in summaries if s.clipped is not None]
+  clipped = [summary.clipped for summary in finished.values() if summary.clipped is not None]
   return numbers | ({"clipped_fraction": sum(clipped) / len(clipped)} if clipped else {})
 
 
@@ -280,7 +284,7 @@ def prepare(
     for task in tasks:
       task.refusal.unlink(missing_ok=True)
       workroom.drop_if_spoilt(task)
-    reused = sum(pathlib.Path(t.path).exists() for t in tasks)
+    reused = sum(t.is_finished for t in tasks)
     if not runner:
       _encode(tasks, processes)
       _check_usable(tasks)
@@ -288,8 +292,9 @@ def prepare(
     encoded = time.monotonic()
     folder = _build(name, catalogue.classes, tasks, room, runner, beam_flags)
     written = time.monotonic()
-    rows = _verify(folder, tasks)
-    report = _numbers(catalogue, tasks, rows, folder) | {
+    finished = {t.clip.name: workroom.read_summary(t.path) for t in tasks if t.is_finished}
+    rows = _verify(folder, tasks, finished)
+    report = _numbers(catalogue, finished, rows, folder) | {
       "reused_clips": reused,
       "processes": processes,
       "seconds": round(time.monotonic() - started, 1),

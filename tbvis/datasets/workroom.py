@@ -43,6 +43,11 @@ class Task:
   path: str
 
   @property
+  def is_finished(self) -> bool:
+    """Whether the clip is encoded."""
+    return pathlib.Path(self.path).exists()
+
+  @property
   def refusal(self) -> pathlib.Path:
     """The file that tells why the clip could not be used."""
     return pathlib.Path(self.path).with_suffix(".json")
@@ -120,12 +125,11 @@ def read_summary(path: str) -> Summary:
 
 def drop_if_spoilt(task: Task) -> None:
   """Removes a finished clip whose file a crash or the disk has spoilt, as far as its directory tells."""
-  path = pathlib.Path(task.path)
-  if path.exists():
+  if task.is_finished:
     try:
       read_summary(task.path)
     except SPOILT:
-      path.unlink()
+      pathlib.Path(task.path).unlink()
 
 
 def finish(task: Task) -> str:
@@ -137,7 +141,7 @@ def finish(task: Task) -> str:
   Raises:
     OSError: if there is no room for it.
   """
-  if pathlib.Path(task.path).exists():
+  if task.is_finished:
     return ""
   # The other cores have clips of their own, for a flow by TensorFlow too, which reads these when it is first used.
   cv2.setNumThreads(1)

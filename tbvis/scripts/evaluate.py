@@ -122,9 +122,16 @@ def _refuse(holders: Sequence[flags.FlagHolder], meant_for: str) -> None:
       raise UsageError(f"--{holder.name} is for {meant_for}, which is not given.")
 
 
+def _show(predictions: predictions_lib.Predictions, logdir: pathlib.Path, **told: Any) -> None:
+  """Writes the confusions for the tab; `told` is what else `summaries.write_confusions` takes."""
+  from tbvis import summaries
+
+  own = {name: getattr(predictions, name) for name in ("classes", "labels", "scores", "clips")}
+  summaries.write_confusions(logdir, _RUN.value, **own, **told)
+
+
 def _show_files() -> None:
   """The script where scores come from files: no network, and no TensorFlow."""
-  from tbvis import summaries
   from tbvis.diagnostics import score_files
 
   if _CHECKPOINT.value:
@@ -148,17 +155,7 @@ def _show_files() -> None:
   if output_dir:
     _write_predictions(predictions, output_dir, "")
   if logdir:
-    summaries.write_confusions(
-      logdir,
-      _RUN.value,
-      classes=predictions.classes,
-      labels=predictions.labels,
-      scores=predictions.scores,
-      clips=predictions.clips,
-      split=source,
-      checkpoint=", ".join(path.name for path in paths),
-      meanings=meanings,
-    )
+    _show(predictions, logdir, split=source, checkpoint=", ".join(path.name for path in paths), meanings=meanings)
   app.report_json(_JSON.value, _accuracy_numbers(predictions))
 
 
@@ -178,7 +175,6 @@ def main() -> None:
 
   # After the flags are known to be good: TensorFlow takes seconds to load.
   app.load_tensorflow()
-  from tbvis import summaries
   from tbvis.datasets import reader
   from tbvis.diagnostics import evaluation, statistics, thumbnails
   from tbvis.diagnostics import predictions as predictions_lib
@@ -211,17 +207,8 @@ def main() -> None:
     _write_predictions(predictions, output_dir, suffix)
   if logdir and not _BLANK.value:
     chosen = thumbnails.choose_clips(predictions, _THUMBNAILS.value)
-    summaries.write_confusions(
-      logdir,
-      _RUN.value,
-      classes=predictions.classes,
-      labels=predictions.labels,
-      scores=predictions.scores,
-      clips=predictions.clips,
-      thumbnails=thumbnails.clip_thumbnails(dataset, _SPLIT.value, chosen),
-      split=f"{dataset.name} {_SPLIT.value}",
-      checkpoint=checkpoint_path.name,
-    )
+    pictures = thumbnails.clip_thumbnails(dataset, _SPLIT.value, chosen)
+    _show(predictions, logdir, thumbnails=pictures, split=f"{dataset.name} {_SPLIT.value}", checkpoint=checkpoint_path.name)
 
   numbers = _accuracy_numbers(predictions)
   numbers |= {"snippets": _SNIPPETS.value, "seconds": round(seconds, 2), "temporal_fraction": fraction}

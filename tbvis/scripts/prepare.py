@@ -95,11 +95,12 @@ def _check_flags() -> None:
     raise UsageError(f"--name: expected letters, digits, '_', '-' and '.', received {_NAME.value!r}.")
   dataset = _DATASET.value
   listed = dataset in lists_lib.READERS
+  sets = " and ".join(", ".join(lists_lib.READERS).rsplit(", ", 1))
   for name, flag, used, where in (
-    ("frames_dir", _FRAMES_DIR, listed, "ucf101, hmdb51 and kinetics400"),
-    ("flow_dir", _FLOW_DIR, listed, "ucf101, hmdb51 and kinetics400"),
-    ("lists", _LISTS, listed, "ucf101, hmdb51 and kinetics400"),
-    ("allow_missing", _ALLOW_MISSING, listed, "ucf101, hmdb51 and kinetics400"),
+    ("frames_dir", _FRAMES_DIR, listed, sets),
+    ("flow_dir", _FLOW_DIR, listed, sets),
+    ("lists", _LISTS, listed, sets),
+    ("allow_missing", _ALLOW_MISSING, listed, sets),
     ("tfds", _TFDS, dataset == "ucf101", "ucf101, the set of videos that TFDS has"),
     ("clip_pattern", _PATTERN, dataset == "folder", "folder"),
   ):
