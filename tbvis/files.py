@@ -7,10 +7,14 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import tempfile
 from typing import Any
 
 from tbvis.errors import UsageError
+
+# What a user may name that becomes a part of file names: it can lead nowhere else.
+PART_OF_NAME = re.compile(r"\w[\w.-]*")
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-import re
 import resource
 import time
 
@@ -91,7 +90,7 @@ def _stage(data_dir: pathlib.Path, groups: frozenset[int] | None) -> catalogue_l
 
 def _check_flags() -> None:
   """Refuses flags that would do nothing, and a name that is no folder's."""
-  if _NAME.value and not re.fullmatch(r"\w[\w.-]*", _NAME.value):
+  if _NAME.value and not files.PART_OF_NAME.fullmatch(_NAME.value):
     raise UsageError(f"--name: expected letters, digits, '_', '-' and '.', received {_NAME.value!r}.")
   dataset = _DATASET.value
   listed = dataset in lists_lib.READERS

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 import dataclasses
 import pathlib
-import re
 import urllib.parse
 
 from absl import flags
 
+from tbvis import files
 from tbvis.datasets import lists
 from tbvis.errors import UsageError
 from tbvis.scripts.demo_steps import Step
 
 _CLASS_UNIT = "prediction/"
-# A part of the names of files.
-_PART = re.compile(r"\w[\w.-]*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +90,7 @@ def read_recipe(path: pathlib.Path) -> Recipe:
   if lacking:
     raise UsageError(f"--recipe: expected {path} to have {' and '.join(lacking)}, which name the prepared set (as ucf101, tvl1).")
   for name in ("name", "flow"):
-    if not _PART.fullmatch(given[name]):
+    if not files.PART_OF_NAME.fullmatch(given[name]):
       raise UsageError(f"--recipe: {path}: --{name}: expected a part of file names (letters, digits, _ . -), received {given[name]!r}.")
   classes = [unit.removeprefix(_CLASS_UNIT) for unit in given.get("units", "").split(",") if unit.startswith(_CLASS_UNIT)]
   pair = tuple(name for name in classes if name != "*")[:2]
