@@ -72,38 +72,53 @@ def test_lengths_must_agree():
 
 
 def _measured(shift, noise=1.0, seed=0):
-  return np.random.default_rng(seed).normal(shift, noise, (2, 5, 4))
+  return np.random.default_rng(seed).normal(shift, noise, (2, 2, 5, 4))
+
+
+def _ranked(first, second, clip_shift=None, clip_noise=1.0):
+  """Hypotheses of four probes, with clips that differ as the stimuli do unless told otherwise."""
+  shift = np.nanmean(second - first, (0, 1, 2)) if clip_shift is None else np.asarray(clip_shift, float)
+  rng = np.random.default_rng(9)
+  clips = rng.normal(0, clip_noise, (20, 4)), rng.normal(shift, clip_noise, (20, 4))
+  return hypotheses.rank_hypotheses(CHOSEN, first, second, clips)
+
+
+CHOSEN = probes.PROBES[:4]
 
 
 def test_ranks_follow_the_spread_across_seeds():
-  chosen = probes.PROBES[:4]
   first, second = _measured([0, 0, 0, 0]), _measured([0, 3, 9, 0], seed=1)
-  found = hypotheses.rank_hypotheses(chosen, first, second, np.ones(4))
-  assert [h.probe for h in found[:2]] == [chosen[2], chosen[1]] and [h.rank for h in found] == [1, 2, 3, 4]
+  found = _ranked(first, second)
+  assert [h.probe for h in found[:2]] == [CHOSEN[2], CHOSEN[1]] and [h.rank for h in found] == [1, 2, 3, 4]
   assert found[0].differs and found[1].differs and not found[3].differs
-  assert found[0].effect > 0 > hypotheses.rank_hypotheses(chosen, second, first, np.ones(4))[0].effect
+  assert found[0].effect > 0 > _ranked(second, first)[0].effect
   assert found[0].values[1] == pytest.approx(9, abs=1)
 
 
+def test_what_clips_do_not_show_comes_last():
+  first, second = _measured(0), _measured([9, 3, 0, 0], seed=1)
+  found = _ranked(first, second, clip_shift=[-2, 2, 0, 0])
+  assert found[0].probe is CHOSEN[1] and found[0].differs
+  contradicted = next(h for h in found if h.probe is CHOSEN[0])
+  assert contradicted.strength == 0 and not contradicted.differs and contradicted.p < 0.05
+
+
 def test_what_is_small_beside_clips_counts_little():
-  chosen = probes.PROBES[:4]
   first, second = _measured(0, 0.001), _measured([0.01, 0, 0, 0], 0.001, seed=1)
-  among_clips = np.array([10.0, 0.001, 0.001, 0.001])
-  found = {h.probe: h for h in hypotheses.rank_hypotheses(chosen, first, second, among_clips)}
-  assert abs(found[chosen[0]].effect) < 0.01 and not found[chosen[0]].differs
+  found = {h.probe: h for h in _ranked(first, second, clip_noise=np.array([10.0, 0.001, 0.001, 0.001]))}
+  assert abs(found[CHOSEN[0]].effect) < 0.01 and not found[CHOSEN[0]].differs
 
 
 def test_conditions_may_lie_apart_and_values_may_be_missing():
-  chosen = probes.PROBES[:4]
   first, second = _measured(0), _measured([4, 0, 0, 0], seed=1)
   slow_and_fast = np.array([0, 100.0])[:, None, None]
-  found = hypotheses.rank_hypotheses(chosen, first + slow_and_fast, second + slow_and_fast, np.ones(4))
-  assert found[0].probe is chosen[0] and found[0].spreads[0] < 3
+  found = _ranked(first + slow_and_fast, second + slow_and_fast)
+  assert found[0].probe is CHOSEN[0] and found[0].spreads[0] < 3
   first[..., 3] = np.nan
-  assert [h.probe for h in hypotheses.rank_hypotheses(chosen, first, second, np.ones(4))].count(chosen[3]) == 0
+  assert [h.probe for h in _ranked(first, second, clip_shift=[4, 0, 0, 0])].count(CHOSEN[3]) == 0
   assert "Cello's at" in found[0].sentence("Cello", "Violin") and "Violin's at" in found[0].sentence("Cello", "Violin")
 
 
 def test_shapes_must_agree():
   with pytest.raises(UsageError, match="Expected measurements"):
-    hypotheses.rank_hypotheses(probes.PROBES[:4], _measured(0), _measured(0)[:1], np.ones(4))
+    hypotheses.rank_hypotheses(CHOSEN, _measured(0), _measured(0)[:1], (np.zeros((3, 4)), np.zeros((3, 4))))

@@ -95,6 +95,20 @@ def test_line_of_motion(degrees):
   assert of_motion("one-way motion", moving(degrees)) == pytest.approx(1)
 
 
+@pytest.mark.parametrize("degrees", [0, 30, 60, 90, 120])
+@pytest.mark.parametrize("dotted", [False, True])
+def test_lean_of_moving_shapes(degrees, dotted):
+  """A rod, or points in its place, whichever way it moves."""
+  along = X * np.cos(np.radians(degrees)) - Y * np.sin(np.radians(degrees))
+  across = X * np.sin(np.radians(degrees)) + Y * np.cos(np.radians(degrees))
+  middle = 48 * (np.sin(np.radians(degrees)) + np.cos(np.radians(degrees)))
+  rod = np.exp(-((across - middle) ** 2) / 8) * (np.sin(along * 2 * np.pi / 9) > 0.6 if dotted else 1)
+  for way in (0, 70):
+    motion = moving(way, where=rod * (np.hypot(Y - 48, X - 48) < 40))
+    assert of_motion("steepness of moving shapes", motion) == pytest.approx(min(degrees, 180 - degrees), abs=15)
+    assert of_motion("agreement of moving shapes", motion) > 0.55
+
+
 def test_to_and_fro_is_one_line_but_not_one_way():
   stroke = moving(60, course=np.cos(2 * np.pi * (np.arange(10) + 0.5) / 10))
   assert of_motion("steepness of motion", stroke) == pytest.approx(60, abs=0.1)

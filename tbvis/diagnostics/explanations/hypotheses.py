@@ -1,4 +1,4 @@
-"""Hypotheses: the probes on which the stimuli of two classes differ beyond the spread across seeds."""
+"""Hypotheses: the probes on which the stimuli of two classes differ beyond the spread across seeds, as their clips do."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ class Hypothesis:
     effect: difference of the means (second minus first) over the spread across seeds, which counts as at least a quarter of the
       spread among clips.
     p: p-value of the difference, by exchanging both classes seed by seed, corrected over all probes.
-    rank: 1 for the largest effect among all probes.
+    separation: the same difference between held-out clips of both classes, over their spread.
+    rank: 1 for the largest `strength` among all probes.
   """
 
   probe: Probe
@@ -35,12 +36,22 @@ class Hypothesis:
   spreads: tuple[float, float]
   effect: float
   p: float
+  separation: float
   rank: int
 
   @property
+  def strength(self) -> float:
+    """Geometric mean of `effect` and `separation`; 0 where they have opposite signs or clips have no value.
+
+    What tells stimuli apart but not clips cannot be what tells clips apart, and the other way round.
+    """
+    both = self.effect * self.separation
+    return float(np.sqrt(both)) if both > 0 else 0.0
+
+  @property
   def differs(self) -> bool:
-    """Whether the difference lies beyond the spread across seeds."""
-    return abs(self.effect) > 1 and self.p < _LEVEL
+    """Whether the stimuli's difference lies beyond the spread across seeds, and clips differ the same way."""
+    return abs(self.effect) > 1 and self.p < _LEVEL and self.strength > 0
 
   def sentence(self, a: str, b: str) -> str:
     """Returns the hypothesis in plain words."""
@@ -52,71 +63,87 @@ def rank_hypotheses(
   probes: Sequence[Probe],
   first: np.ndarray,
   second: np.ndarray,
-  clip_spread: np.ndarray,
+  clips: tuple[np.ndarray, np.ndarray],
   count: int = permutations.PERMUTATIONS,
 ) -> list[Hypothesis]:
   """Compares the stimuli of two classes on every probe.
 
   Args:
     probes: what was measured.
-    first: float (conditions, seeds, probes), measurements of the first class' stimuli: a condition is a chi, or an objective
-      (the unit itself, or its difference from the other). NaN where a probe has no value.
-    second: likewise of the second class, under the same conditions.
-    clip_spread: float (probes,), standard deviation among real clips of both classes.
+    first: float (objectives, chi, seeds, probes), measurements of the first class' stimuli, NaN where a probe has no value. The
+      objective is the unit itself, or its difference from the other class'; stimuli of one objective and seed share their start.
+    second: likewise of the second class.
+    clips: float (clips, probes) of each class, measurements of held-out clips, weighted by where the network looked.
     count: permutations.
 
   Returns:
-    All probes that have values on both sides, the largest effect first.
+    All probes that have values on both sides, the strongest first.
 
   Raises:
     UsageError: if shapes disagree.
 
   >>> from tbvis.diagnostics import probes as all_probes
   >>> rng = np.random.default_rng(0)
-  >>> a, b = rng.normal(0, 1, (2, 6, 2)), rng.normal([0, 8], 1, (2, 6, 2))
-  >>> found = rank_hypotheses(all_probes.PROBES[:2], a, b, np.ones(2), count=199)
+  >>> a, b = rng.normal(0, 1, (2, 1, 6, 2)), rng.normal([0, 8], 1, (2, 1, 6, 2))
+  >>> found = rank_hypotheses(all_probes.PROBES[:2], a, b, (a[0, 0], b[0, 0]), count=199)
   >>> [(h.probe.name, h.differs) for h in found]
   [('agreement of lines', True), ('steepness of lines', False)]
   """
   first, second = np.asarray(first, float), np.asarray(second, float)
-  if first.shape != second.shape or first.ndim != 3 or first.shape[2] != len(probes) or np.shape(clip_spread) != (len(probes),):
+  if first.shape != second.shape or first.ndim != 4 or first.shape[3] != len(probes) or any(c.shape[1:] != (len(probes),) for c in clips):
     raise UsageError(
-      f"Expected measurements (conditions, seeds, {len(probes)} probes) of both classes and ({len(probes)},) of clips, "
-      f"received {first.shape}, {second.shape} and {np.shape(clip_spread)}."
+      f"Expected measurements (objectives, chi, seeds, {len(probes)} probes) of both classes and (clips, {len(probes)}) of clips, "
+      f"received {first.shape}, {second.shape} and {[c.shape for c in clips]}."
     )
   sides = [_by_condition(side) for side in (first, second)]
   spread = np.sqrt((sides[0][1] ** 2 + sides[1][1] ** 2) / 2)
-  floor = _LEAST_SPREAD * np.nan_to_num(np.asarray(clip_spread, float))
+  separation, clip_spread = _separated(*clips)
+  floor = _LEAST_SPREAD * np.nan_to_num(clip_spread)
   apart = sides[1][0] - sides[0][0]
   effect = apart / np.maximum(np.hypot(spread, floor), 1e-12)
   # Without regard to sign, so that one test serves both directions.
   p = _exchanged(first, second, count)
-  known = np.flatnonzero(np.isfinite(effect))
-  order = known[np.argsort(-np.abs(effect[known]), kind="stable")]
-  return [
+  found = [
     Hypothesis(
-      probes[i], tuple(float(side[0][i]) for side in sides), tuple(float(side[1][i]) for side in sides), float(effect[i]), float(p[i]), rank
+      probes[i], tuple(float(side[0][i]) for side in sides), tuple(float(side[1][i]) for side in sides), float(effect[i]), float(p[i]),
+      float(separation[i]), 0,
     )
-    for rank, i in enumerate(order, 1)
-  ]
+    for i in np.flatnonzero(np.isfinite(effect))
+  ]  # fmt: skip
+  found.sort(key=lambda h: (-h.strength, -abs(h.effect)))
+  return [dataclasses.replace(h, rank=rank) for rank, h in enumerate(found, 1)]
+
+
+def _separated(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the difference of two classes' clips (second minus first) over their spread, and that spread, float (probes,) each."""
+  both = np.concatenate([np.asarray(first, float), np.asarray(second, float)])
+  of_second = np.arange(len(both)) >= len(first)
+  apart = permutations.standardised_difference(both, of_second)
+  centred = both - np.where(of_second[:, None], _nanmean(both[of_second]), _nanmean(both[~of_second]))
+  return np.nan_to_num(apart), np.sqrt(_nanmean(centred**2))
+
+
+def _nanmean(values: np.ndarray) -> np.ndarray:
+  known = np.isfinite(values)
+  return np.where(known.any(0), np.nansum(values, 0) / np.maximum(known.sum(0), 1), np.nan)
 
 
 def _by_condition(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the mean over all stimuli and the spread across seeds within a condition, float (probes,) each."""
+  """Returns the mean over all stimuli and the spread across seeds under one objective and chi, float (probes,) each."""
   known = np.isfinite(values)
-  count = known.sum((0, 1))
-  mean = np.where(count > 0, np.nansum(values, (0, 1)) / np.maximum(count, 1), np.nan)
-  of_condition = np.nansum(values, 1, keepdims=True) / np.maximum(known.sum(1, keepdims=True), 1)
-  freedom = np.maximum(known.sum(1) - 1, 0).sum(0)
-  spread = np.sqrt(np.nansum((values - of_condition) ** 2, (0, 1)) / np.maximum(freedom, 1))
+  count = known.sum((0, 1, 2))
+  mean = np.where(count > 0, np.nansum(values, (0, 1, 2)) / np.maximum(count, 1), np.nan)
+  of_seeds = np.nansum(values, 2, keepdims=True) / np.maximum(known.sum(2, keepdims=True), 1)
+  freedom = np.maximum(known.sum(2) - 1, 0).sum((0, 1))
+  spread = np.sqrt(np.nansum((values - of_seeds) ** 2, (0, 1, 2)) / np.maximum(freedom, 1))
   return mean, spread
 
 
 def _exchanged(first: np.ndarray, second: np.ndarray, count: int) -> np.ndarray:
-  """Returns corrected p-values of a difference between the classes, by exchanging them stimulus pair by stimulus pair."""
-  apart = (second - first).reshape(-1, first.shape[2])
-  both = np.concatenate([apart, -apart], axis=1)
-  tested = permutations.sign_test(both, np.arange(len(apart)), count)
-  corrected = tested.corrected.reshape(2, -1)
+  """Returns corrected p-values of a difference between the classes, by exchanging them start by start."""
+  objectives, chi, seeds, probes = first.shape
+  apart = (second - first).reshape(-1, probes)
+  starts = np.broadcast_to(np.arange(objectives)[:, None, None] * seeds + np.arange(seeds), (objectives, chi, seeds)).ravel()
+  tested = permutations.sign_test(np.concatenate([apart, -apart], axis=1), starts, count)
   # Both directions of every probe were among what was tried: the smaller of the two is corrected for that already.
-  return np.fmin(corrected[0], corrected[1])
+  return np.fmin(*tested.corrected.reshape(2, -1))

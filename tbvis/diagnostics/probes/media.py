@@ -78,6 +78,28 @@ class Media:
     """Where motion is: float32 (T, H, W), squared speed times the weight."""
     return self.speed**2 * self.weight("motion")
 
+  @functools.cached_property
+  def motion_shape(self) -> tuple[float, float]:
+    """The lines along which moving places lie: mean cosine and sine of their doubled angle (y up); NaN without motion.
+
+    From the autocorrelation of speed at distances of a twentieth to a quarter of the picture's height: single points in a row
+    make a line. Each frame's surroundings (speed blurred by an eighth of the height) are taken off first.
+    """
+    _, height, width = self.speed.shape
+    size = (2 * height, 2 * width)
+    total = 0.0
+    for speed in self.speed * self.weight("motion"):
+      fine = cv2.GaussianBlur(speed, (0, 0), _BLUR) - cv2.GaussianBlur(speed, (0, 0), height / 8)
+      total = total + np.fft.irfft2(np.abs(np.fft.rfft2(fine, size)) ** 2, size)
+    y = -np.fft.fftfreq(size[0], 1 / size[0])[:, None]
+    x = np.fft.fftfreq(size[1], 1 / size[1])[None]
+    distance = np.hypot(y, x) / height
+    near = np.where((distance > 1 / 20) & (distance < 1 / 4), np.maximum(total, 0), 0)
+    if not near.sum() > 0:
+      return float("nan"), float("nan")
+    doubled = 2 * np.arctan2(y, x)
+    return float(np.sum(near * np.cos(doubled)) / near.sum()), float(np.sum(near * np.sin(doubled)) / near.sum())
+
 
 def from_inputs(
   appearance: np.ndarray | None,

@@ -79,6 +79,28 @@ class MotionAxiality(Probe):
     return float(np.hypot(cosine, sine)) / energy if energy > 0 else float("nan")
 
 
+class MovingShapeSteepness(Probe):
+  """Lean of the lines along which moving places lie (a bow, an arm, a row of points): level (0) to upright (90)."""
+
+  name, stream, unit = "steepness of moving shapes", "motion", "degrees"
+  words = "moving places lie along lines that rise from level by"
+
+  def measure(self, media: Media) -> float:
+    """Returns degrees from the mean of cos(2 angle) of the autocorrelation of speed, see `Media.motion_shape`."""
+    return steepness(media.motion_shape[0])
+
+
+class MovingShapeCoherence(Probe):
+  """How far the lines along which moving places lie agree on one direction: 0 none, 1 all parallel."""
+
+  name, stream, unit = "agreement of moving shapes", "motion", "0 to 1"
+  words = "agreement of the lines along which moving places lie is"
+
+  def measure(self, media: Media) -> float:
+    """Returns the length of the mean doubled angle of the autocorrelation of speed, see `Media.motion_shape`."""
+    return float(np.hypot(*media.motion_shape))
+
+
 class MotionRise(Probe):
   """Whether things rise or fall: the vertical part of the mean direction. To the side, training mirrors."""
 

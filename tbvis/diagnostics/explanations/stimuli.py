@@ -1,0 +1,162 @@
+"""Stimuli of two classes and of their difference, and what probes say of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from tbvis.diagnostics import probes as probes_lib
+from tbvis.errors import UsageError, unknown_name
+from tbvis.maximization import api
+from tbvis.maximization import config as config_lib
+from tbvis.maximization.stimulus import Stimulus
+from tbvis.models import checkpoint as checkpoint_lib
+
+# By tower: the layers whose class units' sum is its score.
+LAYERS = {
+  "fused": ("prediction", "prediction_motion"),
+  "hybrid": ("prediction",),
+  "motion": ("prediction_motion",),
+  "appearance": ("prediction_appearance",),
+}
+OBJECTIVES = ("alone", "against the other")
+# How much of the picture is "where a stimulus moves".
+_REGION = 0.15
+
+
+def objective(tower: str, name: str, other: str | None = None) -> str:
+  """Returns the objective of a class in a tower, against another where it is given, as `tbvis.maximize` reads it.
+
+  Raises:
+    UsageError: for an unknown tower.
+
+  >>> objective("fused", "Cello"), objective("motion", "Cello", "Violin")
+  ('prediction/Cello + prediction_motion/Cello', 'prediction_motion/Cello - prediction_motion/Violin')
+  """
+  if tower not in LAYERS:
+    raise unknown_name("tower", tower, LAYERS)
+  parts = " + ".join(f"{layer}/{name}" for layer in LAYERS[tower])
+  return parts + "".join(f" - {layer}/{other}" for layer in LAYERS[tower]) if other else parts
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PairStimuli:
+  """Stimuli of two classes.
+
+  Attributes:
+    classes: the first and the second.
+    tower: whose scores they excite.
+    chi: temporal weights of total variation, slow ones large.
+    seeds: of the starts.
+    stimuli: `Stimulus` by (class, objective, chi, seed), objectives in the order of `OBJECTIVES`.
+  """
+
+  classes: tuple[str, str]
+  tower: str
+  chi: tuple[float, ...]
+  seeds: tuple[int, ...]
+  stimuli: np.ndarray
+
+  def motion_maps(self, seeds: Sequence[int]) -> np.ndarray | None:
+    """Returns where each class' stimuli move, float (2, H, W) of sum 1 each, over some seeds (indices); None without motion."""
+    maps = []
+    for side in self.stimuli:
+      found = [s.motion for s in side[..., list(seeds)].ravel() if s.motion is not None]
+      if not found:
+        return None
+      speeds = [np.hypot(m[..., 0], m[..., 1]).mean(-1) for m in found]
+      maps.append(sum(s / max(s.sum(), 1e-12) for s in speeds) / len(speeds))
+    return np.stack(maps)
+
+  def regions(self, seeds: Sequence[int]) -> tuple[probes_lib.RegionMotion, ...]:
+    """Returns a probe for where each class' stimuli move more than the other's; () without motion."""
+    maps = self.motion_maps(seeds)
+    if maps is None:
+      return ()
+    found = []
+    for apart, name in ((maps[0] - maps[1], self.classes[0]), (maps[1] - maps[0], self.classes[1])):
+      found.append(probes_lib.RegionMotion(apart >= np.quantile(apart, 1 - _REGION), f"where {name}'s stimuli move"))
+    return tuple(found)
+
+  def measure(self, probes: Sequence[probes_lib.Probe], mean: Sequence[float], pixel: float) -> np.ndarray:
+    """Returns what probes say of every stimulus, those of regions included.
+
+    Regions are found on every other seed and measured on the rest, in turn: on its own stimuli a region would always tell
+    the classes apart.
+
+    Args:
+      probes: probes that need no region.
+      mean: of the appearance, R, G, B.
+      pixel: see `probes.Media`.
+
+    Returns:
+      float (2, objectives, chi, seeds, probes and then the two regions; without motion no regions).
+    """
+    media = np.vectorize(lambda s: probes_lib.from_inputs(s.appearance, s.motion, mean, pixel=pixel), otypes=[object])(self.stimuli)
+    measured = [np.vectorize(probe, otypes=[float])(media) for probe in probes]
+    count = len(self.seeds)
+    halves = [range(0, count, 2), range(1, count, 2)]
+    if len(halves[1]) and self.motion_maps(range(count)) is not None:
+      of_regions = np.full((2, *media.shape), np.nan)
+      for found_on, measured_on in (halves, halves[::-1]):
+        for place, region in enumerate(self.regions(found_on)):
+          of_regions[place][..., list(measured_on)] = np.vectorize(region, otypes=[float])(media[..., list(measured_on)])
+      measured.extend(of_regions)
+    return np.stack(measured, axis=-1)
+
+
+def make(
+  checkpoint: checkpoint_lib.Checkpoint,
+  a: str,
+  b: str,
+  tower: str = "fused",
+  *,
+  chi: Sequence[float] = (10.0, 0.0),
+  seeds: Sequence[int] = (0, 1, 2, 3),
+  config: config_lib.MaximizationConfig | None = None,
+  a_hat: Any = None,
+  on_step: Callable[[Any], None] | None = None,
+) -> PairStimuli:
+  """Searches the stimuli of two classes, each by itself and against the other.
+
+  Args:
+    checkpoint: the network.
+    a: the first class.
+    b: the second.
+    tower: whose scores: "fused", "hybrid", "motion" or "appearance".
+    chi: temporal weights.
+    seeds: of the starts, at least two.
+    config: constants of the search.
+    a_hat: see `tbvis.maximize`.
+    on_step: called after each step.
+
+  Raises:
+    UsageError: for an unknown class or tower, equal classes, or fewer than two seeds.
+  """
+  for name in (a, b):
+    if name not in checkpoint.classes:
+      raise unknown_name("class", name, checkpoint.classes)
+  if a == b or len(set(seeds)) < 2 or not chi:
+    raise UsageError(f"Expected two classes, two seeds or more and a chi, received {a!r}, {b!r}, {len(set(seeds))} seeds, {len(chi)} chi.")
+  missing = [layer for layer in LAYERS[tower] if layer not in {found.name for found in checkpoint.model.layers}] if tower in LAYERS else []
+  if missing:
+    raise UsageError(f"--tower: expected one that the network has, but for {tower!r} it lacks the layer {missing[0]!r}.")
+  targets = [objective(tower, *pair) for pair in ((a,), (a, b), (b,), (b, a))]
+  found = [api.maximize(checkpoint, targets, chi=chi, config=config, a_hat=a_hat, seed=seed, on_step=on_step) for seed in seeds]
+  broken = next((s for of_seed in found for s in of_seed if s.error), None)
+  if broken:
+    raise UsageError(f"{broken.target.name}: no stimulus was found: {broken.error}")
+  stimuli = np.empty((2, len(OBJECTIVES), len(chi), len(seeds)), object)
+  for place, of_seed in enumerate(found):
+    stimuli[..., place] = np.array(_boxed(of_seed), object).reshape(2, len(OBJECTIVES), len(chi))
+  return PairStimuli((a, b), tower, tuple(map(float, chi)), tuple(seeds), stimuli)
+
+
+def _boxed(stimuli: Sequence[Stimulus]) -> np.ndarray:
+  # NumPy would look into objects for sequences.
+  boxed = np.empty(len(stimuli), object)
+  boxed[:] = stimuli
+  return boxed
