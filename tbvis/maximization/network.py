@@ -44,7 +44,7 @@ class Leak:
     return rectify(x)
 
 
-def _fused(layer: Any) -> Callable[[Any], Any] | None:
+def fused_activation(layer: Any) -> Callable[[Any], Any] | None:
   """Returns the activation function inside a layer that has weights of its own, None where it is linear."""
   function = getattr(layer, "activation", None)
   if function is None or function is keras.activations.linear or not callable(function) or not getattr(layer, "weights", None):
@@ -89,7 +89,7 @@ def rectified_by(model: keras.Model, layer: str) -> str | None:
 
 
 @contextlib.contextmanager
-def _replaced(layer: Any, **attributes: Any) -> Iterator[None]:
+def replaced(layer: Any, **attributes: Any) -> Iterator[None]:
   """Gives a layer other attributes while it is traced, and its own back whatever happens."""
   before = {name: getattr(layer, name) for name in attributes}
   try:
@@ -132,13 +132,21 @@ class CutNetwork:
     self._order = list(geometry.inputs_by_name(self._net))
     self.layers = list(self._net.layers)
 
-  def __call__(self, inputs: Mapping[str, tf.Tensor], leak: Leak = Leak(), float32: bool = False) -> dict[Tap, tf.Tensor]:
+  def __call__(
+    self,
+    inputs: Mapping[str, tf.Tensor],
+    leak: Leak = Leak(),
+    float32: bool = False,
+    around: Callable[[Any, tuple[Any, ...], Any], Any] | None = None,
+  ) -> dict[Tap, tf.Tensor]:
     """Runs the network, in inference mode.
 
     Args:
       inputs: by stream, as the model takes them; the size in space may be any that its layers take.
       leak: what passes a ReLU that is off.
       float32: whether every layer computes in float32, whatever its own number format.
+      around: given a layer that is no plain ReLU, its arguments and its values before its activation function, returns what is
+        passed on in their place; attribution puts a backward pass of its own there.
 
     Returns:
       (rows, ..., units) by tap.
@@ -151,16 +159,18 @@ class CutNetwork:
         if getattr(layer, "_call_has_training_arg", False):
           kwargs["training"] = False
         plain, own = Tap(layer.name), Tap(layer.name, after=True)
-        function = _fused(layer)
+        function = fused_activation(layer)
         swap: dict[str, Any] = {"dtype_policy": "float32"} if float32 and isinstance(layer, keras.Layer) else {}
         if is_relu(layer):
           outputs = leak(args[0])
         elif function is None:
-          with _replaced(layer, **swap):
+          with replaced(layer, **swap):
             outputs = layer(*args, **kwargs)
+          outputs = around(layer, args, outputs) if around else outputs
         else:
-          with _replaced(layer, activation=keras.activations.linear, **swap):
+          with replaced(layer, activation=keras.activations.linear, **swap):
             before = layer(*args, **kwargs)
+          before = around(layer, args, before) if around else before
           if plain in wanted:
             taken[plain] = before
           outputs = leak(before) if function is keras.activations.relu else function(before)
