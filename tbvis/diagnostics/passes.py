@@ -101,6 +101,7 @@ def clip_snippets(
   flips: bool = True,
   blank: str | None = None,
   finished: Iterable[str] = (),
+  labels: Iterable[int] | None = None,
 ) -> Iterator[ClipSnippets]:
   """Reads the snippets of every clip that is not finished; the next clip is decoded while one is used.
 
@@ -113,6 +114,7 @@ def clip_snippets(
     flips: whether mirrored snippets follow.
     blank: "appearance" or "motion": that input is replaced by zeros (the mean frame, no motion).
     finished: names of clips to leave out.
+    labels: class numbers to keep; all by default.
 
   Yields:
     Clips in the order on disk.
@@ -130,6 +132,9 @@ def clip_snippets(
 
   data = dataset.clips(split, groups)
   data = data.filter(lambda clip: tf.logical_not(tf.reduce_any(clip["clip"] == done)))
+  if labels is not None:
+    kept = tf.constant(sorted(labels), tf.int64)
+    data = data.filter(lambda clip: tf.reduce_any(clip["label"] == kept))
   for item in data.map(prepare).prefetch(1):
     yield ClipSnippets(
       clip=item["clip"].numpy().decode(),
