@@ -13,7 +13,6 @@ from tbvis.errors import UsageError
 
 # A difference that is small beside what clips differ by anyway says little, however well stimuli agree on it.
 _LEAST_SPREAD = 0.25
-_LEVEL = 0.05
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,7 +50,7 @@ class Hypothesis:
   @property
   def differs(self) -> bool:
     """Whether the stimuli's difference lies beyond the spread across seeds, and clips differ the same way."""
-    return abs(self.effect) > 1 and self.p < _LEVEL and self.strength > 0
+    return abs(self.effect) > 1 and self.p < permutations.LEVEL and self.strength > 0
 
   def sentence(self, a: str, b: str) -> str:
     """Returns the hypothesis in plain words."""

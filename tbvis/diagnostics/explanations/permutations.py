@@ -10,6 +10,8 @@ import numpy as np
 from tbvis.errors import UsageError
 
 PERMUTATIONS = 4999
+# What is called beyond chance.
+LEVEL = 0.05
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,198 @@
+"""From a hypothesis, clips and interventions to a verdict that says no more than the numbers carry."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import dataclasses
+import enum
+
+import numpy as np
+
+from tbvis.diagnostics.explanations import permutations
+from tbvis.diagnostics.explanations.hypotheses import Hypothesis
+
+# Fewer confused or right clips than this decide nothing; nor do they where they come from one or two groups.
+LEAST_CLIPS = 10
+LEAST_GROUPS = 3
+
+
+class Verdict(enum.Enum):
+  """What clips say of a hypothesis."""
+
+  SUPPORTED = "supported"
+  NOT_SUPPORTED = "not supported"
+  TOO_FEW = "too few clips"
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipTest:
+  """Whether confused clips lie nearer to the class that they were taken for, on one probe.
+
+  Attributes:
+    confused: number of clips of the first class that were taken for the second and have a value.
+    right: number of clips of the first class that were recognised and have one.
+    groups: number of groups that both together come from.
+    centers: the probe's mean over held-out clips of the first and of the second class.
+    nearness: mean over confused and over right clips: -1 at the first class' centre or beyond, 1 at the second's.
+    effect: difference of the two (confused minus right) over their spread (Hedges' g).
+    p: one-sided p-value by permutation, corrected over all probes that were tried.
+  """
+
+  confused: int
+  right: int
+  groups: int
+  centers: tuple[float, float]
+  nearness: tuple[float, float]
+  effect: float
+  p: float
+
+  @property
+  def enough(self) -> bool:
+    """Whether there are clips enough to decide."""
+    return min(self.confused, self.right) >= LEAST_CLIPS and self.groups >= LEAST_GROUPS
+
+
+@dataclasses.dataclass(frozen=True)
+class InterventionTest:
+  """How an intervention moved the margin between the scores of two classes.
+
+  Attributes:
+    name: the intervention, in words.
+    clips: how many clips it was tried on.
+    before: mean margin (first minus second class' score) of the clips as they are.
+    change: mean change of that margin.
+    share: share of clips whose margin fell.
+    p: one-sided p-value that it falls, by turning the signs of whole groups.
+  """
+
+  name: str
+  clips: int
+  before: float
+  change: float
+  share: float
+  p: float
+
+  @property
+  def as_foretold(self) -> bool:
+    """Whether margins fall, beyond chance."""
+    return self.change < 0 and self.p < permutations.LEVEL
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Judged:
+  """A hypothesis, and what clips say of it.
+
+  Attributes:
+    hypothesis: from stimuli.
+    clips: the test on confused and right clips.
+    intervention: what happens to right clips of the first class when the probe is moved to where the second class has it;
+      None where no intervention moves this probe.
+  """
+
+  hypothesis: Hypothesis
+  clips: ClipTest
+  intervention: InterventionTest | None
+
+  @property
+  def verdict(self) -> Verdict:
+    """The verdict: supported where every test that could be made speaks for it, and stimuli differ in the first place."""
+    if not self.clips.enough:
+      return Verdict.TOO_FEW
+    agrees = self.hypothesis.differs and self.clips.effect > 0 and self.clips.p < permutations.LEVEL
+    moved = self.intervention is None or self.intervention.as_foretold
+    return Verdict.SUPPORTED if agrees and moved else Verdict.NOT_SUPPORTED
+
+  @property
+  def reason(self) -> str:
+    """Why the verdict is what it is, in a sentence."""
+    tested, moved = self.clips, self.intervention
+    counts = f"{tested.confused} confused and {tested.right} right clips of {tested.groups} groups"
+    if not tested.enough:
+      why = f"{counts}; a verdict needs {LEAST_CLIPS} of each, of {LEAST_GROUPS} groups."
+    elif not self.hypothesis.differs:
+      why = "The stimuli do not differ beyond the spread across seeds, or clips differ the other way."
+    elif not (tested.effect > 0 and tested.p < permutations.LEVEL):
+      why = f"Confused clips do not lie nearer to the other class (g = {tested.effect:.2f}, corrected p = {tested.p:.2g}; {counts})."
+    else:
+      why = f"Confused clips lie nearer to the other class (g = {tested.effect:.2f}, corrected p = {tested.p:.2g}; {counts})."
+    if moved is None:
+      return f"{why} No intervention moves this probe."
+    done = "moves the margin as foretold" if moved.as_foretold else "does not move the margin as foretold"
+    return f"{why} {moved.name} {done} ({moved.change:+.2f} of {moved.before:.2f} in {moved.clips} clips, p = {moved.p:.2g})."
+
+
+def nearness(values: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+  """Returns where values lie between two centres: -1 at the first or beyond it, 1 at the second or beyond.
+
+  Args:
+    values: float (clips, probes).
+    first: float (probes,).
+    second: float (probes,).
+
+  Returns:
+    float (clips, probes), (|x - first| - |x - second|) / |second - first|; NaN where the centres are the same.
+
+  >>> nearness(np.array([[0.0], [10.0], [25.0]]), np.array([0.0]), np.array([20.0])).ravel().tolist()
+  [-1.0, 0.0, 1.0]
+  """
+  apart = np.abs(second - first)
+  return np.where(apart > 0, (np.abs(values - first) - np.abs(values - second)) / np.where(apart > 0, apart, 1), np.nan)
+
+
+def judge_clips(
+  values: np.ndarray,
+  confused: np.ndarray,
+  groups: np.ndarray,
+  centers: tuple[np.ndarray, np.ndarray],
+  count: int = permutations.PERMUTATIONS,
+) -> list[ClipTest]:
+  """Tests on every probe whether confused clips of a class lie nearer to the other than the right ones.
+
+  Args:
+    values: float (clips, probes), measurements of clips of the first class, confused and right.
+    confused: bool (clips,).
+    groups: (clips,).
+    centers: float (probes,) of each class, from other clips.
+    count: permutations.
+
+  Returns:
+    One test a probe; p-values are corrected over all of them.
+  """
+  confused, groups = np.asarray(confused, bool), np.asarray(groups)
+  near = nearness(np.asarray(values, float), *centers)
+  tested = permutations.label_test(near, confused, groups, count)
+  found = []
+  for i, column in enumerate(near.T):
+    known = np.isfinite(column)
+    sides = [column[known & confused], column[known & ~confused]]
+    means = tuple(float(side.mean()) if len(side) else float("nan") for side in sides)
+    found.append(
+      ClipTest(
+        len(sides[0]), len(sides[1]), len(np.unique(groups[known])), tuple(float(center[i]) for center in centers), means,
+        float(tested.effect[i]), float(tested.corrected[i]),
+      )
+    )  # fmt: skip
+  return found
+
+
+def judge_intervention(
+  name: str, before: np.ndarray, after: np.ndarray, groups: Sequence[int] | np.ndarray, count: int = permutations.PERMUTATIONS
+) -> InterventionTest:
+  """Tests whether an intervention lowers the margin between two classes' scores.
+
+  Args:
+    name: the intervention, in words.
+    before: float (clips,), margins of the clips as they are.
+    after: float (clips,), margins under the intervention.
+    groups: (clips,).
+    count: sign changes drawn.
+
+  >>> judge_intervention("Blank", np.array([2.0, 3.0, 2.5]), np.array([1.0, 1.0, 1.5]), [1, 2, 3]).change.__round__(2)
+  -1.33
+  """
+  before, after = np.asarray(before, float), np.asarray(after, float)
+  if not len(before):
+    return InterventionTest(name, 0, float("nan"), float("nan"), float("nan"), float("nan"))
+  fall = before - after
+  tested = permutations.sign_test(fall[:, None], np.asarray(groups), count)
+  return InterventionTest(name, len(before), float(before.mean()), float(-fall.mean()), float(np.mean(fall > 0)), float(tested.p[0]))

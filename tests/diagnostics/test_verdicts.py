@@ -1,0 +1,77 @@
+"""Verdicts on clips whose cause is known."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tbvis.diagnostics import probes
+from tbvis.diagnostics.explanations import hypotheses, verdicts
+from tbvis.diagnostics.explanations.verdicts import Verdict
+
+GROUPS = np.repeat(np.arange(8), 4)
+CENTERS = np.array([0.0, 0.0, 0.0]), np.array([10.0, 10.0, 0.0])
+HYPOTHESIS = hypotheses.Hypothesis(probes.PROBES[0], (10.0, 80.0), (2.0, 3.0), 20.0, 0.001, 5.0, 1)
+
+
+def _clips(shift, rng_seed=0):
+  rng = np.random.default_rng(rng_seed)
+  confused = np.tile([True, True, False, False], 8)
+  values = rng.normal(2, 1.5, (32, 3))
+  values[:, 0] += shift * confused
+  return values, confused
+
+
+def _judged(shift, intervention=None, hypothesis=HYPOTHESIS, rows=slice(None)):
+  values, confused = _clips(shift)
+  tests = verdicts.judge_clips(values[rows], confused[rows], GROUPS[rows], CENTERS)
+  return verdicts.Judged(hypothesis, tests[0], intervention)
+
+
+def test_confused_clips_that_lie_nearer_support_a_hypothesis():
+  judged = _judged(5)
+  assert judged.verdict is Verdict.SUPPORTED and judged.clips.effect > 1 and judged.clips.p < 0.01
+  assert judged.clips.nearness[0] > judged.clips.nearness[1] and (judged.clips.confused, judged.clips.right) == (16, 16)
+  assert "No intervention" in judged.reason and "16 confused and 16 right" in judged.reason
+
+
+@pytest.mark.parametrize("shift", [0, -3])
+def test_others_do_not(shift):
+  judged = _judged(shift)
+  assert judged.verdict is Verdict.NOT_SUPPORTED and "do not lie nearer" in judged.reason
+
+
+def test_few_clips_decide_nothing_however_clear():
+  judged = _judged(50, rows=slice(0, 16))
+  assert judged.verdict is Verdict.TOO_FEW and "needs 10 of each" in judged.reason
+  two_groups = verdicts.judge_clips(*_clips(50), np.repeat([0, 1], 16), CENTERS)[0]
+  assert not two_groups.enough
+
+
+def test_an_intervention_that_fails_takes_the_support_away():
+  groups = np.arange(12)
+  before = np.linspace(1, 3, 12)
+  works = verdicts.judge_intervention("Rotate", before, before - 0.5 - 0.1 * (groups % 3), groups)
+  fails = verdicts.judge_intervention("Rotate", before, before + 0.1 * (-1.0) ** groups, groups)
+  assert works.as_foretold and works.share == 1 and works.change == pytest.approx(-0.6)
+  assert not fails.as_foretold
+  assert _judged(5, works).verdict is Verdict.SUPPORTED
+  failed = _judged(5, fails)
+  assert failed.verdict is Verdict.NOT_SUPPORTED and "does not move" in failed.reason
+
+
+def test_stimuli_that_do_not_differ_support_nothing():
+  same = dataclasses.replace(HYPOTHESIS, effect=0.5)
+  assert _judged(5, hypothesis=same).verdict is Verdict.NOT_SUPPORTED
+  against = dataclasses.replace(HYPOTHESIS, separation=-5.0)
+  assert _judged(5, hypothesis=against).verdict is Verdict.NOT_SUPPORTED
+
+
+def test_centres_that_coincide_have_no_nearness():
+  values, confused = _clips(5)
+  tests = verdicts.judge_clips(values, confused, GROUPS, CENTERS)
+  assert np.isnan(tests[2].effect) and tests[2].confused == 0 and not tests[2].enough
+
+
+def test_nothing_to_try_an_intervention_on():
+  assert not verdicts.judge_intervention("Rotate", np.array([]), np.array([]), []).as_foretold
