@@ -27,7 +27,8 @@ table { border-collapse: collapse; width: 100%; } td, th { padding: .3rem .5rem;
   vertical-align: top; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .supported { font-weight: 600; color: #1a7f37; } .quiet, .few { color: var(--quiet); } .scroll { overflow-x: auto; }
-.row { display: flex; flex-wrap: wrap; gap: .8rem; } figure { margin: 0; } figcaption { font-size: .8rem; color: var(--quiet); max-width: 15rem; }
+.row { display: flex; flex-wrap: wrap; gap: .8rem; } figure { margin: 0; }
+figcaption { font-size: .8rem; color: var(--quiet); max-width: 15rem; }
 img { image-rendering: auto; max-width: 100%; } svg { max-width: 100%; height: auto; } svg text { fill: currentColor; font-size: 11px; }
 @media (prefers-color-scheme: dark) { .supported { color: #56d364; } :root { --a: #6cb6ff; --b: #ff9e57; --quiet: #9a9a9a; } }
 """
@@ -76,7 +77,8 @@ def _stimuli(found: Explanation) -> str:
   for side, name in enumerate(pair.classes):
     for place, way in enumerate(stimuli_lib.OBJECTIVES):
       films = [
-        _figure(_stimulus(pair.stimuli[side, place, j, 0], f"{name}, {way}, chi {chi:g}"), f"chi = {chi:g}") for j, chi in enumerate(pair.chi)
+        _figure(_stimulus(pair.stimuli[side, place, j, 0], f"{name}, {way}, chi {chi:g}"), f"chi = {chi:g}")
+        for j, chi in enumerate(pair.chi)
       ]
       rows.append(f"<h3>{_text(name)}, {_text(way)}</h3><div class=row>{''.join(films)}</div>")
   return f"<p>{_text(said)} One of {len(pair.seeds)} starts is shown.</p>{''.join(rows)}"
