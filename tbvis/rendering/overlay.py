@@ -10,13 +10,14 @@ from tbvis.errors import UsageError
 
 # Of the heat: lightness, chroma and hue (OKLCh; Ottosson, "A perceptual color space for image processing", 2020) from none to most,
 # violet over red to yellow. Lightness rises evenly, so that order is read without colour vision too.
-_LIGHTNESS = (0.22, 0.92)
+_LIGHTNESS = (0.52, 0.96)
 _CHROMA = 0.17
 _HUE = (305.0, 455.0)
-# What is left of a frame's colour and brightness below the heat, and how much heat hides of it at most.
+# What is left of a frame's colour and brightness, and how much heat hides of it at most. A frame's white is no lighter than the least
+# heat, so that more heat is lighter over any frame.
 _SATURATION = 0.25
-_BRIGHTNESS = 0.75
-_OPACITY = 0.8
+_BRIGHTNESS = 0.4
+_OPACITY = 0.85
 # What is left of the brightness outside a spotlight.
 _SHADE = 0.3
 
@@ -26,13 +27,13 @@ def heat_colours(levels: int = 256) -> np.ndarray:
   """Returns the colours of the heat from none to most, uint8 (levels, 3), lightness rising evenly.
 
   >>> heat_colours()[[0, 128, 255]].tolist()
-  [[36, 12, 57], [200, 66, 76], [255, 228, 115]]
+  [[128, 72, 182], [255, 121, 125], [255, 242, 155]]
   """
   t = np.linspace(0.0, 1.0, levels)
   lightness = _LIGHTNESS[0] + (_LIGHTNESS[1] - _LIGHTNESS[0]) * t
   hue = np.deg2rad(_HUE[0] + (_HUE[1] - _HUE[0]) * t)
   # Dark and light colours of full chroma lie outside what screens show.
-  chroma = _CHROMA * np.minimum(1.0, np.minimum(lightness / 0.45, (1.12 - lightness) / 0.25))
+  chroma = _CHROMA * np.minimum(1.0, (1.12 - lightness) / 0.25)
   lab = np.stack([lightness, chroma * np.cos(hue), chroma * np.sin(hue)], axis=-1)
   to_lms = np.array([[1, 0.3963377774, 0.2158037573], [1, -0.1055613458, -0.0638541728], [1, -0.0894841775, -1.2914855480]])
   to_rgb = np.array([[4.07674166, -3.30771159, 0.23096993], [-1.26843800, 2.60975740, -0.34131940], [-0.00419609, -0.70341861, 1.70761470]])
@@ -74,5 +75,5 @@ def overlay(frames: np.ndarray, maps: np.ndarray, peak: float | None = None, spo
   grey = frames @ np.array([0.299, 0.587, 0.114], np.float32)
   pale = _BRIGHTNESS * (grey[..., None] + _SATURATION * (frames - grey[..., None]))
   heat = heat_colours()[np.round(255 * strength[..., 0]).astype(int)]
-  opacity = _OPACITY * np.sqrt(strength)
+  opacity = _OPACITY * strength
   return np.round(np.clip((1 - opacity) * pale + opacity * heat, 0, 255)).astype(np.uint8)
