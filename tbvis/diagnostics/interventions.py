@@ -157,6 +157,41 @@ def _mirrored(index: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
 
 
 @dataclasses.dataclass(frozen=True)
+class Shift(Intervention):
+  """Moves the picture up or down by a part of its height; what comes in is the picture mirrored at its border.
+
+  Attributes:
+    up: part of the height, -1 to 1; downwards where negative.
+    streams: which.
+  """
+
+  up: float
+  streams: tuple[str, ...] = two_stream.STREAMS
+
+  def __post_init__(self):
+    _check_streams(self.streams)
+    if not -1 <= self.up <= 1:
+      raise UsageError(f"Shift: expected a part of the height from -1 to 1, received {self.up!r}.")
+
+  @property
+  def name(self) -> str:
+    """ "shift_0.1_motion"."""
+    return f"shift_{self.up:g}_{'_'.join(self.streams)}"
+
+  @property
+  def words(self) -> str:
+    """See the base."""
+    way = "up" if self.up >= 0 else "down"
+    return f"{' and '.join(self.streams)} moved {way} by {abs(self.up):g} of the height"
+
+  def change(self, stream: str, values: tf.Tensor) -> tf.Tensor:
+    """See the base."""
+    height = tf.shape(values)[1]
+    rows = tf.range(height) + tf.cast(tf.round(self.up * tf.cast(height, tf.float32)), tf.int32)
+    return tf.gather(values, _mirrored(rows, height), axis=1)
+
+
+@dataclasses.dataclass(frozen=True)
 class Slow(Intervention):
   """Multiplies the flow by a factor: 0.5 is half the speed, 2 is twice, held within what stored flow can say (20 pixels a frame).
 
