@@ -177,11 +177,11 @@ def explain(
 def _make_stimuli(
   checkpoint: checkpoint_lib.Checkpoint, confusion: Confusion, config: ExplainConfig, a_hat: Any, folder: pathlib.Path | None
 ) -> stimuli_lib.PairStimuli:
-  total = config.maximization.steps * len(config.seeds)
-  with progress.bar(total=total, description=f"stimuli of {' and '.join(confusion.classes)}", unit="step") as bar:
+  total = config.maximization.steps * len(config.seeds) * 2 * len(stimuli_lib.OBJECTIVES) * len(config.chi)
+  with progress.bar(total=total, description=f"stimuli of {' and '.join(confusion.classes)}", unit="stimulus step") as bar:
     return stimuli_lib.make(
       checkpoint, *confusion.classes, confusion.tower, chi=config.chi, seeds=config.seeds, config=config.maximization, a_hat=a_hat,
-      folder=folder, on_step=lambda _: bar.update(),
+      folder=folder, on_step=lambda batch: bar.update(len(batch.rows)),
     )  # fmt: skip
 
 

@@ -8,8 +8,7 @@ import math
 
 import numpy as np
 
-from tbvis.diagnostics import interventions as interventions_lib
-from tbvis.diagnostics import passes
+from tbvis.diagnostics import effects, passes
 from tbvis.diagnostics.explanations import permutations, verdicts
 from tbvis.diagnostics.interventions import Blank, BlankRegion, FreezeInTime, Intervention, Mirror, Reverse, Rotate, Shift, Slow
 from tbvis.diagnostics.probes import Probe, RegionMotion
@@ -101,7 +100,7 @@ def run(
   first = next(iterator, None)
   if first is None:
     return {}, ()
-  effect = interventions_lib.effect(checkpoint, itertools.chain([first], iterator), *classes, list(every.values()))
+  effect = effects.effect(checkpoint, itertools.chain([first], iterator), *classes, list(every.values()))
   before = effect.margins(None, tower)
 
   def test(chosen: tuple[Intervention, ...]) -> verdicts.InterventionTest:
