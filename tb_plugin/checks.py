@@ -133,6 +133,7 @@ _TOP_CLIP_PICTURE: dict[str, tuple[Test, str]] = {
   "layer": (_is_name, "a name"),
   "field": (_optional(_is_side), "a side in pixels or null"),
   "thumbnail": (_is_name, "a file name"),
+  "frames": (_is_frames, f"1 to {_MOST_FRAMES}"),
   "fired": (lambda value: _is_integer(value) and 0 <= value < _MOST_FRAMES, f"0 to {_MOST_FRAMES - 1}"),
   "size": (_is_size, "two sides"),
 }
@@ -279,8 +280,8 @@ def _unit_statistics(entry: Any, what: str) -> dict[str, Any]:
   for clip in top:
     _fields(clip, _TOP_CLIP, what)
     _fields(clip, {name: test for name, test in _TOP_CLIP_PICTURE.items() if name in clip}, what)
-    if "thumbnail" in clip and not {"fired", "size"} <= set(clip):
-      raise DamagedError(f"{what}: expected 'fired' and 'size' with the thumbnail of {short(clip['clip'])}, found one alone.")
+    if "thumbnail" in clip and not {"frames", "fired", "size"} <= set(clip):
+      raise DamagedError(f"{what}: expected 'frames', 'fired' and 'size' with the thumbnail of {short(clip['clip'])}, found not all.")
   return {**entry, "selectivity": _selectivity(entry.get("class_means", {}))}
 
 

@@ -148,7 +148,8 @@ class StimulusWriter:
       statistics: by unit, any of {"a_hat": float, "class_means": {class: mean response}, "top_clips": [{"clip": name,
         "class": name, "layer": name, "value": float, "frame": int, "x": int, "y": int}, ...]}. A top clip may also have "field" (side of
         the receptive field in input pixels, None for all), and where there is an animation of its snippet "thumbnail" (its file),
-        "fired" (which of its frames the value is of) and "size" (width and height in which x, y and field are counted).
+        "frames" (how many it has), "fired" (the one of them that the value is of) and "size" (width and height in which x, y and
+        field are counted).
       pictures: animated WebP by the file names of "thumbnail".
     """
     for name, data in (pictures or {}).items():

@@ -9,17 +9,22 @@ const near = new IntersectionObserver(
   {rootMargin: "200px"},
 );
 
-async function decode(data) {
+/** The frames of an animation, `count` of them where that is known: the encoder makes one of equal ones, shown for longer. */
+async function decode(data, count) {
   const decoder = new ImageDecoder({data, type: "image/webp"});
   await Promise.all([decoder.completed, decoder.tracks.ready]);
   const frames = [];
+  const ends = [];
   for (let frameIndex = 0; frameIndex < decoder.tracks.selectedTrack.frameCount; frameIndex += 1) {
     const {image} = await decoder.decode({frameIndex});
     frames.push(await createImageBitmap(image));
+    ends.push((image.timestamp ?? 0) + (image.duration ?? 0));
     image.close();
   }
   decoder.close();
-  return frames;
+  if (!count || frames.length >= count) return frames;
+  const at = (frame) => ends.findIndex((end) => end > ((frame + 0.5) * ends[ends.length - 1]) / count);
+  return Array.from({length: count}, (_, frame) => frames[Math.max(0, at(frame))]);
 }
 
 class Clip extends HTMLElement {
@@ -57,7 +62,7 @@ class Clip extends HTMLElement {
       if (typeof ImageDecoder === "undefined") {
         return this.fill(h("img", {alt: this.name, src: api.clipAddress(this.run, this.thumbnail, this.version)}));
       }
-      this.frames = await decode(data);
+      this.frames = await decode(data, this.mark?.frames);
       const {width, height} = this.frames[0];
       this.canvas = h("canvas", {width, height, role: "img", "aria-label": `clip ${this.name} and its flow`});
       this.fill(this.canvas);
@@ -92,7 +97,7 @@ customElements.define("tbvis-clip", Clip);
 
 /**
  * Makes a player of a clip's thumbnail file. `mark`, if any, is the place that fired, in parts of the frame's width and height:
- * {left, top, box: [width, height] of what the unit sees or null, fired: the animation's frame}.
+ * {left, top, box: [width, height] of what the unit sees or null, frames: how many, fired: the one of them}.
  */
 export const clip = (run, version, name, thumbnail, mark = null) =>
   document.createElement("tbvis-clip").show(run, version, name, thumbnail, mark);

@@ -25,6 +25,9 @@ const MEANINGS = [
   ["balance_", "Factor that brings the target's gradients on both inputs to one size"],
 ];
 
+/** Names come from the record: one may be that of a member that every object has. */
+const valuesOf = (meta, name) => (Object.hasOwn(meta.history, name) ? meta.history[name] : []);
+
 const meaning = (name) => MEANINGS.find(([start]) => name.startsWith(start))?.[1] ?? "";
 
 /**
@@ -36,7 +39,7 @@ export function curves(items, metas) {
   const title = h("h3", {}, "Through the search");
   const lines = items.map((item, i) => ({label: variantTitle(item).filter(Boolean).join(", "), meta: metas[i], look: lineClass(i)}));
   const names = [...new Set(metas.flatMap((meta) => Object.keys(meta.history)))].filter((name) =>
-    metas.some((meta) => (meta.history[name] ?? []).some(Number.isFinite)));
+    metas.some((meta) => valuesOf(meta, name).some(Number.isFinite)));
   if (!names.length) {
     return [title, h("p.quiet", {}, "No curve was written with these stimuli. tbvis-maximize writes the terms of every --log_every-th step with each stimulus that it makes.")];
   }
@@ -73,7 +76,7 @@ function nearest(list, value) {
 
 class Chart {
   constructor(name, lines, steps) {
-    const drawn = lines.filter(({meta}) => (meta.history[name] ?? []).some(Number.isFinite));
+    const drawn = lines.filter(({meta}) => valuesOf(meta, name).some(Number.isFinite));
     const last = Math.max(1, steps[steps.length - 1]);
     const scale = new Scale(drawn.flatMap(({meta}) => meta.history[name]), {top: TOP, bottom: BOTTOM, mayLog: !name.startsWith("activation")});
     const x = (step) => LEFT + ((RIGHT - LEFT) * step) / last;

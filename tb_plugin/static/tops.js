@@ -24,7 +24,7 @@ export function tops(run, known) {
   const largest = new Map();
   for (const {layer, value} of found) largest.set(layer, Math.max(largest.get(layer) ?? 0, value ?? 0));
   const towers = largest.size > 1;
-  const told = ({layer, value}) => (towers && largest.get(layer) > 0 ? `${(value / largest.get(layer)).toFixed(2)} â` : number(value));
+  const told = ({layer, value}) => (towers && value !== null && largest.get(layer) > 0 ? `${(value / largest.get(layer)).toFixed(2)} â` : number(value));
   section.append(
     pictures
       ? h("p.quiet", {}, "The ten frames of each snippet and their flow, in step with the stimuli. The ring is where the unit fired, the box what it sees; "
@@ -34,9 +34,9 @@ export function tops(run, known) {
   return section;
 }
 
-function entry(run, top, rank, {pictures, value: told(top), layer: towers ? top.layer : null}) {
-  const where = h("small", {}, `${top.class ? `${top.class}, ` : ""}${towers && top.layer ? `${top.layer}, ` : ""}`, stop(top), ` at x ${top.x}, y ${top.y}`);
-  const told = [h("p.clip-name", {title: top.clip}, h("b", {}, number(top.value)), ` ${top.clip}`), where];
+function entry(run, top, rank, {pictures, value, layer}) {
+  const where = h("small", {}, [top.class, layer].filter(Boolean).map((name) => `${name}, `).join(""), stop(top), ` at x ${top.x}, y ${top.y}`);
+  const told = [h("p.clip-name", {title: `${top.clip}: ${number(top.value)}`}, h("b", {}, value), ` ${top.clip}`), where];
   if (!pictures) return h("li", {}, ...told);
   const player = () => clip(run.name, run.statistics, top.clip, top.thumbnail, mark(top));
   const open = top.thumbnail
@@ -57,13 +57,13 @@ function stop(top) {
 }
 
 /** The place that fired in parts of the frame; without a size nobody knows where in the picture it is. */
-function mark({x, y, field, size, fired}) {
+function mark({x, y, field, size, frames, fired}) {
   if (!size) return null;
   const [width, height] = size;
   // Where the centre of a pixel lies.
   const [left, top] = [(x + 0.5) / width, (y + 0.5) / height];
   const box = field && (field < width || field < height) ? [field / width, field / height] : null;
-  return {left, top, box, fired};
+  return {left, top, box, frames, fired};
 }
 
 function large(player, top, value) {

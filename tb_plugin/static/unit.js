@@ -93,7 +93,8 @@ class Unit extends HTMLElement {
     const say = (text) => this.means.replaceChildren(h("h3", {}, "Mean response by class, and clips"), h("p.quiet", {}, text));
     if (!run?.statistics) return say(without);
     try {
-      const known = (await api.statistics({run: run.name, v: run.statistics}))[name];
+      const all = await api.statistics({run: run.name, v: run.statistics});
+      const known = Object.hasOwn(all, name) ? all[name] : null;
       // The server says so where this unit's entry alone is damaged.
       if (known?.error) throw new Error(known.error);
       if (!known) return say(`The statistics of this run do not have ${name}: tbvis-maximize --units=${name} --statistics writes them.`);

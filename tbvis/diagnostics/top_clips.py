@@ -46,7 +46,7 @@ def kept_pictures(described: Mapping[str, Mapping[str, Any]], before: Mapping[st
     before: what the run says of its units now.
   """
   old = {_snippet(clip): clip for entry in before.values() for clip in entry.get("top_clips", []) if clip.get("thumbnail")}
-  names = ("thumbnail", "fired", "size")
+  names = ("thumbnail", "frames", "fired", "size")
   return _changed(described, lambda clip: {name: old[_snippet(clip)][name] for name in names} if _snippet(clip) in old else {})
 
 
@@ -61,8 +61,9 @@ def with_pictures(
     input_size: of the network, which scales the frames in which "x" and "y" are counted.
 
   Returns:
-    `described` with "thumbnail" (file name), "fired" (the animation's frame, from 0, that is the snippet's own) and "size" (width and
-    height, in pixels of the network's input, of the frame) for every top clip that the set has; animated WebP by file name.
+    `described` with, for every top clip that the set has, "thumbnail" (file name), "frames" (how many the animation has), "fired" (the one
+    of them, from 0, that is the snippet's own) and "size" (width and height of the frame in pixels of the network's input); and animated
+    WebP by file name.
   """
   clips = [clip for entry in described.values() for clip in entry.get("top_clips", [])]
   wanted: dict[str, set[int]] = {}
@@ -111,4 +112,4 @@ def _animation(item: Mapping[str, Any], name: str, frame: int, input_size: int) 
   # The digest keeps names apart that differ only in characters unfit for files.
   digest = hashlib.sha256(name.encode()).hexdigest()[:8]
   file = f"top_{safe_name(name.rsplit('/', 1)[-1])[:120]}_{digest}_{frame:05d}.webp"
-  return file, data, {"thumbnail": file, "fired": frame - first, "size": [width, height]}
+  return file, data, {"thumbnail": file, "frames": len(chosen), "fired": frame - first, "size": [width, height]}
