@@ -28,7 +28,7 @@ class Unit extends HTMLElement {
     const run = model.run.name;
     const items = model.variants.filter(({variant}) => unit.cells.has(variant)).map(({variant}) => unit.cells.get(variant));
     this.response = h("div");
-    this.means = h("div");
+    this.means = h("div.known");
     this.tops = h("div");
     this.charts = h("section.charts", {"aria-label": "Through the search"});
     this.settings = h("section.settings", {"aria-label": "How it was made"});
@@ -72,18 +72,20 @@ class Unit extends HTMLElement {
     return lacking.length ? h("p.quiet.lacking", {}, text) : "";
   }
 
+  /** Curves, responses and settings of all stimuli whose records can be read. */
   async details(run, items, figures) {
-    try {
-      const metas = await Promise.all(items.map((item) => api.meta(run, item)));
-      metas.forEach((meta, i) => {
-        if (meta.error !== null) figures[i].below.replaceChildren(h("p.notes", {}, "Nothing was found: the same tbvis-maximize command tries it again."));
-      });
-      this.response.replaceChildren(response(items, metas, figures.map(({player}) => player)));
-      this.charts.replaceChildren(...curves(items, metas));
-      this.settings.replaceChildren(...settings(items, metas));
-    } catch (error) {
-      this.charts.replaceChildren(h("p.quiet", {}, `Curves and settings failed to load: ${error.message}`));
-    }
+    const answers = await Promise.allSettled(items.map((item) => api.meta(run, item)));
+    const read = [];
+    answers.forEach(({status, value: meta, reason}, i) => {
+      const {below, player} = figures[i];
+      const said = reason ? `Its curve and settings failed to load: ${reason.message}` : "Nothing was found: the same tbvis-maximize command tries it again.";
+      if (status === "rejected" || meta.error !== null) below.replaceChildren(h("p.notes", {}, said));
+      if (status === "fulfilled") read.push({item: items[i], meta, player});
+    });
+    const [known, metas] = [read.map(({item}) => item), read.map(({meta}) => meta)];
+    this.response.replaceChildren(response(known, metas, read.map(({player}) => player)));
+    this.charts.replaceChildren(...curves(known, metas));
+    if (read.length) this.settings.replaceChildren(...settings(known, metas));
   }
 
   async statistics(name) {
