@@ -16,6 +16,7 @@ import numpy as np
 
 from tb_plugin.refusals import DamagedError, TooLargeError, short
 from tbvis import summaries
+from tbvis.diagnostics import selectivity
 
 LARGEST_IDENTITY = 1 << 13
 LARGEST_META = 4 << 20
@@ -62,8 +63,12 @@ def _table(test: Test) -> Test:
   return lambda value: type(value) is dict and all(map(_is_name, value)) and all(map(test, value.values()))
 
 
+def _is_side(value: Any) -> bool:
+  return _is_integer(value) and 0 < value <= _LARGEST_SIDE
+
+
 def _is_size(value: Any) -> bool:
-  return type(value) is list and len(value) == 2 and all(_is_integer(side) and 0 < side <= _LARGEST_SIDE for side in value)
+  return type(value) is list and len(value) == 2 and all(map(_is_side, value))
 
 
 def _is_boolean(value: Any) -> bool:
@@ -121,6 +126,16 @@ _TOP_CLIP: dict[str, tuple[Test, str]] = {
   "frame": (_is_number, "a number"),
   "x": (_is_number, "a number"),
   "y": (_is_number, "a number"),
+}
+# An older logdir has none of these.
+_TOP_CLIP_PICTURE: dict[str, tuple[Test, str]] = {
+  "class": (_is_name, "a name"),
+  "layer": (_is_name, "a name"),
+  "field": (_optional(_is_side), "a side in pixels or null"),
+  "thumbnail": (_is_name, "a file name"),
+  "frames": (_is_frames, f"1 to {_MOST_FRAMES}"),
+  "fired": (lambda value: _is_integer(value) and 0 <= value < _MOST_FRAMES, f"0 to {_MOST_FRAMES - 1}"),
+  "size": (_is_size, "two sides"),
 }
 
 
@@ -193,8 +208,11 @@ def meta(data: bytes, what: str) -> dict[str, Any]:
   for name, values in found["history"].items():
     if len(values) != len(found["steps"]):
       raise DamagedError(f"{what}: expected {len(found['steps'])} values of {short(name)}, found {len(values)}.")
-  if not _list(_is_text)(found["config"].get("warnings", [])):
-    raise DamagedError(f"{what}: expected a list of texts as warnings, found {short(found['config']['warnings'])}.")
+  config = found["config"]
+  if not _list(_is_text)(config.get("warnings", [])):
+    raise DamagedError(f"{what}: expected a list of texts as warnings, found {short(config['warnings'])}.")
+  if not _is_text(config.get("flagfile", "")):
+    raise DamagedError(f"{what}: expected a text as flagfile, found {short(config['flagfile'])}.")
   return found
 
 
@@ -235,7 +253,10 @@ def scores(data: bytes, content: Mapping[str, Any], what: str) -> np.ndarray:
 
 
 def statistics(data: bytes, what: str) -> dict[str, Any]:
-  """Returns what is known of units, by name; of a unit whose entry is damaged, {"error": why}."""
+  """Returns what is known of units, by name; of a unit whose entry is damaged, {"error": why}.
+
+  "selectivity" of each is the index of its class means (see `tbvis.diagnostics.selectivity`), None where it has none.
+  """
   found = json_object(data, what, LARGEST_JSON)
   kept = {}
   for unit, entry in found.items():
@@ -258,4 +279,13 @@ def _unit_statistics(entry: Any, what: str) -> dict[str, Any]:
     raise DamagedError(f"{what}: expected a list of clips as 'top_clips', found {short(top)}.")
   for clip in top:
     _fields(clip, _TOP_CLIP, what)
-  return entry
+    _fields(clip, {name: test for name, test in _TOP_CLIP_PICTURE.items() if name in clip}, what)
+    if "thumbnail" in clip and not {"frames", "fired", "size"} <= set(clip):
+      raise DamagedError(f"{what}: expected 'frames', 'fired' and 'size' with the thumbnail of {short(clip['clip'])}, found not all.")
+  return {**entry, "selectivity": _selectivity(entry.get("class_means", {}))}
+
+
+def _selectivity(class_means: Mapping[str, float | None]) -> float | None:
+  """Returns the index of `selectivity.selectivity_index`, None where there is none."""
+  found = float(selectivity.selectivity_index(np.array([np.nan if mean is None else mean for mean in class_means.values()], float)))
+  return found if math.isfinite(found) else None

@@ -202,8 +202,11 @@ class Store:
 
   def clip(self, ctx: context_lib.RequestContext, experiment: str, run: str, name: str) -> tuple[bytes, str]:
     """Returns the small animation of a real clip and its type."""
-    # The run must be one that TensorBoard shows.
-    self._blobs(ctx, experiment, run, summaries.CONFUSIONS_TAG)
+    # The run must be one that TensorBoard shows, and one that has clips: those behind confusions, or those that excite units.
+    try:
+      self._blobs(ctx, experiment, run, summaries.CONFUSIONS_TAG)
+    except NotFoundError:
+      self._blobs(ctx, experiment, run, summaries.STATISTICS_TAG)
     return self._read(run, "clips", f"{summaries.MEDIA_FOLDER}/clips", name)
 
   def statistics(self, ctx: context_lib.RequestContext, experiment: str, run: str) -> dict[str, Any]:

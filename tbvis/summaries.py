@@ -4,7 +4,7 @@ A run's folder `<logdir>/<run>` has an event file and, beside it, `tbvis/`:
 
     events.out.tfevents...                            stock Images and Scalars, and the plugin's own tags
     tbvis/stimuli/<layer>/<unit>/<variant>/           one stimulus: appearance.png, flow.webp, values.npz, stimulus.json
-    tbvis/clips/<clip>.webp                           real clips, small, frames and flow side by side
+    tbvis/clips/<clip>.webp                           real clips, small, frames and flow side by side; top_...: snippets that excite units
     tbvis/explanations/<true>_<predicted>_<tower>.json  evidence for a confusion; form in tb_plugin/explanations.py
 
 The plugin's tags are `tbvis/stimulus/<unit>/<variant>` with blobs [appearance WebP, flow planes WebP, JSON] (small
@@ -137,14 +137,24 @@ class StimulusWriter:
     own = events.blobs_value(f"{STIMULUS_PREFIX}{prefix}", [*small, events.to_json(meta)], PLUGIN_NAME, identity)
     self._events.add([*curves, (last, shown), (events.version_step(), [own])])
 
-  def add_statistics(self, statistics: Mapping[str, Any]) -> None:
+  def statistics(self) -> dict[str, Any]:
+    """Returns what the run says of units from clips, as `add_statistics` took it."""
+    return _latest(self._folder).get(STATISTICS_TAG, {})
+
+  def add_statistics(self, statistics: Mapping[str, Any], pictures: Mapping[str, bytes] | None = None) -> None:
     """Writes what is known of units from clips, shown beside their stimuli; other units keep what was written before.
 
     Args:
       statistics: by unit, any of {"a_hat": float, "class_means": {class: mean response}, "top_clips": [{"clip": name,
-        "class": name, "layer": name, "value": float, "frame": int, "x": int, "y": int}, ...]}.
+        "class": name, "layer": name, "value": float, "frame": int, "x": int, "y": int}, ...]}. A top clip may also have "field" (side of
+        the receptive field in input pixels, None for all), and where there is an animation of its snippet "thumbnail" (its file),
+        "frames" (how many it has), "fired" (the one of them that the value is of) and "size" (width and height in which x, y and
+        field are counted).
+      pictures: animated WebP by the file names of "thumbnail".
     """
-    before = _latest(self._folder).get(STATISTICS_TAG, {})
+    for name, data in (pictures or {}).items():
+      files.write_bytes(self._folder / MEDIA_FOLDER / "clips" / safe_name(name), data)
+    before = self.statistics()
     if before | statistics != before:
       content = {"kind": "unit_statistics", "version": _VERSION}
       value = events.blobs_value(STATISTICS_TAG, [events.to_json(before | statistics)], PLUGIN_NAME, content)

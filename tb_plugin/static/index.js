@@ -5,7 +5,7 @@ import {failed} from "./messages.js";
 /** Called by TensorBoard once; an error that left here would vanish, so it is shown. */
 export async function render() {
   document.documentElement.lang = "en";
-  for (const name of ["base.css", "grid.css", "motion.css", "confusions.css", "panels.css"]) {
+  for (const name of ["base.css", "grid.css", "motion.css", "confusions.css", "panels.css", "unit.css"]) {
     const link = document.createElement("link");
     Object.assign(link, {rel: "stylesheet", href: new URL(`./${name}`, import.meta.url).href});
     document.head.append(link);

@@ -17,7 +17,7 @@ from absl import logging
 from tbvis import beam as beam_lib
 from tbvis import files, summaries
 from tbvis.maximization import config as config_lib
-from tbvis.maximization import sweep
+from tbvis.maximization import provenance, sweep
 from tbvis.maximization.stimulus import Stimulus
 from tbvis.records import StimulusRecord
 
@@ -95,7 +95,7 @@ def search(
     for stimulus in stimuli:
       record = stimulus.to_record()
       if record.key not in finished:
-        yield stimulus, record
+        yield stimulus, dataclasses.replace(record, config={**record.config, **provenance.provenance(recipe, record)})
 
 
 def _search_batch(recipe: Recipe, index: int, keep: Keep | None) -> int:

@@ -19,6 +19,8 @@ from tbvis.rendering import export
 from tbvis.scripts import app
 
 if TYPE_CHECKING:
+  from tbvis import summaries
+  from tbvis.datasets import reader
   from tbvis.maximization import pipeline
   from tbvis.maximization.stimulus import Stimulus
   from tbvis.records import StimulusRecord
@@ -27,6 +29,10 @@ _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The network: a .keras fil
 _STATISTICS = flags.DEFINE_string(
   "statistics", None, "statistics.npz of tbvis-evaluate, which has a_hat of every unit; without it 1 stands in, with a warning."
 )
+_DATA_DIR = flags.DEFINE_string(
+  "data_dir", None, "Folder given to tbvis-prepare. With --dataset and --statistics, the clips that excite each unit most play on its page."
+)
+_DATASET = flags.DEFINE_string("dataset", None, "Name of the prepared set that the statistics are of, as stage_split1_dis.")
 _UNITS = flags.DEFINE_list(
   "units",
   None,
@@ -211,6 +217,20 @@ def _keep_files(stimulus: Stimulus, record: StimulusRecord, folder: str, formats
     export.export_stimulus(folder, name, stimulus.inputs, record.config, formats)
 
 
+def _add_statistics(opened: pipeline.Opened, writer: summaries.StimulusWriter, dataset: reader.PreparedDataset | None) -> None:
+  """Writes what clips say of the units, with the snippets that excite them most where their prepared set is given."""
+  from tbvis.diagnostics import top_clips
+  from tbvis.models import geometry
+
+  known = [t for t in opened.targets if t.is_unit and set(t.layers) <= set(opened.statistics.layers)]
+  described = {target.name: opened.statistics.describe(target.layers, target.channel) for target in known}
+  described = top_clips.with_fields(described, geometry.layer_geometry(opened.job.model, whole=True))
+  described, pictures = top_clips.kept_pictures(described, writer.statistics()), None
+  if dataset:
+    described, pictures = top_clips.with_pictures(described, dataset, opened.job.input_size)
+  writer.add_statistics(described, pictures)
+
+
 def _search(recipe: pipeline.Recipe, sheets: _Pictures | None, keep: Any, writer: Any, finished: set[Any]) -> list[Stimulus]:
   """Searches all that is not finished, in this process."""
   from tbvis import progress
@@ -255,12 +275,14 @@ def main() -> None:
   checkpoint_path = app.required_path(_CHECKPOINT.value, "checkpoint")
   statistics_path = app.expand_path(_STATISTICS.value, "statistics")
   logdir, pictures = app.expand_path(_LOGDIR.value, "logdir"), app.expand_path(_PICTURES.value, "pictures")
-  exported = app.expand_path(_EXPORT.value, "export")
+  exported, data_dir = app.expand_path(_EXPORT.value, "export"), app.expand_path(_DATA_DIR.value, "data_dir")
   wanted = _wanted()
   if not (logdir or pictures or exported or _PLAN_ONLY.value):
     raise UsageError("--logdir, --pictures or --export is required, for the stimuli to be kept. See --help.")
   if _RUNNER.value and (pictures or not logdir):
     raise UsageError("--runner: expected --logdir, and no --pictures, which one process draws; --export goes with it.")
+  if bool(data_dir) != bool(_DATASET.value) or (data_dir and not statistics_path):
+    raise UsageError("--data_dir, --dataset and --statistics are given together, or --statistics alone, or none of them. See --help.")
   config = _config()
   chi, isotropic = app.parse_floats(_CHI.value, "chi"), app.parse_floats(_ISOTROPIC.value, "isotropic")
   if exported:
@@ -272,6 +294,11 @@ def main() -> None:
   from tbvis import summaries
   from tbvis.maximization import pipeline, sweep
 
+  dataset = None
+  if data_dir:
+    from tbvis.datasets import reader
+
+    dataset = reader.open_dataset(data_dir, _DATASET.value)
   recipe = pipeline.Recipe(
     checkpoint=str(checkpoint_path),
     statistics=str(statistics_path) if statistics_path else None,
@@ -299,8 +326,7 @@ def main() -> None:
   failed: list[dict[str, Any]] = []
   try:
     if writer and opened.statistics:
-      known = [t for t in opened.targets if t.is_unit and set(t.layers) <= set(opened.statistics.layers)]
-      writer.add_statistics({target.name: opened.statistics.describe(target.layers, target.channel) for target in known})
+      _add_statistics(opened, writer, dataset)
     if _RUNNER.value:
       _search_by_beam(recipe, keep, finished)
       failed = pipeline.failures(recipe)

@@ -134,22 +134,6 @@ def test_the_matrix_is_walked_with_the_keyboard(address, open_tab):
   frame.wait_for_selector(_PLAYING)
 
 
-def test_a_unit_opens_with_all_chi_activation_and_settings(address, open_tab):
-  _, frame = open_tab(address)
-  frame.click("tr[data-unit='conv5_fusion/f021'] .cell")
-  assert _text(frame, "tbvis-unit h2") == "conv5_fusion/f021"
-  captions = frame.eval_on_selector_all("tbvis-unit .large figcaption b", "(all) => all.map((e) => e.textContent)")
-  assert captions == ["χ = 0", "χ = 1", "χ = 5", "χ = 10", "κ = χ = 5"]
-  frame.wait_for_selector("tbvis-unit .notes span")
-  assert "= 1.1 â" in _text(frame, "tbvis-unit .notes")
-  assert _text(frame, "tbvis-unit .notes .warning") == synthetic.WARNING
-  frame.wait_for_selector(".curve polyline")
-  assert frame.locator(".curve polyline").count() == 5
-  frame.click("summary")
-  assert "nested.jitter" in _text(frame, ".config")
-  assert "PlayingCello" in _text(frame, ".means li")
-
-
 def test_a_link_opens_what_it_names_and_the_address_follows(address, open_tab):
   page, frame = open_tab(address, _PAIR, hosted=True)
   assert _text(frame, "tbvis-pair h2") == "PlayingCello taken for PlayingViolin"

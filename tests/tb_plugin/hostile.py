@@ -100,7 +100,7 @@ def _metas(good: dict[str, Any]) -> Iterator[tuple[str, Any]]:
   wrong = {
     "activation": ["12", float("nan"), []],
     "error": [5, ["no"]],
-    "config": [None, [], "x", {"warnings": "x"}, {"warnings": [{}]}],
+    "config": [None, [], "x", {"warnings": "x"}, {"warnings": [{}]}, {"flagfile": 3}, {"flagfile": "x" * 30_000}],
     "steps": [None, ["0"], [0]],
     "history": [None, [], {"activation": [1]}, {"activation": 3}, {"activation": ["x"] * 10}],
     "motion": [[], 1, {}, *(good["motion"] | {"frames": frames} for frames in (0, -1, 10**9, "10", None))],
@@ -154,6 +154,31 @@ def _confusions(good: dict[str, Any]) -> Iterator[tuple[str, Any]]:
       yield f"{name} {number}", good | {name: value}
 
 
+def statistics() -> dict[str, Any]:
+  """What a run may say of units, by what is wrong with it."""
+  clip = {"clip": "a", "value": 1.0, "frame": 3, "x": 1, "y": 2}
+  shown = {"field": 8, "thumbnail": "a.webp", "frames": 10, "fired": 5, "size": [20, 10]}
+  wrong = {
+    "class": [1, ["a"]],
+    "layer": [{}, ""],
+    "field": [0, -1, "8", 10**9, [8]],
+    "thumbnail": [None, 7, "x" * 3000],
+    "frames": [0, 10**9, "10"],
+    "fired": [-1, 0.5, None, 10**9],
+    "size": [None, 20, [20], [0, 10], ["20", 10], [10**9, 10]],
+    "x": ["1", None],
+  }
+  found: dict[str, Any] = {"list": [], "means": {"class_means": {"a": "1"}}, "clips": {"top_clips": [1]}, "a_hat": {"a_hat": "x"}}
+  for name, values in wrong.items():
+    for number, value in enumerate(values):
+      found[f"{name} {number}"] = {"top_clips": [clip | shown | {name: value}]}
+  for name in ("frames", "fired", "size"):
+    found[f"without {name}"] = {"top_clips": [_without(clip | shown, name)]}
+  for name in clip:
+    found[f"without {name}"] = {"top_clips": [_without(clip, name)]}
+  return found
+
+
 def _with_secret(name: str) -> bytes:
   """A whole picture or npz that holds the secret: only its place can be a reason to refuse it."""
   pixels = np.zeros((4, 4, 3), np.uint8)
@@ -201,7 +226,8 @@ def write(root: pathlib.Path) -> dict[str, Any]:
   with summaries.StimulusWriter(logdir, GOOD) as writer:
     writer.write(synthetic.record(size=24))
     means = {"PlayingCello": 2.0}
-    writer.add_statistics({"conv5_fusion/f021": {"a_hat": 10.0, "class_means": means, "top_clips": []}})
+    known = {"a_hat": 10.0, "class_means": means, "top_clips": []}
+    writer.add_statistics({"conv5_fusion/f021": known} | {f"spoilt/{what}": entry for what, entry in statistics().items()})
   synthetic.write_evaluation(logdir, GOOD)
   found = {tag: (content, blobs) for tag, _, content, blobs in events.read_values(logdir / GOOD, "tbvis")}
   made = {

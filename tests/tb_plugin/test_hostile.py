@@ -207,6 +207,14 @@ def test_every_spoilt_evaluation_is_refused_and_the_others_are_shown(served):
     server.refused("clips", {400}, run=hostile.GOOD, tower=tower, true=true, predicted=predicted)
 
 
+def test_every_spoilt_entry_of_the_statistics_is_named_and_the_others_are_shown(served):
+  server, _, _ = served
+  found = json.loads(server.get("statistics", run=hostile.GOOD).body)
+  assert found["conv5_fusion/f021"]["class_means"] == {"PlayingCello": 2.0} and found["conv5_fusion/f021"]["selectivity"] is None
+  for what in hostile.statistics():
+    assert "expected" in found[f"spoilt/{what}"]["error"], what
+
+
 def test_no_name_of_a_file_leads_out_of_the_run(served):
   server, _, _ = served
   for name in NAMES:

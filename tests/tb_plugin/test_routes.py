@@ -183,7 +183,18 @@ def test_the_matrix_agrees_with_the_lists_of_clips(client):
 
 
 def test_statistics_of_units(client):
-  assert _json(client, "statistics", run="stimuli")["conv5_fusion/f021"]["class_means"]["PlayingCello"] == 8
+  known = _json(client, "statistics", run="stimuli")["conv5_fusion/f021"]
+  means = list(known["class_means"].values())
+  others = (sum(means) - 8) / (len(means) - 1)
+  assert max(means) == 8 and known["selectivity"] == pytest.approx((8 - others) / (8 + others))
+
+
+def test_a_run_of_stimuli_serves_the_animations_that_its_statistics_name(tmp_path):
+  picture = synthetic.clip_animation(1)
+  with summaries.StimulusWriter(tmp_path, "stimuli") as writer:
+    writer.add_statistics({"conv1/f001": {"a_hat": 1.0}}, {"top_a.webp": picture})
+  assert _get(_client(tmp_path), "clip", run="stimuli", name="top_a.webp").get_data() == picture
+  assert "found none" in _json(_client(tmp_path), "clip", 404, run="stimuli", name="top_b.webp")["error"]
 
 
 @pytest.mark.parametrize(
