@@ -21,7 +21,13 @@ async function queued(task) {
 
 async function get(route, parameters = {}) {
   const query = new URLSearchParams(parameters).toString();
-  const response = await fetch(query ? `./${route}?${query}` : `./${route}`);
+  let response;
+  try {
+    response = await fetch(query ? `./${route}?${query}` : `./${route}`);
+  } catch {
+    // What a browser says of it is for its makers.
+    throw new Error("TensorBoard does not answer.");
+  }
   if (response.ok) return response;
   let message = `${response.status} ${response.statusText}`;
   try {
@@ -69,7 +75,14 @@ export const media = (run, stimulus, name) =>
 export const mediaAddress = (run, stimulus, name) =>
   `./media?${new URLSearchParams({run, tag: stimulus.tag, v: stimulus.v, name})}`;
 
-const json = (route) => async (parameters) => (await get(route, parameters)).json();
+const json = (route) => async (parameters) => {
+  const response = await get(route, parameters);
+  try {
+    return await response.json();
+  } catch {
+    throw new Error(`Expected JSON from ${route}, received something else.`);
+  }
+};
 
 /** Everything about a stimulus but its pictures. */
 export const meta = (run, stimulus) => json("meta")({run, tag: stimulus.tag, v: stimulus.v});
@@ -85,9 +98,6 @@ export const explanation = json("explanation");
 
 /** What is known of units from real clips. */
 export const statistics = json("statistics");
-
-/** The address of the small animation of a clip. */
-export const clipAddress = (run, name, v) => `./clip?${new URLSearchParams({run, name, v})}`;
 
 /** The small animation of a clip as bytes. */
 export const clip = (run, name, v) => queued(async () => (await get("clip", {run, name, v})).arrayBuffer());

@@ -13,6 +13,14 @@ function sharedPrefix(a, b) {
   return length;
 }
 
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    throw new Error("Expected JSON from contents, received something else.");
+  }
+}
+
 class Model extends EventTarget {
   constructor() {
     super();
@@ -35,7 +43,7 @@ class Model extends EventTarget {
       // The large loaders bring tags in little by little: what just grew is likely to grow on.
       this.growing = text !== this.text;
       this.text = text;
-      if (changed) this.contents = JSON.parse(text);
+      if (changed) this.contents = parsed(text);
     } catch (error) {
       changed = this.error === null;
       this.error = error;

@@ -119,7 +119,9 @@ class Pair extends HTMLElement {
   /** Clips with both classes' scores; of clips without any picture the names and scores alone. */
   clips(run, rows, kind, tower) {
     const pictures = rows.some((row) => row.thumbnail);
-    return h("ul.clip-list", {"data-kind": kind, "data-pictures": String(pictures)}, ...rows.map((row) => {
+    // The confused ones lie in one row, which the arrow keys scroll.
+    const scrolled = kind === "confused" ? {tabIndex: 0, "aria-label": "Confused clips"} : {};
+    return h("ul.clip-list", {...scrolled, "data-kind": kind, "data-pictures": String(pictures)}, ...rows.map((row) => {
       const scores = kind === "confused" ? this.everyTower(row, tower) : this.ownScores(row, tower);
       return h("li", {}, pictures && clip(run.name, run.confusions, row.clip, row.thumbnail), h("p.clip-name", {title: row.clip}, row.clip), scores);
     }));

@@ -154,6 +154,8 @@ class Stimulus extends HTMLElement {
     this.output = h("output.reading", {"aria-live": "off"}, "Point at a pixel to read its flow, or use the arrow keys on the picture.");
     const below = h("div.below", {}, this.legend, h("div", {}, this.scaleLine, this.output));
     this.replaceChildren(...stages, ...(this.flow ? [below] : []));
+    this.still?.setAttribute("role", "img");
+    this.still?.setAttribute("aria-label", `Appearance of ${this.stimulus.unit}, ${this.stimulus.variant}`);
     if (this.flow) {
       Object.assign(this.moving, {tabIndex: 0});
       this.moving.setAttribute("role", "application");
@@ -196,6 +198,7 @@ class Stimulus extends HTMLElement {
   fail(message) {
     this.setState("failed");
     this.title = message;
+    this.setAttribute("aria-label", `${this.stimulus.unit}, ${this.stimulus.variant}: failed, ${message}`);
     this.replaceChildren(h("div.note.failed", {}, h("b", {}, "failed"), h("span", {}, message)));
   }
 

@@ -140,7 +140,7 @@ function settings(items, metas) {
   const activation = (meta) => h("td", {}, `${number(meta.activation)}${meta.a_hat ? ` (${percent(meta.activation / meta.a_hat, 0)} of â)` : ""}`);
   const results = h("tr", {}, h("th", {scope: "row"}, "activation"), ...metas.map(activation));
   return [h("details", {}, h("summary", {}, "How it was made: all settings"),
-    h("div.scroll", {}, h("table.config", {}, h("thead", {}, head), h("tbody", {}, results, ...rows))))];
+    h("div.scroll", {tabIndex: 0, role: "group", "aria-label": "All settings"}, h("table.config", {}, h("thead", {}, head), h("tbody", {}, results, ...rows))))];
 }
 
 customElements.define("tbvis-unit", Unit);

@@ -1,9 +1,13 @@
-"""A real Chromium, and the tab in it."""
+"""A real Chromium and a real Firefox, and the tab in them."""
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import pytest
 
+from tests.browser import axe, firefox
 from tests.tb_plugin import serving, synthetic
 
 _ARGUMENTS = [
@@ -26,6 +30,26 @@ def browser(chromium):
     launched = playwright.chromium.launch(executable_path=chromium, args=_ARGUMENTS)
     yield launched
     launched.close()
+
+
+@pytest.fixture(scope="module")
+def fox(firefox_esr, tmp_path_factory):
+  """A running Firefox; at the end no page of it may have logged an error."""
+  pytest.importorskip("websockets.sync.client", reason="needs websockets: pip install websockets")
+  with firefox.running(firefox_esr, tmp_path_factory.mktemp("firefox")) as started:
+    yield started
+    assert not started.problems
+
+
+@pytest.fixture(scope="session")
+def axe_script(request):
+  """The text of axe-core; without it the test is skipped, or fails where CI=true and npm is there to fetch it."""
+  try:
+    return axe.source(request.config.cache.mkdir("axe-core"))
+  except axe.MissingError as error:
+    if os.environ.get("CI") == "true" and shutil.which("npm"):
+      pytest.fail(str(error))
+    pytest.skip(str(error))
 
 
 @pytest.fixture(scope="module")
