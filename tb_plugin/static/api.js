@@ -56,15 +56,20 @@ export function cell(run, stimulus) {
 }
 
 function unpack(buffer) {
-  const length = new DataView(buffer).getUint32(0, true);
-  const {meta, lengths} = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
-  let offset = 4 + length;
-  const [appearance, flow] = lengths.map((size) => {
-    const blob = size ? new Blob([new Uint8Array(buffer, offset, size)], {type: "image/webp"}) : null;
-    offset += size;
+  let at = 4;
+  let head = null;
+  try {
+    at += new DataView(buffer).getUint32(0, true);
+    head = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, at - 4)));
+  } catch {
+    throw new Error("Expected pictures from cell, received something else.");
+  }
+  const [appearance, flow] = head.lengths.map((size) => {
+    const blob = size ? new Blob([new Uint8Array(buffer, at, size)], {type: "image/webp"}) : null;
+    at += size;
     return blob;
   });
-  return {meta, appearance, flow};
+  return {meta: head.meta, appearance, flow};
 }
 
 /** A full-size file of a stimulus as a Blob. */

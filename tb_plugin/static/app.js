@@ -29,9 +29,10 @@ export function start(body) {
   narrow.setAttribute("role", "navigation");
   const page = h("div.page", {}, h("main.message", {}, h("h1", {}, "tbvis"), h("p", {}, "Loading the list of stimuli …")));
   body.replaceChildren(page);
-  const leftOut = h("section.left-out", {"aria-label": "What went wrong"});
+  const [mistakes, leftOut] = [h("div"), h("div")];
+  const wrong = h("section.wrong", {"aria-label": "What went wrong"}, mistakes, leftOut);
   const broken = (error) => (panes.isConnected
-    ? leftOut.append(trouble("Something on this page failed; reload it if it looks wrong.", error))
+    ? mistakes.replaceChildren(trouble("Something on this page failed; reload it if it looks wrong.", error))
     : page.replaceChildren(failed(error)));
   // Without an error it is a browser's notice, as of sizes that change while they are watched.
   addEventListener("error", ({error}) => error && broken(error));
@@ -88,7 +89,7 @@ export function start(body) {
       toolbar.render();
       units.render();
       confusions.update();
-    } else page.replaceChildren(toolbar, leftOut, narrow, panes);
+    } else page.replaceChildren(toolbar, wrong, narrow, panes);
     leftOut.replaceChildren(...[
       model.error && trouble("What is shown may be old: the list of stimuli could not be read again.", model.error), damaged(model.contents),
     ].filter(Boolean));

@@ -14,11 +14,14 @@ function sharedPrefix(a, b) {
 }
 
 function parsed(text) {
+  let contents = null;
   try {
-    return JSON.parse(text);
+    contents = JSON.parse(text);
   } catch {
-    throw new Error("Expected JSON from contents, received something else.");
+    // Said below: what is no JSON is no list either.
   }
+  if (!Array.isArray(contents?.runs)) throw new Error("Expected a list of runs as JSON from contents, received something else.");
+  return contents;
 }
 
 class Model extends EventTarget {

@@ -106,10 +106,11 @@ class Stimulus extends HTMLElement {
     try {
       const [still, flow] = await Promise.all([appearance && load("appearance.png").then(pixels), motion && this.loadValues(load)]);
       this.fill(still, flow);
-    } catch {
+    } catch (error) {
       // The files lie beside the events and may be out of reach (a remote logdir): the small pictures stay.
       this.dataset.small = "";
-      this.title = "Small pictures: the full-size files were not found beside the events.";
+      this.title = `Small pictures: the full-size files were not found beside the events. ${error.message}`;
+      this.sayScale();
     }
     this.tell();
   }
@@ -221,7 +222,8 @@ class Stimulus extends HTMLElement {
 
   sayScale() {
     if (!this.full || !this.scale) return;
-    this.scaleLine.textContent = scaleText(this.mode, this.scale, chosenScale(), this.group.limits.size);
+    const small = "small" in this.dataset ? ". Small picture: the full-size file could not be read" : "";
+    this.scaleLine.textContent = scaleText(this.mode, this.scale, chosenScale(), this.group.limits.size) + small;
   }
 
   draw() {

@@ -11,7 +11,9 @@ const FRAME_HEAD = 16;
 const [DISPOSE, OVERWRITE] = [1, 2];
 const ALPHA = 16;
 
-/** Chunks of a RIFF file between two places: [{name, bytes, whole}], whole with the chunk's own head. */
+const name = (bytes, at) => String.fromCharCode(...bytes.subarray(at, at + 4));
+
+/** Chunks of a RIFF file from a place on: [{name, bytes, whole}], whole with the chunk's own head. */
 function chunks(bytes, start) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const found = [];
@@ -19,7 +21,7 @@ function chunks(bytes, start) {
     const size = view.getUint32(at + 4, true);
     if (at + 8 + size > bytes.length) throw new Error("Expected a whole WebP file, found its first part.");
     const next = at + 8 + size + (size % 2);
-    found.push({name: String.fromCharCode(...bytes.subarray(at, at + 4)), bytes: bytes.subarray(at + 8, at + 8 + size), whole: bytes.subarray(at, next)});
+    found.push({name: name(bytes, at), bytes: bytes.subarray(at + 8, at + 8 + size), whole: bytes.subarray(at, next)});
     at = next;
   }
   return found;
@@ -39,8 +41,9 @@ function file(...parts) {
 
 /** The picture of an animation's frame alone. */
 function still(frame) {
-  const parts = chunks(frame, FRAME_HEAD).filter(({name}) => ["ALPH", "VP8 ", "VP8L"].includes(name)).map(({whole}) => whole);
-  if (!chunks(frame, FRAME_HEAD).some(({name}) => name === "ALPH")) return file(...parts);
+  const found = chunks(frame, FRAME_HEAD).filter((chunk) => ["ALPH", "VP8 ", "VP8L"].includes(chunk.name));
+  const parts = found.map(({whole}) => whole);
+  if (!found.some((chunk) => chunk.name === "ALPH")) return file(...parts);
   // Only an extended file may have its transparency apart.
   const extended = new Uint8Array(18);
   extended.set([...new TextEncoder().encode("VP8X"), 10, 0, 0, 0, ALPHA, 0, 0, 0, ...frame.subarray(6, 12)]);
@@ -52,12 +55,15 @@ function still(frame) {
  * @returns {Promise<ImageBitmap[]>} all frames, each as a whole picture.
  */
 export async function decodeFrames(buffer) {
-  const all = chunks(new Uint8Array(buffer), HEAD);
-  const frames = all.filter(({name}) => name === "ANMF").map(({bytes}) => bytes);
+  const bytes = new Uint8Array(buffer);
+  if (name(bytes, 0) !== "RIFF" || name(bytes, 8) !== "WEBP") throw new Error("Expected a WebP file, received something else.");
+  const all = chunks(bytes, HEAD);
+  const frames = all.filter((chunk) => chunk.name === "ANMF").map(({bytes}) => bytes);
   if (!frames.length) return [await createImageBitmap(new Blob([buffer], {type: "image/webp"}))];
-  const extended = all.find(({name}) => name === "VP8X").bytes;
+  const extended = all.find((chunk) => chunk.name === "VP8X");
+  if (!extended) throw new Error("Expected the size of a WebP animation, found none.");
   const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [4, 7].map((at) => three(extended, at) + 1);
+  [canvas.width, canvas.height] = [4, 7].map((at) => three(extended.bytes, at) + 1);
   const context = canvas.getContext("2d");
   const stills = await Promise.all(frames.map((frame) => createImageBitmap(still(frame))));
   const whole = [];

@@ -52,8 +52,9 @@ def axe_script(request):
     pytest.skip(str(error))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def address(tmp_path_factory):
+  """Of a TensorBoard that all modules read from; who writes starts one of their own."""
   folder = tmp_path_factory.mktemp("browser")
   with serving.tensorboard(synthetic.write_logdir(folder / "logdir", size=48), folder, "--load_fast=true") as served:
     yield served

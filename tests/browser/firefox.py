@@ -21,11 +21,17 @@ _KEYS = {"Backspace": "\ue003", "Tab": "\ue004", "Enter": "\ue007", "Escape": "\
 _LISTENING = re.compile(r"WebDriver BiDi listening on (ws://\S+)")
 
 
-class Firefox:
-  """A running Firefox; `problems` gathers what its pages logged as errors."""
+def _is_ours(entry: dict[str, Any]) -> bool:
+  # TensorBoard's own page may be left before its fonts have come.
+  return entry["level"] == "error" and not entry["text"].startswith("downloadable font")
 
-  def __init__(self, socket: Any):
+
+class Firefox:
+  """A running Firefox; `problems` gathers what its pages logged as errors, `downloads` is where its files go."""
+
+  def __init__(self, socket: Any, downloads: pathlib.Path):
     self._socket = socket
+    self.downloads = downloads
     self._count = 0
     self.problems: list[str] = []
     self.call("session.new", capabilities={})
@@ -41,7 +47,7 @@ class Firefox:
     self._socket.send(json.dumps({"id": self._count, "method": method, "params": parameters}))
     while True:
       message = json.loads(self._socket.recv(timeout=_SECONDS))
-      if message.get("method") == "log.entryAdded" and message["params"]["level"] == "error":
+      if message.get("method") == "log.entryAdded" and _is_ours(message["params"]):
         self.problems.append(message["params"]["text"])
       if message.get("id") == self._count:
         assert message["type"] == "success", f"{method}: {message.get('message')}"
@@ -132,11 +138,18 @@ class Page:
 
 @contextlib.contextmanager
 def running(path: str, folder: pathlib.Path) -> Iterator[Firefox]:
-  """Starts Firefox without a window, with a profile of its own in `folder`; needs the package `websockets`."""
+  """Starts Firefox without a window, with a profile and downloads of its own in `folder`; needs the package `websockets`."""
   from websockets.sync.client import connect
 
-  profile = folder / "profile"
-  profile.mkdir()
+  profile, downloads = folder / "profile", folder / "downloads"
+  for made in (profile, downloads):
+    made.mkdir()
+  settings = {
+    "browser.download.folderList": 2,
+    "browser.download.dir": str(downloads),
+    "browser.download.always_ask_before_handling_new_types": False,
+  }
+  (profile / "user.js").write_text("".join(f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in settings.items()))
   command = [path, "--headless", "--no-remote", "--profile", str(profile), "--remote-debugging-port=0", "about:blank"]
   log = folder / "firefox.txt"
   with open(log, "wb") as stream:
@@ -147,7 +160,7 @@ def running(path: str, folder: pathlib.Path) -> Iterator[Firefox]:
       assert process.poll() is None and time.monotonic() < deadline, f"Firefox did not start:\n{log.read_text(errors='replace')}"
       time.sleep(0.05)
     with connect(f"{found[1]}/session", max_size=None, open_timeout=_SECONDS) as socket:
-      yield Firefox(socket)
+      yield Firefox(socket, downloads)
   finally:
     process.terminate()
     try:
