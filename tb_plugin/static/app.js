@@ -21,7 +21,7 @@ export function start(body) {
   const toolbar = document.createElement("tbvis-toolbar");
   const units = document.createElement("tbvis-units");
   const confusions = document.createElement("tbvis-confusions");
-  const focus = h("section.focus", {hidden: true, tabIndex: -1, "aria-label": "What was chosen"});
+  const focus = h("section.focus", {hidden: true, "aria-label": "What was chosen"});
   const panes = h("main.panes", {}, h("div.left", {}, focus, units), confusions);
   // On a narrow window one of the two is shown, on a wide one both.
   const narrow = segmented([["units", "Units"], ["confusions", "Confusions"]], "", (pane) => state.set({pane}), "View");
@@ -64,9 +64,11 @@ export function start(body) {
       focus.replaceChildren(element);
       if (chosen.kind === "unit") element.show(chosen.unit);
       else element.show(chosen.true, chosen.predicted);
+      focus.querySelector("h2").tabIndex = -1;
     });
-    focus.setAttribute("aria-label", focus.querySelector("h2").textContent);
-    if (leaves) focus.focus({preventScroll: true});
+    const title = focus.querySelector("h2");
+    focus.setAttribute("aria-label", title.textContent);
+    if (leaves) title.focus({preventScroll: true});
     if (!opened) return;
     focus.scrollTop = 0;
     toTop();

@@ -42,14 +42,14 @@ export function segmented(options, value, onchange, label) {
 
 const OPERABLE = "button, input, select, textarea, summary, a[href], [tabindex]";
 
-/** Makes the parts of `root` anew by `act`; the keyboard stays at the same place of it, or at `root` where that is gone. */
+/** Makes the parts of `root` anew by `act`; the keyboard stays at the same place of it, or at its heading where that is gone. */
 export function keepingFocus(root, act) {
   const parts = () => [...root.querySelectorAll(OPERABLE)];
   const at = parts().indexOf(document.activeElement);
   act();
   if (at < 0 || root.contains(document.activeElement)) return;
   const after = parts()[at];
-  (after && !after.disabled ? after : root).focus();
+  (after && !after.disabled ? after : root.querySelector("h2"))?.focus();
 }
 
 /** 0.8333 -> "83.3 %". */

@@ -109,6 +109,17 @@ def test_a_route_that_fails_or_is_garbled(address, page, spoil, route, chosen, p
     assert words in said and (why in said or route == "media")
 
 
+def test_a_browser_that_alters_what_is_read_shows_no_noise_for_values(address, browser):
+  altering = browser.new_page()
+  altering.add_init_script(
+    "const read = CanvasRenderingContext2D.prototype.getImageData; CanvasRenderingContext2D.prototype.getImageData = function (...given)"
+    " { const found = read.apply(this, given); found.data[0] ^= 1; return found; };"
+  )
+  _open(altering, address)
+  assert "This browser alters pictures that a page reads" in text(altering, "tr.unit .note.failed:has-text('browser')")
+  altering.close()
+
+
 def test_an_error_of_the_page_itself(address, page):
   _open(page, address)
   page.wait_for_selector("tr.unit canvas.flow")
