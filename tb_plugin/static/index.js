@@ -2,7 +2,7 @@
 
 // Nothing is imported here but by render(): where a file of the page is missing, this one can still say so.
 
-const STYLES = ["base.css", "grid.css", "motion.css", "confusions.css", "panels.css"];
+const STYLES = ["base.css", "messages.css", "grid.css", "motion.css", "confusions.css", "panels.css"];
 
 /** Loads a style sheet; gives its name where that failed. */
 function style(name) {
