@@ -21,7 +21,13 @@ async function queued(task) {
 
 async function get(route, parameters = {}) {
   const query = new URLSearchParams(parameters).toString();
-  const response = await fetch(query ? `./${route}?${query}` : `./${route}`);
+  let response;
+  try {
+    response = await fetch(query ? `./${route}?${query}` : `./${route}`);
+  } catch {
+    // What a browser says of it is for its makers.
+    throw new Error("TensorBoard does not answer.");
+  }
   if (response.ok) return response;
   let message = `${response.status} ${response.statusText}`;
   try {
@@ -50,15 +56,20 @@ export function cell(run, stimulus) {
 }
 
 function unpack(buffer) {
-  const length = new DataView(buffer).getUint32(0, true);
-  const {meta, lengths} = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
-  let offset = 4 + length;
-  const [appearance, flow] = lengths.map((size) => {
-    const blob = size ? new Blob([new Uint8Array(buffer, offset, size)], {type: "image/webp"}) : null;
-    offset += size;
+  let at = 4;
+  let head = null;
+  try {
+    at += new DataView(buffer).getUint32(0, true);
+    head = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, at - 4)));
+  } catch {
+    throw new Error("Expected pictures from cell, received something else.");
+  }
+  const [appearance, flow] = head.lengths.map((size) => {
+    const blob = size ? new Blob([new Uint8Array(buffer, at, size)], {type: "image/webp"}) : null;
+    at += size;
     return blob;
   });
-  return {meta, appearance, flow};
+  return {meta: head.meta, appearance, flow};
 }
 
 /** A full-size file of a stimulus as a Blob. */
@@ -69,7 +80,14 @@ export const media = (run, stimulus, name) =>
 export const mediaAddress = (run, stimulus, name) =>
   `./media?${new URLSearchParams({run, tag: stimulus.tag, v: stimulus.v, name})}`;
 
-const json = (route) => async (parameters) => (await get(route, parameters)).json();
+const json = (route) => async (parameters) => {
+  const response = await get(route, parameters);
+  try {
+    return await response.json();
+  } catch {
+    throw new Error(`Expected JSON from ${route}, received something else.`);
+  }
+};
 
 /** Everything about a stimulus but its pictures. */
 export const meta = (run, stimulus) => json("meta")({run, tag: stimulus.tag, v: stimulus.v});
@@ -85,9 +103,6 @@ export const explanation = json("explanation");
 
 /** What is known of units from real clips. */
 export const statistics = json("statistics");
-
-/** The address of the small animation of a clip. */
-export const clipAddress = (run, name, v) => `./clip?${new URLSearchParams({run, name, v})}`;
 
 /** The small animation of a clip as bytes. */
 export const clip = (run, name, v) => queued(async () => (await get("clip", {run, name, v})).arrayBuffer());

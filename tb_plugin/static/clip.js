@@ -1,31 +1,14 @@
-/** <tbvis-clip>: a real clip and its flow, on the shared clock where the browser can step through an animation. */
+/** <tbvis-clip>: a real clip and its flow, on the shared clock. */
 
 import * as api from "./api.js";
 import {clock} from "./clock.js";
 import {h} from "./dom.js";
+import {decodeFrames} from "./webp.js";
 
 const near = new IntersectionObserver(
   (entries) => entries.forEach((entry) => entry.isIntersecting && entry.target.load()),
   {rootMargin: "200px"},
 );
-
-/** The frames of an animation, `count` of them where that is known: the encoder makes one of equal ones, shown for longer. */
-async function decode(data, count) {
-  const decoder = new ImageDecoder({data, type: "image/webp"});
-  await Promise.all([decoder.completed, decoder.tracks.ready]);
-  const frames = [];
-  const ends = [];
-  for (let frameIndex = 0; frameIndex < decoder.tracks.selectedTrack.frameCount; frameIndex += 1) {
-    const {image} = await decoder.decode({frameIndex});
-    frames.push(await createImageBitmap(image));
-    ends.push((image.timestamp ?? 0) + (image.duration ?? 0));
-    image.close();
-  }
-  decoder.close();
-  if (!count || frames.length >= count) return frames;
-  const at = (frame) => ends.findIndex((end) => end > ((frame + 0.5) * ends[ends.length - 1]) / count);
-  return Array.from({length: count}, (_, frame) => frames[Math.max(0, at(frame))]);
-}
 
 class Clip extends HTMLElement {
   constructor() {
@@ -57,12 +40,7 @@ class Clip extends HTMLElement {
     this.started = true;
     if (!this.thumbnail) return this.replaceChildren(h("div.note", {title: "tbvis-evaluate --thumbnails=N writes those of N clips"}, "no picture of this clip was written (--thumbnails)"));
     try {
-      const data = await api.clip(this.run, this.thumbnail, this.version);
-      // ImageDecoder is there on secure pages only; elsewhere the picture plays on its own, out of step.
-      if (typeof ImageDecoder === "undefined") {
-        return this.fill(h("img", {alt: this.name, src: api.clipAddress(this.run, this.thumbnail, this.version)}));
-      }
-      this.frames = await decode(data, this.mark?.frames);
+      this.frames = await decodeFrames(await api.clip(this.run, this.thumbnail, this.version), this.mark?.frames);
       const {width, height} = this.frames[0];
       this.canvas = h("canvas", {width, height, role: "img", "aria-label": `clip ${this.name} and its flow`});
       this.fill(this.canvas);

@@ -13,6 +13,17 @@ function sharedPrefix(a, b) {
   return length;
 }
 
+function parsed(text) {
+  let contents = null;
+  try {
+    contents = JSON.parse(text);
+  } catch {
+    // Said below: what is no JSON is no list either.
+  }
+  if (!Array.isArray(contents?.runs)) throw new Error("Expected a list of runs as JSON from contents, received something else.");
+  return contents;
+}
+
 class Model extends EventTarget {
   constructor() {
     super();
@@ -35,7 +46,7 @@ class Model extends EventTarget {
       // The large loaders bring tags in little by little: what just grew is likely to grow on.
       this.growing = text !== this.text;
       this.text = text;
-      if (changed) this.contents = JSON.parse(text);
+      if (changed) this.contents = parsed(text);
     } catch (error) {
       changed = this.error === null;
       this.error = error;

@@ -106,10 +106,11 @@ class Stimulus extends HTMLElement {
     try {
       const [still, flow] = await Promise.all([appearance && load("appearance.png").then(pixels), motion && this.loadValues(load)]);
       this.fill(still, flow);
-    } catch {
+    } catch (error) {
       // The files lie beside the events and may be out of reach (a remote logdir): the small pictures stay.
       this.dataset.small = "";
-      this.title = "Small pictures: the full-size files were not found beside the events.";
+      this.title = `Small pictures: the full-size files were not found beside the events. ${error.message}`;
+      this.sayScale();
     }
     this.tell();
   }
@@ -154,6 +155,8 @@ class Stimulus extends HTMLElement {
     this.output = h("output.reading", {"aria-live": "off"}, "Point at a pixel to read its flow, or use the arrow keys on the picture.");
     const below = h("div.below", {}, this.legend, h("div", {}, this.scaleLine, this.output));
     this.replaceChildren(...stages, ...(this.flow ? [below] : []));
+    this.still?.setAttribute("role", "img");
+    this.still?.setAttribute("aria-label", `Appearance of ${this.stimulus.unit}, ${this.stimulus.variant}`);
     if (this.flow) {
       Object.assign(this.moving, {tabIndex: 0});
       this.moving.setAttribute("role", "application");
@@ -196,6 +199,7 @@ class Stimulus extends HTMLElement {
   fail(message) {
     this.setState("failed");
     this.title = message;
+    this.setAttribute("aria-label", `${this.stimulus.unit}, ${this.stimulus.variant}: failed, ${message}`);
     this.replaceChildren(h("div.note.failed", {}, h("b", {}, "failed"), h("span", {}, message)));
   }
 
@@ -218,7 +222,8 @@ class Stimulus extends HTMLElement {
 
   sayScale() {
     if (!this.full || !this.scale) return;
-    this.scaleLine.textContent = scaleText(this.mode, this.scale, chosenScale(), this.group.limits.size);
+    const small = "small" in this.dataset ? ". Small picture: the full-size file could not be read" : "";
+    this.scaleLine.textContent = scaleText(this.mode, this.scale, chosenScale(), this.group.limits.size) + small;
   }
 
   draw() {

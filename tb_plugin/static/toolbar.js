@@ -1,7 +1,7 @@
 /** <tbvis-toolbar>: runs, filter, the clock's controls, and how motion is drawn. */
 
 import {clock} from "./clock.js";
-import {h, segmented, select} from "./dom.js";
+import {h, keepingFocus, segmented, select} from "./dom.js";
 import {model} from "./model.js";
 import {MODES, SCALES, chosenMode, chosenScale, drawLegend} from "./motion.js";
 import {state} from "./state.js";
@@ -12,11 +12,12 @@ const RIMS = {clip: "each sequence's largest speed", paper: "each sequence's lar
 
 class Toolbar extends HTMLElement {
   connectedCallback() {
-    this.setAttribute("role", "toolbar");
+    // Not a toolbar: in one of those the arrow keys would move between fields that need them.
+    this.setAttribute("role", "region");
     this.setAttribute("aria-label", "Runs, filter and playback");
     this.runs = h("div.group");
     this.sizes = h("div.group");
-    this.replaceChildren(this.runs, this.filter(), this.sizes, this.playback(), this.colours());
+    this.replaceChildren(h("h1.unseen", {}, "tbvis: stimuli of units, and confusions of classes"), this.runs, this.filter(), this.sizes, this.playback(), this.colours());
     this.render();
     this.follow();
     const changed = () => {
@@ -32,14 +33,14 @@ class Toolbar extends HTMLElement {
   render() {
     const names = (runs) => runs.map((run) => [run.name, run.name]);
     const {run, evaluation, stimulusRuns, evaluationRuns} = model;
-    this.runs.replaceChildren(...[
+    keepingFocus(this.runs, () => this.runs.replaceChildren(...[
       run && h("label.field", {}, h("span", {}, "Stimuli"),
         select(names(stimulusRuns), run.name, (name) => state.set({run: name, view: ""}), {id: "run"})),
       evaluationRuns.length > 1 && h("label.field", {}, h("span", {}, "Confusions"),
         select(names(evaluationRuns), evaluation.name, (name) => state.set({evaluation: name}), {id: "evaluation"})),
-    ].filter(Boolean));
-    this.sizes.replaceChildren(
-      h("div.field", {}, h("span", {}, "Size"), segmented(SIZES, state.get("size"), (size) => state.set({size}), "Size of pictures")));
+    ].filter(Boolean)));
+    keepingFocus(this.sizes, () => this.sizes.replaceChildren(
+      h("div.field", {}, h("span", {}, "Size"), segmented(SIZES, state.get("size"), (size) => state.set({size}), "Size of pictures"))));
     if (document.activeElement !== this.input) this.input.value = state.get("filter");
     this.showMotion();
   }
@@ -53,9 +54,9 @@ class Toolbar extends HTMLElement {
   }
 
   playback() {
-    this.button = h("button.play", {type: "button", id: "play", onclick: () => clock.play(!clock.playing)});
+    this.button = h("button.play", {type: "button", id: "play", "aria-keyshortcuts": "Space", onclick: () => clock.play(!clock.playing)});
     this.slider = h("input", {
-      id: "frame", type: "range", min: 0, max: clock.span - 1, step: 1, "aria-label": "Frame",
+      id: "frame", type: "range", min: 0, max: clock.span - 1, step: 1, "aria-label": "Frame", "aria-keyshortcuts": ", .",
       oninput: () => {
         // Read first: pausing puts the slider back to the clock's frame.
         const frame = Number(this.slider.value);
@@ -85,9 +86,9 @@ class Toolbar extends HTMLElement {
     const frame = clock.frame % clock.span;
     this.slider.max = clock.span - 1;
     this.slider.value = frame;
+    this.slider.setAttribute("aria-valuetext", `${frame + 1} of ${clock.span}`);
     this.count.textContent = `${frame + 1} / ${clock.span}`;
     this.button.textContent = clock.playing ? "Pause" : "Play";
-    this.button.setAttribute("aria-pressed", String(clock.playing));
   }
 
   /** How motion is drawn, on which scale, and what its colours mean. */

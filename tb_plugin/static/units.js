@@ -100,7 +100,7 @@ class Units extends HTMLElement {
     const key = `${model.run.name}\n${item.tag}\n${item.v}`;
     if (!this.cells.has(key)) {
       const player = stimulus(model.run.name, item, {group: this.group(item.unit)});
-      this.cells.set(key, h("button.cell", {type: "button", onclick: open, "aria-label": `Open ${item.unit}, ${item.variant}`}, player));
+      this.cells.set(key, h("button.cell", {type: "button", onclick: open}, player));
     }
     return this.cells.get(key);
   }

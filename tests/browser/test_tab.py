@@ -195,12 +195,14 @@ def test_an_empty_logdir_says_what_was_looked_for_then_fills(open_tab, tmp_path)
   logdir = tmp_path / "logdir"
   logdir.mkdir()
   with serving.tensorboard(logdir, tmp_path, "--load_fast=true") as served:
-    _, frame = open_tab(served)
+    page, frame = open_tab(served)
     message = _text(frame, ".message.empty")
     for part in ("No stimuli and no confusions here", str(logdir), "tbvis/stimulus/", "tbvis/confusions", "no runs at all"):
       assert part in message
     synthetic.write_evaluation(logdir, thumbnails=False)
     frame.wait_for_selector("tbvis-matrix canvas")
+    # Before the server stops: a page goes on asking it.
+    page.close()
 
 
 def _screenshot(frame, path):

@@ -34,6 +34,8 @@ def _loaded(address):
 def test_both_loaders_serve_everything(logdir, tmp_path, fast):
   with serving.tensorboard(logdir, tmp_path, f"--load_fast={fast}") as address:
     contents = _loaded(address)
+    # Nowhere in the process: TensorBoard says so itself.
+    assert "TensorFlow installation not found" in (tmp_path / "log.txt").read_text()
     listed = json.loads(serving.fetch(f"{address}/data/plugins_listing"))
     assert listed["tbvis"]["enabled"] and listed["images"]["enabled"] and listed["scalars"]["enabled"]
 
