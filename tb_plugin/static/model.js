@@ -13,6 +13,62 @@ function sharedPrefix(a, b) {
   return length;
 }
 
+const short = (value) => String(Number(Number(value).toPrecision(6)));
+
+/** The name of a way of maximising a unit, as the server gives it to stimuli. */
+function variantName({kappa, chi, isotropic, seed}) {
+  const name = isotropic ? `isotropic=${short(kappa)}` : `${kappa === 1 ? "" : `kappa=${short(kappa)},`}chi=${short(chi)}`;
+  return seed ? `${name},seed=${seed}` : name;
+}
+
+/** The channel of a unit that has no stimulus yet, where it is known or its name tells it. */
+const channelOf = ({unit, channel}) => channel ?? Number(/f(\d+)$/.exec(unit)?.[1] ?? Infinity) - 1;
+
+/** Puts units of which nothing is finished where they will be: behind others of their layer that come first in the network. */
+function inOrder(units) {
+  const layers = new Map();
+  for (const {layer, layerIndex} of units) {
+    const before = layers.get(layer) ?? {place: layers.size, index: Infinity};
+    layers.set(layer, {...before, index: Math.min(before.index, layerIndex ?? Infinity)});
+  }
+  // Two layers of unknown place are as far as each other.
+  const compare = (a, b) => (a === b ? 0 : a - b);
+  return units.sort((a, b) => {
+    const [first, second] = [layers.get(a.layer), layers.get(b.layer)];
+    return compare(first.index, second.index) || first.place - second.place || compare(a.channel, b.channel);
+  });
+}
+
+/** Units, in the network's order, and variants, sorted by their numbers, of a run. */
+function grouped(run) {
+  const [units, variants] = [new Map(), new Map()];
+  const unitOf = (item, className = null) => {
+    if (!units.has(item.unit)) {
+      const {unit, layer, layer_index: layerIndex} = item;
+      units.set(unit, {unit, layer, layerIndex, channel: channelOf(item), className, cells: new Map(), planned: new Map()});
+    }
+    return units.get(item.unit);
+  };
+  for (const item of run?.stimuli ?? []) {
+    variants.set(item.variant, item);
+    unitOf(item, item.class_name).cells.set(item.variant, item);
+  }
+  const planned = run?.planned ?? [];
+  for (const item of planned) {
+    const variant = item.variant ?? variantName(item);
+    if (!variants.has(variant)) variants.set(variant, {...item, variant});
+    unitOf(item, item.class_name ?? null).planned.set(variant, item);
+  }
+  const sorted = [...variants.values()].sort((a, b) =>
+    a.isotropic - b.isotropic || a.kappa - b.kappa || a.chi - b.chi || a.seed - b.seed);
+  const several = (name, of) => new Set(of.map((item) => item[name])).size > 1;
+  const listed = [...units.values()];
+  return {
+    units: planned.length ? inOrder(listed) : listed, variants: sorted,
+    varied: {kappa: several("kappa", sorted.filter(({isotropic}) => !isotropic)), seed: several("seed", sorted)},
+  };
+}
+
 class Model extends EventTarget {
   constructor() {
     super();
@@ -21,6 +77,9 @@ class Model extends EventTarget {
     this.error = null;
     this.timer = 0;
     this.growing = true;
+    /** Whether the list was once the same twice: before that, what is missing may not have been loaded. */
+    this.settled = false;
+    this.kept = {};
     clock.addEventListener("shown", () => this.text && this.refresh());
   }
 
@@ -30,12 +89,13 @@ class Model extends EventTarget {
     let changed = false;
     try {
       const text = await api.contentsText();
-      changed = text !== this.text || this.error !== null;
+      changed = text !== this.text || this.error !== null || !this.settled;
       this.error = null;
       // The large loaders bring tags in little by little: what just grew is likely to grow on.
       this.growing = text !== this.text;
+      this.settled ||= !this.growing;
+      if (this.growing) this.contents = JSON.parse(text);
       this.text = text;
-      if (changed) this.contents = JSON.parse(text);
     } catch (error) {
       changed = this.error === null;
       this.error = error;
@@ -46,7 +106,7 @@ class Model extends EventTarget {
   }
 
   get stimulusRuns() {
-    return (this.contents?.runs ?? []).filter((run) => run.stimuli.length);
+    return (this.contents?.runs ?? []).filter((run) => run.stimuli.length || run.planned?.length);
   }
 
   get evaluationRuns() {
@@ -68,24 +128,24 @@ class Model extends EventTarget {
     return chosen ?? [...runs].sort((a, b) => sharedPrefix(b.name, name) - sharedPrefix(a.name, name))[0] ?? null;
   }
 
-  /** Units of the shown run in the network's order: [{unit, layer, className, cells: Map(variant -> stimulus)}]. */
+  /** What the shown run is made of, grouped once for each list that was read. */
+  get grouped() {
+    const {contents, run} = this;
+    if (this.kept.contents !== contents || this.kept.run !== run) this.kept = {contents, run, ...grouped(run)};
+    return this.kept;
+  }
+
+  /**
+   * Units of the shown run in the network's order: [{unit, layer, className, cells: Map(variant -> stimulus),
+   * planned: Map(variant -> {state: "planned"|"running", step, steps})}].
+   */
   get units() {
-    const units = new Map();
-    for (const item of this.run?.stimuli ?? []) {
-      if (!units.has(item.unit)) {
-        units.set(item.unit, {unit: item.unit, layer: item.layer, className: item.class_name, cells: new Map()});
-      }
-      units.get(item.unit).cells.set(item.variant, item);
-    }
-    return [...units.values()];
+    return this.grouped.units;
   }
 
   /** The variants of the shown run, anisotropic ones first, each sorted by its numbers. */
   get variants() {
-    const variants = new Map();
-    for (const item of this.run?.stimuli ?? []) variants.set(item.variant, item);
-    return [...variants.values()].sort((a, b) =>
-      a.isotropic - b.isotropic || a.kappa - b.kappa || a.chi - b.chi || a.seed - b.seed);
+    return this.grouped.variants;
   }
 
   /** What a view is made of: while this stays the same, new data elsewhere leave the view alone. */
@@ -103,12 +163,22 @@ class Model extends EventTarget {
 
 export const model = new Model();
 
-/** What the head of a column says: [main, small print]. */
+/** What the head of a column says: [main, small print]; kappa and seed where they vary, or are not the usual ones. */
 export function variantTitle(item) {
+  const {kappa, seed} = model.grouped.varied;
   const notes = [];
   if (item.isotropic) notes.push("isotropic");
-  else if (item.kappa !== 1) notes.push(`κ = ${item.kappa}`);
-  if (item.seed) notes.push(`seed ${item.seed}`);
+  else if (kappa || item.kappa !== 1) notes.push(`κ = ${item.kappa}`);
+  if (seed || item.seed) notes.push(`seed ${item.seed}`);
   const main = item.isotropic ? `κ = χ = ${item.chi}` : `χ = ${item.chi}`;
   return [main, notes.join(", ")];
+}
+
+/** What is said of a cell without a stimulus: [text, what it means]. */
+export function missing(unit, variant) {
+  const planned = unit?.planned.get(variant);
+  if (planned?.state === "running") return [`step ${planned.step} of ${planned.steps}`, "The search is at work on it."];
+  if (planned) return ["planned", "The search will come to it."];
+  if (!model.settled) return ["still loading", "TensorBoard may not have read all of the logdir yet."];
+  return ["not run", "The logdir has no stimulus of it."];
 }
