@@ -10,8 +10,7 @@ import {state} from "./state.js";
 
 const near = new IntersectionObserver(
   (entries) => entries.forEach((entry) => entry.target.setNear(entry.isIntersecting)),
-  // The first margin ends where a scrolling part of the page does, the second reaches beyond it.
-  {rootMargin: "300px", scrollMargin: "300px"},
+  {rootMargin: "300px"},
 );
 
 class Stimulus extends HTMLElement {
