@@ -41,7 +41,7 @@ class GridBar extends HTMLElement {
   render() {
     if (document.activeElement !== this.input) this.input.value = state.get("filter");
     const {problem} = chosenFilter();
-    this.problem.textContent = problem ? `Not a regular expression: ${problem}. The filter before it stays.` : "";
+    this.problem.textContent = problem ? `Not a regular expression: ${problem}. The grid stays as it was.` : "";
     this.input.setAttribute("aria-invalid", String(Boolean(problem)));
     this.size.value = side();
     this.pixels.textContent = `${side()} px`;

@@ -13,58 +13,34 @@ function sharedPrefix(a, b) {
   return length;
 }
 
-const short = (value) => String(Number(Number(value).toPrecision(6)));
-
-/** The name of a way of maximising a unit, as the server gives it to stimuli. */
-function variantName({kappa, chi, isotropic, seed}) {
-  const name = isotropic ? `isotropic=${short(kappa)}` : `${kappa === 1 ? "" : `kappa=${short(kappa)},`}chi=${short(chi)}`;
-  return seed ? `${name},seed=${seed}` : name;
-}
-
-/** The channel of a unit that has no stimulus yet, where it is known or its name tells it. */
-const channelOf = ({unit, channel}) => channel ?? Number(/f(\d+)$/.exec(unit)?.[1] ?? Infinity) - 1;
-
-/** Puts units of which nothing is finished where they will be: behind others of their layer that come first in the network. */
-function inOrder(units) {
-  const layers = new Map();
-  for (const {layer, layerIndex} of units) {
-    const before = layers.get(layer) ?? {place: layers.size, index: Infinity};
-    layers.set(layer, {...before, index: Math.min(before.index, layerIndex ?? Infinity)});
-  }
-  // Two layers of unknown place are as far as each other.
-  const compare = (a, b) => (a === b ? 0 : a - b);
-  return units.sort((a, b) => {
-    const [first, second] = [layers.get(a.layer), layers.get(b.layer)];
-    return compare(first.index, second.index) || first.place - second.place || compare(a.channel, b.channel);
-  });
-}
+/** Puts units of which nothing is finished where they will be. */
+const inOrder = (units) => units.sort((a, b) => a.layerIndex - b.layerIndex || a.channel - b.channel || (a.unit < b.unit ? -1 : 1));
 
 /** Units, in the network's order, and variants, sorted by their numbers, of a run. */
 function grouped(run) {
   const [units, variants] = [new Map(), new Map()];
-  const unitOf = (item, className = null) => {
+  const unitOf = (item) => {
     if (!units.has(item.unit)) {
-      const {unit, layer, layer_index: layerIndex} = item;
-      units.set(unit, {unit, layer, layerIndex, channel: channelOf(item), className, cells: new Map(), planned: new Map()});
+      const {unit, layer, layer_index: layerIndex, channel, class_name: className} = item;
+      units.set(unit, {unit, layer, layerIndex, channel, className, cells: new Map(), planned: new Map()});
     }
     return units.get(item.unit);
   };
   for (const item of run?.stimuli ?? []) {
     variants.set(item.variant, item);
-    unitOf(item, item.class_name).cells.set(item.variant, item);
+    unitOf(item).cells.set(item.variant, item);
   }
   const planned = run?.planned ?? [];
   for (const item of planned) {
-    const variant = item.variant ?? variantName(item);
-    if (!variants.has(variant)) variants.set(variant, {...item, variant});
-    unitOf(item, item.class_name ?? null).planned.set(variant, item);
+    if (!variants.has(item.variant)) variants.set(item.variant, item);
+    unitOf(item).planned.set(item.variant, item);
   }
   const sorted = [...variants.values()].sort((a, b) =>
     a.isotropic - b.isotropic || a.kappa - b.kappa || a.chi - b.chi || a.seed - b.seed);
   const several = (name, of) => new Set(of.map((item) => item[name])).size > 1;
   const listed = [...units.values()];
   return {
-    units: planned.length ? inOrder(listed) : listed, variants: sorted,
+    units: planned.length ? inOrder(listed) : listed, named: units, variants: sorted,
     varied: {kappa: several("kappa", sorted.filter(({isotropic}) => !isotropic)), seed: several("seed", sorted)},
   };
 }
@@ -77,8 +53,9 @@ class Model extends EventTarget {
     this.error = null;
     this.timer = 0;
     this.growing = true;
-    /** Whether the list was once the same twice: before that, what is missing may not have been loaded. */
+    /** Whether as many stimuli were listed twice in turn: before that, what is missing may not have been loaded. */
     this.settled = false;
+    this.listed = null;
     this.kept = {};
     clock.addEventListener("shown", () => this.text && this.refresh());
   }
@@ -93,9 +70,11 @@ class Model extends EventTarget {
       this.error = null;
       // The large loaders bring tags in little by little: what just grew is likely to grow on.
       this.growing = text !== this.text;
-      this.settled ||= !this.growing;
       if (this.growing) this.contents = JSON.parse(text);
       this.text = text;
+      const listed = this.contents.runs.reduce((sum, {stimuli}) => sum + stimuli.length, 0);
+      this.settled ||= listed === this.listed;
+      this.listed = listed;
     } catch (error) {
       changed = this.error === null;
       this.error = error;
@@ -137,10 +116,15 @@ class Model extends EventTarget {
 
   /**
    * Units of the shown run in the network's order: [{unit, layer, className, cells: Map(variant -> stimulus),
-   * planned: Map(variant -> {state: "planned"|"running", step, steps})}].
+   * planned: Map(variant -> {state: "planned"|"running"|"interrupted", step, steps})}].
    */
   get units() {
     return this.grouped.units;
+  }
+
+  /** A unit of the shown run. */
+  unitNamed(name) {
+    return this.grouped.named.get(name);
   }
 
   /** The variants of the shown run, anisotropic ones first, each sorted by its numbers. */
@@ -172,13 +156,4 @@ export function variantTitle(item) {
   if (seed || item.seed) notes.push(`seed ${item.seed}`);
   const main = item.isotropic ? `κ = χ = ${item.chi}` : `χ = ${item.chi}`;
   return [main, notes.join(", ")];
-}
-
-/** What is said of a cell without a stimulus: [text, what it means]. */
-export function missing(unit, variant) {
-  const planned = unit?.planned.get(variant);
-  if (planned?.state === "running") return [`step ${planned.step} of ${planned.steps}`, "The search is at work on it."];
-  if (planned) return ["planned", "The search will come to it."];
-  if (!model.settled) return ["still loading", "TensorBoard may not have read all of the logdir yet."];
-  return ["not run", "The logdir has no stimulus of it."];
 }

@@ -7,7 +7,8 @@ import {rowSums} from "./counts.js";
 import {h, percent} from "./dom.js";
 import {evidence} from "./evidence.js";
 import {ScaleGroup} from "./flow.js";
-import {missing, model, variantTitle} from "./model.js";
+import {missing} from "./missing.js";
+import {model, variantTitle} from "./model.js";
 import {pairView, state} from "./state.js";
 import {stimulus} from "./stimulus.js";
 
@@ -62,7 +63,7 @@ class Pair extends HTMLElement {
       const [main, small] = variantTitle(item);
       const cells = units.map((unit, i) => {
         const found = unit?.cells.get(item.variant);
-        return h("td", {"data-class": classes[i]}, found ? this.cell(found, group) : h("div.note", {}, missing(unit, item.variant)[0]));
+        return h("td", {"data-class": classes[i]}, found ? this.cell(found, group) : missing(unit?.unit, item.variant));
       });
       return h("tr", {"data-variant": item.variant}, h("th", {scope: "row"}, main, small && h("small", {}, small)), ...cells);
     });

@@ -2,7 +2,8 @@
 
 import {h, number} from "./dom.js";
 import {ScaleGroup} from "./flow.js";
-import {missing, variantTitle} from "./model.js";
+import {missing} from "./missing.js";
+import {variantTitle} from "./model.js";
 import {chosenScale, speed} from "./motion.js";
 import {label} from "./rows.js";
 import {state} from "./state.js";
@@ -11,7 +12,7 @@ import {stimulus} from "./stimulus.js";
 /** What a unit is ordered by, for people: [text, what it means]. */
 function measured(value, sort) {
   if (!value) {
-    return sort === "activation" ? ["no activation known", "No curve of its activation, or no largest value on clips, is in the logdir."]
+    return sort === "activation" ? ["no activation known", "No curve of its activation is in the logdir."]
       : ["no selectivity known", "Mean responses to two classes or more, one of them positive, are needed."];
   }
   if (sort === "selectivity") {
@@ -20,8 +21,8 @@ function measured(value, sort) {
   }
   const [main, small] = variantTitle(value.item);
   const where = [main, small].filter(Boolean).join(", ");
-  return [`${number(value.value, 3)}${value.relative ? " â" : ""}, ${where}`,
-    `Activation at the stimulus (${where})${value.relative ? ", in parts of the unit's largest value on validation clips" : ""}`];
+  const scale = value.relative ? "in parts of the unit's largest value on validation clips" : "as it is: the unit's largest value on clips is not known";
+  return [`${number(value.value, 3)}${value.relative ? " â" : ""}, ${where}`, `Activation at the stimulus (${where}), ${scale}`];
 }
 
 export class Row {
@@ -62,21 +63,19 @@ export class Row {
 
   cell(unit, variant) {
     const item = unit.cells.get(variant);
-    const [text, title] = item ? [] : missing(unit, variant);
-    const key = item ? `${item.tag}\n${item.v}` : text;
+    const key = item ? `${item.tag}\n${item.v}` : "missing";
     const before = this.cells.get(variant);
     if (before?.key === key) return before.element;
     const element = before?.element ?? h("td", {"data-variant": variant});
     const focused = element.contains(document.activeElement);
-    element.replaceChildren(item ? this.player(item) : h("div.note", {title, tabIndex: -1}, text));
+    element.replaceChildren(item ? this.player(item) : Object.assign(missing(unit.unit, variant), {tabIndex: -1}));
     if (focused) element.firstChild.focus({preventScroll: true});
     this.cells.set(variant, {key, element});
     return element;
   }
 
   player(item) {
-    return h("button.cell", {type: "button", tabIndex: -1, onclick: this.open, "aria-label": `Open ${item.unit}, ${item.variant}`},
-      stimulus(this.run, item, {group: this.group}));
+    return h("button.cell", {type: "button", tabIndex: -1, onclick: this.open}, stimulus(this.run, item, {group: this.group}));
   }
 
   /** The largest speed of the row, where it is the scale of its pictures. */

@@ -35,13 +35,13 @@ export function parseFilter(text) {
 }
 
 /** The best known value of a unit at a variant, or over all variants; null where none is known. */
-function activation(unit, {activations, units}, {at, relative}) {
+function activation(unit, {activations, units}, at) {
   const items = at ? [unit.cells.get(at)].filter(Boolean) : [...unit.cells.values()];
   const known = items.filter(({tag}) => Object.hasOwn(activations, tag));
   const most = known.reduce((best, item) => (best && activations[best.tag] >= activations[item.tag] ? best : item), null);
   if (!most) return null;
   const largest = Object.hasOwn(units, unit.unit) ? units[unit.unit].a_hat : null;
-  if (relative && !(largest > 0)) return null;
+  const relative = largest > 0;
   return {value: activations[most.tag] / (relative ? largest : 1), item: most, relative};
 }
 
@@ -70,13 +70,13 @@ export function ordered(units, {sort, at, across}, measures) {
   }[sort];
   if (!compare || (sort !== "name" && !measures)) return {units, values};
   if (sort !== "name") {
-    const how = {at, relative: isRelative(measures)};
-    for (const unit of units) values.set(unit.unit, sort === "activation" ? activation(unit, measures, how) : selectivity(unit, measures));
+    for (const unit of units) values.set(unit.unit, sort === "activation" ? activation(unit, measures, at) : selectivity(unit, measures));
   }
   function byValue(a, b) {
     const [first, second] = [values.get(a.unit), values.get(b.unit)];
     if (!first || !second) return Boolean(second) - Boolean(first);
-    return second.value - first.value;
+    // Numbers on different scales are not compared.
+    return (second.relative ?? true) - (first.relative ?? true) || second.value - first.value;
   }
   const sorted = [...units].sort((a, b) => (across ? 0 : layers.get(a.layer) - layers.get(b.layer)) || compare(a, b));
   return {units: sorted, values};

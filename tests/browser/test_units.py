@@ -22,6 +22,8 @@ _MISPLACED = """() => { const grid = document.querySelector('tbvis-units'); cons
   return [...grid.querySelectorAll('tbody tr:not(.gap)')].filter((row) => { const item = grid.items[row.getAttribute('aria-rowindex') - 2];
     return Math.abs(row.getBoundingClientRect().top - grid.querySelector('table').getBoundingClientRect().top - head - item.top) > 0.5
       || Math.abs(row.offsetHeight - item.height) > 0.5 || head !== 48; }).map((row) => row.textContent); }"""
+# The unit of the row that has the focus, and the variant of the cell.
+_FOCUSED = "((e) => [e.closest('tr')?.dataset.unit, e.closest('td')?.dataset.variant].filter(Boolean).join(' '))(document.activeElement)"
 _NAMES = "(all) => all.map((e) => e.dataset.unit)"
 
 
@@ -103,15 +105,15 @@ def test_many_units_are_few_rows_which_the_keyboard_and_links_reach(grid, addres
   page.focus("tr[data-unit='conv1/f002'] .name")
   for key in ("ArrowRight", "ArrowDown", "End", "ArrowLeft"):
     page.keyboard.press(key)
-  focused = "() => document.activeElement.getAttribute('aria-label') ?? document.activeElement.title"
-  assert page.evaluate(focused) == "Open conv1/f003, chi=2"
+  focused = f"() => {_FOCUSED}"
+  assert page.evaluate(focused) == "conv1/f003 chi=2"
   page.eval_on_selector("tbvis-units", "(e) => { e.scrollTop = 20000; }")
   page.wait_for_selector("tr[data-unit='conv2/f070']")
-  assert page.evaluate(focused) == "Open conv1/f003, chi=2", "the focus stays in a row that is out of sight"
+  assert page.evaluate(focused) == "conv1/f003 chi=2", "the focus stays in a row that is out of sight"
   page.keyboard.press("PageDown")
   assert page.evaluate("() => document.activeElement.getBoundingClientRect().top >= document.querySelector('tr.layer').getBoundingClientRect().bottom")
   page.keyboard.press("Control+End")
-  assert page.evaluate(focused) == "Open conv2/f300, chi=10" and page.evaluate(_MISPLACED) == []
+  assert page.evaluate(focused) == "conv2/f300 chi=10" and page.evaluate(_MISPLACED) == []
   assert page.eval_on_selector_all("table.grid [tabindex='0']", "(all) => all.length") == 1
 
   # Into a unit's page and back to where it stands; these stimuli have no files of full size, which is not what is looked at.
@@ -119,11 +121,11 @@ def test_many_units_are_few_rows_which_the_keyboard_and_links_reach(grid, addres
   page.keyboard.press("Enter")
   assert _text(page, "tbvis-unit h2") == "conv2/f300"
   page.keyboard.press("Escape")
-  page.wait_for_function(f"() => ({focused})() === 'Open conv2/f300'")
+  page.wait_for_function(f"() => ({focused})() === 'conv2/f300'")
   page.goto("about:blank")
   page.goto(f"{address}/data/plugin_entry.html?name=tbvis#tbvis&p.tbvis.run=many&p.tbvis.view=unit%3Aconv2%2Ff123")
   page.click("tbvis-unit .close")
-  page.wait_for_function(f"() => ({focused})() === 'Open conv2/f123'")
+  page.wait_for_function(f"() => ({focused})() === 'conv2/f123'")
   assert page.is_visible("tr[data-unit='conv2/f123']") and page.evaluate(_MISPLACED) == []
 
 
@@ -204,13 +206,20 @@ def test_the_size_of_pictures_is_set_in_pixels(grid):
 def test_cells_without_a_stimulus_say_why(address, open_tab):
   """What is planned comes with the list of a run; here it is put there, so that each state is seen."""
   page, _ = open_tab(address)
-  variant = {"kappa": 1.0, "isotropic": False, "seed": 0}
+
+  def plan(unit, chi, state, step=0, **others):
+    named = {"unit": unit, "layer": unit.split("/")[0], "layer_index": 7, "channel": 0, "class_name": None, **others}
+    variant = {"kappa": 1.0, "chi": chi, "isotropic": False, "seed": 0, "variant": f"chi={chi}"}
+    return named | variant | {"state": state, "step": step, "steps": 200}
+
   planned = [
-    {"unit": "prediction/PlayingCello", "layer": "prediction", "chi": 10.0, **variant, "state": "running", "step": 120, "steps": 200},
-    {"unit": "prediction/PlayingViolin", "layer": "prediction", "chi": 10.0, **variant, "state": "planned", "step": 0, "steps": 200},
+    plan("prediction/PlayingCello", 10, "running", 120),
+    plan("prediction/PlayingViolin", 10, "planned"),
     # Finished meanwhile, and of a unit that has nothing yet.
-    {"unit": "prediction/PlayingViolin", "layer": "prediction", "chi": 5.0, **variant, "state": "running", "step": 9, "steps": 200},
-    {"unit": "conv1/f002", "layer": "conv1", "layer_index": 0, "channel": 1, "chi": 0.0, **variant, "state": "planned", "step": 0, "steps": 200},
+    plan("prediction/PlayingViolin", 5, "running", 9),
+    plan("conv1/f002", 0, "planned", layer_index=0),
+    plan("conv1/f002", 5, "interrupted", 40, layer_index=0),
+    plan("conv1/f002", 10, "interrupted", layer_index=0),
   ]
 
   def with_plan(route):
@@ -229,6 +238,7 @@ def test_cells_without_a_stimulus_say_why(address, open_tab):
     return _text(page, f"tr[data-unit='{unit}'] td[data-variant='chi={chi}'] .note")
 
   assert _units(page)[0] == "conv1/f002" and said("conv1/f002", 0) == "planned"
+  assert said("conv1/f002", 5) == "interrupted at step 40 of 200" and said("conv1/f002", 10) == "not run: interrupted"
   assert said("prediction/PlayingCello", 10) == "step 120 of 200" and said("prediction/PlayingViolin", 10) == "planned"
   assert page.locator("tr[data-unit='prediction/PlayingViolin'] td[data-variant='chi=5'] canvas.flow").count() == 1
   assert said("prediction/BrushingTeeth", 10) in ("still loading", "not run")
@@ -262,7 +272,7 @@ def test_a_sweep_that_goes_on_fills_the_grid_without_losing_the_place(logdir, ad
   write((33,), (0.0,))
   page.wait_for_selector("tr[data-unit='conv1/f034'] td[data-variant='chi=0'] canvas.flow")
   page.wait_for_function("() => document.querySelector('.corner').textContent.startsWith('28 units')")
-  assert page.evaluate("() => document.activeElement.getAttribute('aria-label')") == "Open conv1/f034, chi=1"
+  assert page.evaluate(f"() => {_FOCUSED}") == "conv1/f034 chi=1"
   assert page.evaluate("() => window.same.isConnected && window.player.isConnected && window.player.flow !== null")
   assert _top(page, "tr[data-unit='conv1/f034']") == before and page.evaluate(_MISPLACED) == []
   assert page.eval_on_selector("tbvis-units", "(e) => e.scrollTop") == 900 + 3 * 94
