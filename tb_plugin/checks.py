@@ -16,6 +16,7 @@ import numpy as np
 
 from tb_plugin.refusals import DamagedError, TooLargeError, short
 from tbvis import summaries
+from tbvis.diagnostics import selectivity
 
 LARGEST_IDENTITY = 1 << 13
 LARGEST_META = 4 << 20
@@ -235,7 +236,10 @@ def scores(data: bytes, content: Mapping[str, Any], what: str) -> np.ndarray:
 
 
 def statistics(data: bytes, what: str) -> dict[str, Any]:
-  """Returns what is known of units, by name; of a unit whose entry is damaged, {"error": why}."""
+  """Returns what is known of units, by name; of a unit whose entry is damaged, {"error": why}.
+
+  "selectivity" of each is the index of its class means (see `tbvis.diagnostics.selectivity`), None where it has none.
+  """
   found = json_object(data, what, LARGEST_JSON)
   kept = {}
   for unit, entry in found.items():
@@ -258,4 +262,10 @@ def _unit_statistics(entry: Any, what: str) -> dict[str, Any]:
     raise DamagedError(f"{what}: expected a list of clips as 'top_clips', found {short(top)}.")
   for clip in top:
     _fields(clip, _TOP_CLIP, what)
-  return entry
+  return {**entry, "selectivity": _selectivity(entry.get("class_means", {}))}
+
+
+def _selectivity(class_means: Mapping[str, float | None]) -> float | None:
+  """Returns the index of `selectivity.selectivity_index`, None where there is none."""
+  found = float(selectivity.selectivity_index(np.array([np.nan if mean is None else mean for mean in class_means.values()], float)))
+  return found if math.isfinite(found) else None

@@ -6,15 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 import math
 from typing import Any
 
-import numpy as np
-
 from tb_plugin.refusals import DamagedError
 
 # One request to the fast loader carries so many tags; each answers within the messages' limit.
 BATCH = 8000
 # Curves that cannot be read are left out one by one; a logdir with more of them is not searched for the rest.
 _MOST_DAMAGED = 20
-_LEAST_CLASSES = 2
 
 Read = Callable[[Sequence[str]], Mapping[str, float]]
 
@@ -49,29 +46,11 @@ def of_units(statistics: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str,
   """Returns {"a_hat": largest value on clips, "selectivity": index, "class": of the largest mean response} by unit.
 
   Args:
-    statistics: checked, see `checks.statistics`; damaged entries have neither.
+    statistics: checked, see `checks.statistics`; of damaged entries nothing is known.
   """
   described = {}
   for unit, entry in statistics.items():
     means = {name: mean for name, mean in entry.get("class_means", {}).items() if mean is not None}
-    index = selectivity(np.array(list(means.values())))
-    best = max(means, key=means.__getitem__) if index is not None else None
-    described[unit] = {"a_hat": entry.get("a_hat"), "selectivity": index, "class": best}
+    best = max(means, key=means.__getitem__, default=None)
+    described[unit] = {"a_hat": entry.get("a_hat"), "selectivity": entry.get("selectivity"), "class": best}
   return described
-
-
-def selectivity(means: np.ndarray) -> float | None:
-  """Returns (mu_max - mu_-max) / (mu_max + mu_-max), the class selectivity of Morcos et al. 2018.
-
-  mu_max is the largest mean response to a class, mu_-max the mean over all others. Theirs are responses after the ReLU;
-  of means before it, negative ones count as 0. None with fewer than two classes, or without a positive mean.
-
-  >>> selectivity(np.array([9.0, 1.0, -4.0])), selectivity(np.array([2.0, 2.0])), selectivity(np.array([-1.0, -2.0]))
-  (0.8947368421052632, 0.0, None)
-  """
-  if len(means) < _LEAST_CLASSES or means.max() <= 0:
-    return None
-  positive = np.maximum(means, 0)
-  largest = positive.max()
-  others = (positive.sum() - largest) / (len(positive) - 1)
-  return float((largest - others) / (largest + others))

@@ -83,6 +83,7 @@ class GridBar extends HTMLElement {
     const found = measures.get();
     if (measures.problem) return `${sort === "activation" ? "Activations" : "Selectivities"} failed to load: ${measures.problem}`;
     if (!found) return "Network order, while what to sort by is loading …";
+    if (sort === "activation" && !Object.keys(found.activations).length) return "Network order: no activations are known in this run.";
     if (sort === "activation" && !isRelative(found)) return "No unit's largest value on clips is known: sorted by activation itself.";
     return "";
   }

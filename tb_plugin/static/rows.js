@@ -58,7 +58,8 @@ export const isRelative = ({units}) => Object.values(units).some(({a_hat: larges
  * @param {object[]} units in the network's order
  * @param {{sort: string, at: string, across: boolean}} how `at` is a variant, or "" for the best of each unit
  * @param {?object} measures what the server knows of a run's units, see measures.js; null: not known (yet)
- * @returns {{units: object[], values: Map}} what each is ordered by, by unit; null where it is not known (these come last)
+ * @returns {{units: object[], values: Map}} what each is ordered by, by unit; null where it is not known (these come last);
+ *   nothing where it is known of none
  */
 export function ordered(units, {sort, at, across}, measures) {
   const layers = new Map();
@@ -71,6 +72,7 @@ export function ordered(units, {sort, at, across}, measures) {
   if (!compare || (sort !== "name" && !measures)) return {units, values};
   if (sort !== "name") {
     for (const unit of units) values.set(unit.unit, sort === "activation" ? activation(unit, measures, at) : selectivity(unit, measures));
+    if (![...values.values()].some(Boolean)) return {units, values: new Map()};
   }
   function byValue(a, b) {
     const [first, second] = [values.get(a.unit), values.get(b.unit)];

@@ -97,7 +97,7 @@ def test_many_units_are_few_rows_which_the_keyboard_and_links_reach(grid, addres
   assert page.get_attribute("table.grid", "aria-rowcount") == str(1 + len(LAYERS) + UNITS)
   for top in (0, 4321, 10**9, 94 * 150, 7):
     page.eval_on_selector("tbvis-units", "(e, top) => { e.scrollTop = top; }", top)
-    page.wait_for_function("() => { const u = document.querySelector('tbvis-units'); return u.at.scrollTop === u.scrollTop && !u.pending; }")
+    page.wait_for_function("() => { const u = document.querySelector('tbvis-units'); return u.at.scrollTop === u.scrollTop && !u.pending }")
     assert 8 <= len(_units(page)) <= 20 and page.evaluate(_MISPLACED) == []
   # What was near but never in sight was not asked for.
   assert page.eval_on_selector_all("tbvis-stimulus[data-state=idle]", "(all) => all.length") > 0
@@ -111,7 +111,8 @@ def test_many_units_are_few_rows_which_the_keyboard_and_links_reach(grid, addres
   page.wait_for_selector("tr[data-unit='conv2/f070']")
   assert page.evaluate(focused) == "conv1/f003 chi=2", "the focus stays in a row that is out of sight"
   page.keyboard.press("PageDown")
-  assert page.evaluate("() => document.activeElement.getBoundingClientRect().top >= document.querySelector('tr.layer').getBoundingClientRect().bottom")
+  heads = page.eval_on_selector("tr.layer", "(e) => e.getBoundingClientRect().bottom")
+  assert page.evaluate("() => document.activeElement.getBoundingClientRect().top") >= heads
   page.keyboard.press("Control+End")
   assert page.evaluate(focused) == "conv2/f300 chi=10" and page.evaluate(_MISPLACED) == []
   assert page.eval_on_selector_all("table.grid [tabindex='0']", "(all) => all.length") == 1
