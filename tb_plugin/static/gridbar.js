@@ -49,7 +49,7 @@ class GridBar extends HTMLElement {
   }
 
   renderOrder() {
-    const {sort, at, across} = chosenOrder();
+    const {sort, at, across} = chosenOrder(model.variants);
     const why = this.unavailable();
     const option = [...this.sort.options].find(({value}) => value === "selectivity");
     option.disabled = Boolean(why);
@@ -61,7 +61,6 @@ class GridBar extends HTMLElement {
     if (listed !== this.listed) this.at.replaceChildren(...variants.map(([value, text]) => h("option", {value}, text)));
     this.listed = listed;
     this.at.value = at;
-    // An address may ask for a variant that there is not: then no unit has an activation at it.
     this.acrossField.hidden = sort === "network";
     this.across.checked = across;
     this.note.textContent = this.explanation(sort, why);

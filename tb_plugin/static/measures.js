@@ -7,8 +7,8 @@ class Measures extends EventTarget {
   constructor() {
     super();
     this.run = null;
-    /** The list of stimuli that was there when they were asked for. */
-    this.contents = null;
+    /** The version of the run's stimuli when they were asked for. */
+    this.version = null;
     /** {activations: by tag, units: {a_hat, selectivity, class} by unit, error}; null: not there yet. */
     this.found = null;
     /** Why they could not be had. */
@@ -18,14 +18,14 @@ class Measures extends EventTarget {
 
   /** What is known of the shown run; asks for it where it is not known, or may have become more: "change" follows. */
   get() {
-    const {run, contents} = model;
-    if (run?.name !== this.run) Object.assign(this, {run: run?.name ?? null, contents: null, found: null, problem: null});
-    if (run && contents !== this.contents && !this.busy) this.load(run.name, contents);
+    const {run, grouped: {version}} = model;
+    if (run?.name !== this.run) Object.assign(this, {run: run?.name ?? null, version: null, found: null, problem: null});
+    if (run && version !== this.version && !this.busy) this.load(run.name, version);
     return this.found;
   }
 
-  async load(run, contents) {
-    Object.assign(this, {contents, busy: true});
+  async load(run, version) {
+    Object.assign(this, {version, busy: true});
     let [found, problem] = [null, null];
     try {
       found = await api.measures({run});

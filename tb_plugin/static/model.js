@@ -41,6 +41,8 @@ function grouped(run) {
   const listed = [...units.values()];
   return {
     units: planned.length ? inOrder(listed) : listed, named: units, variants: sorted,
+    // Of two lists of one run with the same version, the stimuli are the same.
+    version: [run?.statistics, run?.stimuli.length, run?.stimuli.reduce((latest, {v}) => Math.max(latest, v), 0)].join(" "),
     varied: {kappa: several("kappa", sorted.filter(({isotropic}) => !isotropic)), seed: several("seed", sorted)},
   };
 }

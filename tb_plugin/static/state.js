@@ -110,18 +110,21 @@ export function side() {
 /** What units may be ordered by: [name in the address, what the list says]. */
 export const SORTS = [["network", "network order"], ["activation", "activation"], ["selectivity", "selectivity"], ["name", "name"]];
 
-/** The chosen order: {sort, at, across}. */
-export function chosenOrder() {
+/** The chosen order: {sort, at, across}; `at` is one of `variants`, or "" for the best of each unit. */
+export function chosenOrder(variants) {
   const sort = SORTS.some(([name]) => name === state.get("sort")) ? state.get("sort") : SORTS[0][0];
-  return {sort, at: state.get("at"), across: sort !== SORTS[0][0] && state.get("across") === "yes"};
+  const at = variants.some(({variant}) => variant === state.get("at")) ? state.get("at") : "";
+  return {sort, at, across: sort !== SORTS[0][0] && state.get("across") === "yes"};
 }
 
-let filter = {text: null, test: () => true, problem: null};
+let filter = {text: null, test: () => true, problem: null, applied: ""};
 
-/** The chosen filter: {test, problem}; where what is typed is no regular expression, the test is that of what was typed before. */
+/** The chosen filter: {test, problem, applied}; where what is typed is no regular expression, what was typed before is applied. */
 export function chosenFilter() {
   const text = state.get("filter");
-  if (text !== filter.text) filter = {test: filter.test, problem: null, ...parseFilter(text), text};
+  if (text === filter.text) return filter;
+  const {test, problem = null} = parseFilter(text);
+  filter = test ? {text, test, problem, applied: text} : {...filter, text, problem};
   return filter;
 }
 

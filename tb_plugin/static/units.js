@@ -58,11 +58,11 @@ class Units extends HTMLElement {
   /** Takes up what is known and chosen; rows, focus and the place in the list stay where they can. */
   render() {
     const units = this.filtered();
-    const {sort, at, across} = this.classes ? {sort: "network"} : chosenOrder();
+    const {sort, at, across} = this.classes ? {sort: "network", at: "", across: false} : chosenOrder(model.variants);
     const {units: sorted, values} = ordered(units, {sort, at, across}, sort === "activation" || sort === "selectivity" ? measures.get() : null);
     this.how = {sort, values, across};
     // Another choice starts at its top; more of the same stays where it is.
-    const choice = [model.run?.name, sort, at, across, this.classes ? "" : state.get("filter")].join("\n");
+    const choice = [model.run?.name, sort, at, across, this.classes ? "" : chosenFilter().applied].join("\n");
     const anchor = choice === this.choice ? this.anchor() : {top: 0};
     this.choice = choice;
     if (this.run !== model.run?.name) this.rows.clear();
@@ -84,7 +84,8 @@ class Units extends HTMLElement {
     this.indices = [];
     this.layers.clear();
     this.update(this.at.scrollTop);
-    // Above all the table has to have its height.
+    // A grid that is as high as its rows has its height now, and with it more of them in view.
+    if (this.classes) this.update(this.at.scrollTop);
     if (this.clientHeight) Object.assign(this, this.at);
     this.mark();
   }
@@ -103,7 +104,7 @@ class Units extends HTMLElement {
   }
 
   nothing() {
-    const filter = state.get("filter");
+    const filter = chosenFilter().applied;
     const all = model.units.length;
     if (!all) {
       return h("div.message", {}, h("h2", {}, "No stimuli in this logdir yet"),
@@ -183,7 +184,10 @@ class Units extends HTMLElement {
     }
     if (below < this.height) wanted.push(gap(this.height - below));
     this.gaps = gaps;
+    const {focused} = this;
     this.place(wanted);
+    // Rows in another order are moved, which takes the focus.
+    if (focused && !this.focused) this.rows.get(this.cursor.unit)?.stop(this.cursor.column).focus({preventScroll: true});
     this.setStop();
   }
 
@@ -291,10 +295,10 @@ class Units extends HTMLElement {
     if (index === undefined || !this.clientHeight) return;
     const item = this.items[index];
     const [lowest, highest] = [item.top - LAYER, item.top + item.height + HEAD - this.clientHeight];
-    const top = Math.max(0, highest > this.scrollTop ? highest : Math.min(lowest, this.scrollTop));
-    this.cursor = {unit, column};
-    if (top !== this.scrollTop) this.scrollTop = top;
+    const from = this.at.scrollTop;
+    this.scrollTop = Math.max(0, highest > from ? highest : Math.min(lowest, from));
     this.at.scrollTop = this.scrollTop;
+    this.cursor = {unit, column};
     this.update(this.scrollTop);
     const stop = this.rows.get(unit).stop(column);
     stop.focus({preventScroll: true});

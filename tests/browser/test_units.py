@@ -140,6 +140,12 @@ def test_the_filter_takes_words_and_expressions_for_units_and_classes(grid, addr
 
   assert shown("F299", 1) == ["conv2/f299"] and shown("conv1 f01", 10)[0] == "conv1/f010"
   assert shown("^conv[2].*f00[37]$", 2) == ["conv2/f003", "conv2/f007"]
+  # The grid stays as it is while an expression is typed.
+  shown("conv2 f0", 99)
+  page.eval_on_selector("tbvis-units", "(e) => { e.scrollTop = 500; }")
+  page.fill("#filter", "conv2 f0(")
+  assert _text(page, ".problem") and page.eval_on_selector("tbvis-units", "(e) => e.scrollTop") == 500
+  shown("^conv[2].*f00[37]$", 2)
   page.fill("#filter", "^conv[2].*f00[37]$(")
   assert _text(page, ".problem").startswith("Not a regular expression: unterminated group")
   assert page.get_attribute("#filter", "aria-invalid") == "true" and _units(page) == ["conv2/f003", "conv2/f007"]
@@ -174,6 +180,11 @@ def test_units_are_ordered_within_and_across_layers(grid):
   page.select_option("#sort", "name")
   page.wait_for_function("() => document.querySelector('tr.unit').dataset.unit === 'conv1/f001'")
   assert _units(page)[:4] == ["conv1/f001", "conv2/f001", "conv1/f002", "conv2/f002"]
+  page.focus("tr[data-unit='conv2/f002'] .name")
+  page.evaluate("async () => (await import('./static/state.js')).state.set({sort: 'activation', at: 'no such'})")
+  page.wait_for_function("() => document.querySelector('tr.unit').dataset.unit === 'conv2/f300'")
+  assert page.evaluate(f"() => {_FOCUSED}") == "conv2/f002" and page.evaluate(_MISPLACED) == []
+  assert page.input_value("#at") == ""
 
   page = grid("run=known&p.tbvis.sort=selectivity")
   page.wait_for_function("() => document.querySelector('.measure').textContent !== ''")
