@@ -6,7 +6,7 @@ what is damaged is refused by name while the rest is served.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import logging
 import math
 import os
@@ -19,7 +19,7 @@ from typing import Any
 from tensorboard import context as context_lib
 from tensorboard.data import provider as provider_lib
 
-from tb_plugin import checks, clips, explanations, pictures
+from tb_plugin import checks, clips, explanations, measures, pictures
 from tb_plugin.refusals import BadRequestError, DamagedError, NotFoundError, RefusedError, TooLargeError, short
 from tbvis import summaries
 
@@ -213,6 +213,38 @@ class Store:
     """Returns what is known of units from real clips, by unit."""
     read = self._blobs(ctx, experiment, run, summaries.STATISTICS_TAG)
     return checks.statistics(read(0), f"Statistics of run {short(run)}")
+
+  def measures(self, ctx: context_lib.RequestContext, experiment: str, run: str) -> dict[str, Any]:
+    """Returns what the units of a run can be ordered by.
+
+    Returns:
+      {"activations": by stimulus' tag, its activation at the last step that was logged, "units": by unit, see
+      `measures.of_units` (empty without statistics), "error": why there are no units, or None}. What is not known is left out.
+    """
+    listed = self._provider.list_blob_sequences(
+      ctx, experiment_id=experiment, plugin_name=summaries.PLUGIN_NAME, run_tag_filter=provider_lib.RunTagFilter(runs=[run])
+    ).get(run)
+    if listed is None:
+      raise NotFoundError(f"Expected run {short(run)}, found none (it may still be loading).")
+    curves = {
+      f"{tag.removeprefix(summaries.STIMULUS_PREFIX)}/activation": tag
+      for tag in listed
+      if tag.startswith(summaries.STIMULUS_PREFIX) and len(tag) <= _LONGEST_TAG
+    }
+
+    def read(tags: Sequence[str]) -> dict[str, float]:
+      chosen = provider_lib.RunTagFilter(runs=[run], tags=tags)
+      found = self._provider.read_last_scalars(ctx, experiment_id=experiment, plugin_name=_SCALAR_PLUGIN, run_tag_filter=chosen)
+      return {tag: float(datum.value) for tag, datum in found.get(run, {}).items()}
+
+    values = measures.last_values(read, list(curves))
+    answer = {"activations": {curves[curve]: value for curve, value in values.items()}, "units": {}, "error": None}
+    if summaries.STATISTICS_TAG in listed:
+      try:
+        answer["units"] = measures.of_units(self.statistics(ctx, experiment, run))
+      except RefusedError as error:
+        answer["error"] = str(error)
+    return answer
 
   def _read(self, run: str, room: str, folder: str, name: str) -> tuple[bytes, str]:
     """Returns a picture or the values beside the events, and its type."""

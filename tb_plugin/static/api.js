@@ -7,11 +7,15 @@ let running = 0;
 const waiting = [];
 const cells = new Map();
 
-async function queued(task) {
+/** Thrown where what was asked for is not wanted any more when its turn comes. */
+export class Dropped extends Error {}
+
+async function queued(task, wanted = () => true) {
   // Last asked, first served: what the user looks at now comes before what was scrolled past.
   if (running >= CONCURRENT) await new Promise((resolve) => waiting.push(resolve));
   running += 1;
   try {
+    if (!wanted()) throw new Dropped("not wanted any more");
     return await task();
   } finally {
     running -= 1;
@@ -41,12 +45,12 @@ async function get(route, parameters = {}) {
 /** Every run with its stimuli, as text: two equal texts mean that nothing changed. */
 export const contentsText = async () => (await get("contents")).text();
 
-/** Small pictures of a stimulus: {meta, appearance: Blob|null, flow: Blob|null}. */
-export function cell(run, stimulus) {
+/** Small pictures of a stimulus: {meta, appearance: Blob|null, flow: Blob|null}; Dropped where `wanted` says no in time. */
+export function cell(run, stimulus, wanted) {
   const key = `${run}\n${stimulus.tag}\n${stimulus.v}`;
   let promise = cells.get(key);
   if (!promise) {
-    promise = queued(async () => unpack(await (await get("cell", {run, tag: stimulus.tag, v: stimulus.v})).arrayBuffer()));
+    promise = queued(async () => unpack(await (await get("cell", {run, tag: stimulus.tag, v: stimulus.v})).arrayBuffer()), wanted);
     promise.catch(() => cells.delete(key));
   }
   cells.delete(key);
@@ -103,6 +107,9 @@ export const explanation = json("explanation");
 
 /** What is known of units from real clips. */
 export const statistics = json("statistics");
+
+/** What the units of a run can be ordered by: {activations: by tag, units: by name, error}. */
+export const measures = json("measures");
 
 /** The small animation of a clip as bytes. */
 export const clip = (run, name, v) => queued(async () => (await get("clip", {run, name, v})).arrayBuffer());

@@ -1,5 +1,6 @@
 /** Puts the parts on the page and keeps them in step with what is chosen and what the logdir holds. */
 
+import "./gridbar.js";
 import "./matrix.js";
 import "./pair.js";
 import "./toolbar.js";
@@ -11,18 +12,20 @@ import {CHOICES} from "./confusions.js";
 import {h, keepingFocus, segmented} from "./dom.js";
 import {damaged, empty, failed, trouble} from "./messages.js";
 import {model} from "./model.js";
-import {parseView, state} from "./state.js";
+import {parseView, side, state} from "./state.js";
 import {followTheme} from "./theme.js";
 
 const NARROW = "(max-width: 1000px)";
+const ORDER = ["sort", "at", "across"];
 
 /** Starts the page inside `body`. */
 export function start(body) {
   const toolbar = document.createElement("tbvis-toolbar");
+  const bar = document.createElement("tbvis-gridbar");
   const units = document.createElement("tbvis-units");
   const confusions = document.createElement("tbvis-confusions");
   const focus = h("section.focus", {hidden: true, "aria-label": "What was chosen"});
-  const panes = h("main.panes", {}, h("div.left", {}, focus, units), confusions);
+  const panes = h("main.panes", {}, h("div.left", {}, bar, focus, units), confusions);
   // On a narrow window one of the two is shown, on a wide one both.
   const narrow = segmented([["units", "Units"], ["confusions", "Confusions"]], "", (pane) => state.set({pane}), "View");
   narrow.classList.add("narrow");
@@ -46,17 +49,21 @@ export function start(body) {
     const chosen = parseView(state.get("view"));
     const key = chosen && [state.get("view"), state.get("tower"), ...model.signature(chosen)].join("\n");
     if (key === shownView) return;
-    const opened = chosen && state.get("view") !== shownView?.split("\n")[0];
+    const before = shownView?.split("\n")[0];
+    const opened = chosen && state.get("view") !== before;
     shownView = key;
     // The keyboard goes where the eye does: into what opens, and back to what opened it.
     const {activeElement} = document;
     const [leaves, returns] = [units.contains(activeElement), focus.contains(activeElement)];
     if (leaves) opener = activeElement;
-    units.hidden = Boolean(chosen);
+    units.hidden = bar.hidden = Boolean(chosen);
     focus.hidden = !chosen;
     if (!chosen) {
+      const was = before && parseView(before);
       focus.replaceChildren();
-      if (returns) (opener?.isConnected ? opener : units.querySelector("tr.unit button"))?.focus();
+      // The row of a unit may have been made anew since.
+      if (was?.kind === "unit") units.go(was.unit);
+      else if (returns && opener?.isConnected) opener.focus();
       return;
     }
     const element = document.createElement(chosen.kind === "unit" ? "tbvis-unit" : "tbvis-pair");
@@ -75,7 +82,7 @@ export function start(body) {
   };
 
   const look = () => {
-    panes.dataset.size = state.get("size");
+    panes.style.setProperty("--side", `${side()}px`);
     panes.dataset.stimuli = model.run ? "some" : "none";
     view();
     const pane = state.get("pane") || (state.get("view") || model.run || !model.evaluation ? "units" : "confusions");
@@ -89,6 +96,7 @@ export function start(body) {
     if (model.contents.seen) return page.replaceChildren(empty(model.contents));
     if (panes.isConnected) {
       toolbar.render();
+      bar.render();
       units.render();
       confusions.update();
     } else page.replaceChildren(toolbar, wrong, narrow, panes);
@@ -102,9 +110,12 @@ export function start(body) {
   state.addEventListener("change", ({detail}) => {
     if (!panes.isConnected) return;
     const any = (...names) => names.some((name) => detail.has(name));
-    if (any("run", "evaluation", "filter", "size", "scale", "motion")) toolbar.render();
-    if (any("run", "filter")) units.render();
-    else if (any("scale")) for (const grid of document.querySelectorAll("tbvis-units")) grid.showRims();
+    if (any("run", "evaluation", "scale", "motion")) toolbar.render();
+    if (any("run", "filter", "size", ...ORDER)) bar.render();
+    panes.style.setProperty("--side", `${side()}px`);
+    if (any("run", "filter", ...ORDER)) units.render();
+    if (any("size")) for (const grid of document.querySelectorAll("tbvis-units")) grid.render();
+    if (any("scale")) for (const grid of document.querySelectorAll("tbvis-units")) grid.showRims();
     if (any("run", "evaluation")) confusions.update();
     else if (any(...CHOICES)) confusions.render();
     if (any("view")) units.mark();

@@ -8,6 +8,7 @@ import {h, number, percent} from "./dom.js";
 import {downloads} from "./downloads.js";
 import {evidence} from "./evidence.js";
 import {ScaleGroup} from "./flow.js";
+import {missing} from "./missing.js";
 import {model, variantTitle} from "./model.js";
 import {pairView, state} from "./state.js";
 import {stimulus} from "./stimulus.js";
@@ -65,7 +66,7 @@ class Pair extends HTMLElement {
       const [main, small] = variantTitle(item);
       const cells = units.map((unit, i) => {
         const found = unit?.cells.get(item.variant);
-        return h("td", {"data-class": classes[i]}, found ? this.cell(found, group) : h("div.note", {}, "not run"));
+        return h("td", {"data-class": classes[i]}, found ? this.cell(found, group) : missing(unit?.unit, item.variant));
       });
       return h("tr", {"data-variant": item.variant}, h("th", {scope: "row"}, main, small && h("small", {}, small)), ...cells);
     });

@@ -87,7 +87,7 @@ class Stimulus extends HTMLElement {
     this.setState("loading");
     this.replaceChildren(h("div.tile.waiting"), h("div.tile.waiting"));
     try {
-      const cell = await api.cell(this.run, this.stimulus);
+      const cell = await api.cell(this.run, this.stimulus, () => this.isConnected);
       this.meta = cell.meta;
       if (cell.meta.error) return this.fail(cell.meta.error);
       const [still, strip] = await Promise.all([cell.appearance, cell.flow].map((blob) => blob && pixels(blob)));
@@ -96,7 +96,9 @@ class Stimulus extends HTMLElement {
       this.tell();
       if (this.full) await this.loadFull();
     } catch (error) {
-      this.fail(error.message);
+      if (!(error instanceof api.Dropped)) return this.fail(error.message, "not readable");
+      this.setState("idle");
+      if (this.near) this.load();
     }
   }
 
@@ -196,11 +198,12 @@ class Stimulus extends HTMLElement {
     }
   }
 
-  fail(message) {
+  /** Says by name what became of it: the search failed, or its record cannot be read. */
+  fail(message, what = "failed") {
     this.setState("failed");
-    this.title = message;
-    this.setAttribute("aria-label", `${this.stimulus.unit}, ${this.stimulus.variant}: failed, ${message}`);
-    this.replaceChildren(h("div.note.failed", {}, h("b", {}, "failed"), h("span", {}, message)));
+    this.title = `${what}: ${message}`;
+    this.setAttribute("aria-label", `${this.stimulus.unit}, ${this.stimulus.variant}: ${what}, ${message}`);
+    this.replaceChildren(h("div.note.failed", {}, h("b", {}, what), h("span", {}, message)));
   }
 
   /** Takes up the chosen form and scale. */
@@ -241,7 +244,7 @@ class Stimulus extends HTMLElement {
 }
 
 function canvas(width, height, kind) {
-  return h(`canvas.tile.${kind}`, {width, height});
+  return h(`canvas.tile.${kind}`, {width, height, style: `--aspect: ${width / height}`});
 }
 
 function absent(why) {

@@ -1,23 +1,21 @@
-/** <tbvis-toolbar>: runs, filter, the clock's controls, and how motion is drawn. */
+/** <tbvis-toolbar>: runs, the clock's controls, and how motion is drawn. */
 
 import {clock} from "./clock.js";
-import {h, keepingFocus, segmented, select} from "./dom.js";
+import {h, segmented, select} from "./dom.js";
 import {model} from "./model.js";
 import {MODES, SCALES, chosenMode, chosenScale, drawLegend} from "./motion.js";
 import {state} from "./state.js";
 
 const SPEEDS = [[0.25, "¼×"], [0.5, "½×"], [1, "1×"], [2, "2×"]];
-const SIZES = [["s", "S"], ["m", "M"], ["l", "L"]];
 const RIMS = {clip: "each sequence's largest speed", paper: "each sequence's largest value", unit: "the largest speed of the row (panel)"};
 
 class Toolbar extends HTMLElement {
   connectedCallback() {
     // Not a toolbar: in one of those the arrow keys would move between fields that need them.
     this.setAttribute("role", "region");
-    this.setAttribute("aria-label", "Runs, filter and playback");
+    this.setAttribute("aria-label", "Runs and playback");
     this.runs = h("div.group");
-    this.sizes = h("div.group");
-    this.replaceChildren(h("h1.unseen", {}, "tbvis: stimuli of units, and confusions of classes"), this.runs, this.filter(), this.sizes, this.playback(), this.colours());
+    this.replaceChildren(h("h1.unseen", {}, "tbvis: stimuli of units, and confusions of classes"), this.runs, this.playback(), this.colours());
     this.render();
     this.follow();
     const changed = () => {
@@ -31,26 +29,26 @@ class Toolbar extends HTMLElement {
   }
 
   render() {
-    const names = (runs) => runs.map((run) => [run.name, run.name]);
-    const {run, evaluation, stimulusRuns, evaluationRuns} = model;
-    keepingFocus(this.runs, () => this.runs.replaceChildren(...[
-      run && h("label.field", {}, h("span", {}, "Stimuli"),
-        select(names(stimulusRuns), run.name, (name) => state.set({run: name, view: ""}), {id: "run"})),
-      evaluationRuns.length > 1 && h("label.field", {}, h("span", {}, "Confusions"),
-        select(names(evaluationRuns), evaluation.name, (name) => state.set({evaluation: name}), {id: "evaluation"})),
-    ].filter(Boolean)));
-    keepingFocus(this.sizes, () => this.sizes.replaceChildren(
-      h("div.field", {}, h("span", {}, "Size"), segmented(SIZES, state.get("size"), (size) => state.set({size}), "Size of pictures"))));
-    if (document.activeElement !== this.input) this.input.value = state.get("filter");
+    this.renderRuns();
     this.showMotion();
   }
 
-  filter() {
-    this.input = h("input", {
-      id: "filter", type: "search", placeholder: "name, e.g. Cello", value: state.get("filter"), autocomplete: "off",
-      oninput: () => state.set({filter: this.input.value}),
-    });
-    return h("label.field", {}, h("span", {}, "Units"), this.input);
+  /** The choices of runs are made anew only where there are others: an open list must not be taken away. */
+  renderRuns() {
+    const {run, evaluation, stimulusRuns, evaluationRuns} = model;
+    const choices = [
+      run && ["run", "Stimuli", stimulusRuns, run.name, {view: ""}],
+      evaluationRuns.length > 1 && ["evaluation", "Confusions", evaluationRuns, evaluation.name, {}],
+    ].filter(Boolean);
+    const listed = JSON.stringify(choices.map(([id, , runs]) => [id, runs.map(({name}) => name)]));
+    if (listed !== this.listed) {
+      this.listed = listed;
+      const focused = this.runs.contains(document.activeElement) && document.activeElement.id;
+      this.runs.replaceChildren(...choices.map(([id, text, runs, name, others]) => h("label.field", {}, h("span", {}, text),
+        select(runs.map((of) => [of.name, of.name]), name, (chosen) => state.set({[id]: chosen, ...others}), {id}))));
+      if (focused) this.runs.querySelector(`#${focused}`)?.focus();
+    }
+    for (const [id, , , name] of choices) this.runs.querySelector(`#${id}`).value = name;
   }
 
   playback() {

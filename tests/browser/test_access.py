@@ -55,7 +55,7 @@ def _look_everywhere(page, frame, script):
   ("chosen", "ready", "opened"),
   [
     ("", "tr.unit canvas.flow", "tbvis-confusions summary"),
-    (_UNIT, "tbvis-unit .curve polyline", "tbvis-unit summary"),
+    (_UNIT, "tbvis-unit .curves svg", "tbvis-unit summary"),
     ("pane=confusions", ".most li", "tbvis-confusions summary"),
     (_PAIR, "ul[data-kind=confused] canvas", None),
   ],
@@ -129,7 +129,7 @@ _FOCUSED = """() => {
 
 @pytest.mark.parametrize(
   ("chosen", "width", "ready"),
-  [("", 1600, ".most li"), ("", 700, "tr.unit canvas.flow"), (_UNIT, 1600, ".curve polyline"), (_PAIR, 700, "tbvis-clip canvas")],
+  [("", 1600, ".most li"), ("", 700, "tr.unit canvas.flow"), (_UNIT, 1600, ".curves svg"), (_PAIR, 700, "tbvis-clip canvas")],
   ids=["wide", "narrow", "unit", "pair"],
 )
 def test_tab_comes_to_everything_and_is_seen_where_it_is(address, open_tab, chosen, width, ready):

@@ -269,8 +269,30 @@ def _write_stimuli(folder: pathlib.Path, content: dict[str, Any], blobs: list[by
   add("declared giants", blobs=[meta], dims=[1 << 31, 1 << 31])
   add("a negative size", dims=[-3])
   add("unknown type", dtype=99)
-  _append(folder, *protos)
+  _append(folder, *protos, *_curves([tag.removeprefix(summaries.STIMULUS_PREFIX) for tag in tags.values()]))
   return tags
+
+
+# Of the run SPOILT: the one curve that can be read, and the number of its stimulus, behind those whose curves are spoilt.
+CURVE, CURVE_OF = 0.25, 7
+
+
+def _curves(units: list[str]) -> Iterator[event_pb2.Event]:
+  """Curves of activations of which none but the last can be read."""
+  spoilt = (
+    {"dtype": _FLOAT, "float_val": [float("nan")]},
+    {"dtype": _FLOAT, "float_val": [float("inf")]},
+    {"dtype": _FLOAT, "float_val": [1.0, 2.0], "dims": [2]},
+    {"dtype": _FLOAT, "float_val": [], "dims": [0]},
+    {"dtype": _FLOAT, "float_val": [1.0], "dims": [1 << 40]},
+    {"dtype": _STRING, "string_val": [b"<script>"]},
+    {"dtype": 99, "float_val": [1.0]},
+  )
+  for unit, tensor in zip(units, (*spoilt, {"dtype": _FLOAT, "float_val": [CURVE]}), strict=False):
+    value = events.scalar_value(f"{unit}/activation", 0.0)
+    shape = tensor_shape_pb2.TensorShapeProto(dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=size) for size in tensor.pop("dims", [])])
+    value.tensor.CopyFrom(tensor_pb2.TensorProto(tensor_shape=shape, **tensor))
+    yield event_pb2.Event(step=1, wall_time=time.time(), summary=summary_pb2.Summary(value=[value]))
 
 
 def _write_evaluations(logdir: pathlib.Path, content: dict[str, Any], blobs: list[bytes]) -> dict[str, str]:

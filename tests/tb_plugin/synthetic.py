@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+import itertools
+import json
 import os
 import pathlib
+import tempfile
 
 import numpy as np
 
-from tbvis import summaries
+from tbvis import events, summaries
 from tbvis.rendering import animation
 
 CLASSES = ("ApplyEyeMakeup", "ApplyLipstick", "Billiards", "BrushingTeeth", "PlayingCello", "PlayingTabla", "PlayingViolin", "ShavingBeard")
@@ -105,6 +109,56 @@ def write_logdir(logdir: str | os.PathLike[str], size: int = 64) -> pathlib.Path
     writer.add_statistics({"conv5_fusion/f021": {"a_hat": 10.0, "class_means": means, "top_clips": top}})
   write_evaluation(logdir)
   return pathlib.Path(logdir)
+
+
+def _patterns(size: int, count: int = 5) -> Iterator[tuple[dict, list[bytes]]]:
+  """The metadata and the blobs of a few stimuli that differ, as they stand in an event."""
+  with tempfile.TemporaryDirectory() as folder:
+    with summaries.StimulusWriter(folder, "patterns") as writer:
+      for channel in range(count):
+        writer.write(record((f"pattern/f{channel + 1:03d}", 0, channel, None), chi=2.0 * channel, size=size))
+    for _, _, _, blobs in events.read_values(pathlib.Path(folder) / "patterns", summaries.PLUGIN_NAME):
+      yield json.loads(blobs[2]), blobs[:2]
+
+
+def write_many(
+  logdir: str | os.PathLike[str],
+  layers: Sequence[tuple[str, int]],
+  kappas: Sequence[float] = (1.0,),
+  chis: Sequence[float] = CHIS,
+  seeds: Sequence[int] = (0,),
+  run: str = "many",
+  size: int = 24,
+) -> int:
+  """Writes small stimuli of all units of the layers (name, units), in events alone: no files beside them.
+
+  The activation of the n-th unit of a layer is n at the first variant, less at the others. Returns the number of stimuli.
+  """
+  file = events.EventFile(pathlib.Path(logdir) / run)
+  patterns = list(_patterns(size))
+  variants = list(itertools.product(kappas, chis, seeds))
+  written = 0
+  for index, (layer, units) in enumerate(layers):
+    for channel in range(units):
+      values = []
+      for number, (kappa, chi, seed) in enumerate(variants):
+        meta, pictures = patterns[(channel + number) % len(patterns)]
+        unit, variant = f"{layer}/f{channel + 1:03d}", summaries.variant_name(kappa, chi, False, seed)
+        identity = {
+          "kind": "stimulus", "version": 1, "unit": unit, "layer": layer, "layer_index": index, "channel": channel, "class_name": None,
+          "kappa": kappa, "chi": chi, "isotropic": False, "seed": seed,
+        }  # fmt: skip
+        activation = (channel + 1) / (number + 1)
+        blobs = [*pictures, events.to_json(meta | identity | {"activation": activation})]
+        prefix = f"{unit}/{variant}"
+        values += [
+          events.scalar_value(f"{prefix}/activation", activation),
+          events.blobs_value(f"{summaries.STIMULUS_PREFIX}{prefix}", blobs, summaries.PLUGIN_NAME, identity),
+        ]
+      file.add([(1, values)])
+      written += len(variants)
+  file.close()
+  return written
 
 
 if __name__ == "__main__":

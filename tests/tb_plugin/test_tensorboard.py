@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 import urllib.parse
 
@@ -47,6 +48,11 @@ def test_both_loaders_serve_everything(logdir, tmp_path, fast):
     tag = "tbvis/stimulus/prediction/PlayingCello/chi=10"
     assert get("media", run="stimuli", tag=tag, name="flow.webp")[:4] == b"RIFF"
     assert json.loads(get("confusions", run="evaluation"))["accuracies"]["fused"] == pytest.approx(77 / 80)
+    measures = json.loads(get("measures", run="stimuli"))
+    # The failed one has a curve too, and it is of numbers.
+    assert len(measures["activations"]) == len(synthetic.UNITS) * len(synthetic.CHIS)
+    assert measures["activations"][tag] == pytest.approx(12 * (1 - math.exp(-3)), abs=1e-5)
+    assert measures["units"]["conv5_fusion/f021"]["class"] == "PlayingCello"
     found = json.loads(get("clips", run="evaluation", tower="fused", true="PlayingCello", predicted="PlayingViolin"))
     assert found["counts"]["confused"] == 3
     assert get("clip", run="evaluation", name=found["confused"][0]["thumbnail"])[:4] == b"RIFF"
