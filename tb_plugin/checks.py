@@ -104,6 +104,13 @@ _MOTION: dict[str, tuple[Test, str]] = _PICTURE | {
   "step": (_is_number, "a finite number"),
   "small_step": (_is_number, "a finite number"),
 }
+_KEPT: dict[str, tuple[Test, str]] = {
+  "steps": (lambda value: _list(_is_integer)(value) and value == sorted({*value}) and len(value) > 0 <= value[0], "ascending steps"),
+  "size": (_is_size, "two sides"),
+  "frames": (lambda value: value == 0 or _is_frames(value), f"0 to {_MOST_FRAMES}"),
+  "scales": (_optional(_list(_is_number)), "numbers or null"),
+  "limits": (_optional(_list(lambda pair: _list(_is_number)(pair) and len(pair) == 2)), "pairs of numbers or null"),
+}
 _CONFUSIONS: dict[str, tuple[Test, str]] = {
   "classes": (_list(_is_name), "a list of names"),
   "labels": (_list(_is_integer), "a list of integers"),
@@ -190,12 +197,29 @@ def meta(data: bytes, what: str) -> dict[str, Any]:
   for name, fields in (("appearance", _PICTURE), ("motion", _MOTION)):
     if found[name] is not None:
       _fields(found[name], fields, f"{what}, {name}")
+  # An older logdir has kept no steps.
+  if found.setdefault("kept", None) is not None:
+    _kept(found, f"{what}, kept steps")
   for name, values in found["history"].items():
     if len(values) != len(found["steps"]):
       raise DamagedError(f"{what}: expected {len(found['steps'])} values of {short(name)}, found {len(values)}.")
   if not _list(_is_text)(found["config"].get("warnings", [])):
     raise DamagedError(f"{what}: expected a list of texts as warnings, found {short(found['config']['warnings'])}.")
   return found
+
+
+def _kept(meta: Mapping[str, Any], what: str) -> None:
+  """Checks what is said of small copies of a search: as many of everything as steps, for the inputs that the stimulus has."""
+  kept = meta["kept"]
+  if type(kept) is not dict:
+    raise DamagedError(f"{what}: expected an object, found {short(kept)}.")
+  _fields(kept, _KEPT, what)
+  for name, there in (("scales", meta["motion"]), ("limits", meta["appearance"])):
+    expected = len(kept["steps"]) if there else 0
+    if len(kept[name] or ()) != expected:
+      raise DamagedError(f"{what}: expected {expected} {name}, found {len(kept[name] or ())}.")
+  if bool(kept["frames"]) != bool(meta["motion"]):
+    raise DamagedError(f"{what}: expected {'frames' if meta['motion'] else 'no frames'} of motion, found {kept['frames']}.")
 
 
 def confusions(data: bytes, what: str) -> dict[str, Any]:

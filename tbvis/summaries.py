@@ -3,7 +3,8 @@
 A run's folder `<logdir>/<run>` has an event file and, beside it, `tbvis/`:
 
     events.out.tfevents...                            stock Images and Scalars, and the plugin's own tags
-    tbvis/stimuli/<layer>/<unit>/<variant>/           one stimulus: appearance.png, flow.webp, values.npz, stimulus.json
+    tbvis/stimuli/<layer>/<unit>/<variant>/           one stimulus: appearance.png, flow.webp, values.npz, stimulus.json, and
+                                                      steps.webp, small copies of the search (see `rendering.steps`)
     tbvis/clips/<clip>.webp                           real clips, small, frames and flow side by side
     tbvis/explanations/<true>_<predicted>_<tower>.json  evidence for a confusion; form in tb_plugin/explanations.py
 
@@ -26,11 +27,12 @@ import numpy as np
 
 from tbvis import events, files, limits
 from tbvis.errors import UsageError, unknown_name
-from tbvis.records import PLUGIN_NAME, TOWERS, Confusions, Key, Run, StimulusRecord, safe_name, variant_name
+from tbvis.records import PLUGIN_NAME, TOWERS, Confusions, KeptSteps, Key, Run, StimulusRecord, safe_name, variant_name
 from tbvis.rendering import animation
 from tbvis.rendering.appearance import appearance_limits, appearance_to_rgb
 from tbvis.rendering.flow_color import flow_to_rgb, motion_frames
 from tbvis.rendering.planes import encode_planes
+from tbvis.rendering.steps import decode_steps, encode_steps
 
 __all__ = [
   "CONFUSIONS_TAG",
@@ -40,6 +42,7 @@ __all__ = [
   "STIMULUS_PREFIX",
   "TOWERS",
   "Confusions",
+  "KeptSteps",
   "Run",
   "StimulusRecord",
   "StimulusWriter",
@@ -192,6 +195,7 @@ def _encode(record: StimulusRecord) -> tuple[dict[str, bytes], list[bytes], dict
     "history": {term: np.asarray(values, float) for term, values in record.history.items()},
     "appearance": None,
     "motion": None,
+    "kept": None,
   }
   values = {}
   if record.appearance is not None:
@@ -209,11 +213,19 @@ def _encode(record: StimulusRecord) -> tuple[dict[str, bytes], list[bytes], dict
     small[1], small_step = encode_planes(animation.resize_values(flow, *size), levels=_THUMBNAIL_LEVELS)
     meta["motion"] = {"size": flow.shape[1:3], "small": size, "frames": len(flow), "step": step, "small_step": small_step}
     values["motion"] = np.asarray(record.motion, np.float16)
+  if record.kept:
+    media["steps.webp"], known = encode_steps(record.kept.appearance, record.kept.motion)
+    meta["kept"] = {"steps": record.kept.steps, **known}
   if values:
     stream = io.BytesIO()
     np.savez_compressed(stream, **values)
     media["values.npz"] = stream.getvalue()
   return media, small, meta
+
+
+def _read_kept(path: pathlib.Path, meta: Mapping[str, Any]) -> KeptSteps | None:
+  known = meta.get("kept")  # An older logdir has none.
+  return KeptSteps(np.asarray(known["steps"], int), *decode_steps(path.read_bytes(), known)) if known else None
 
 
 def _stimuli(folder: pathlib.Path) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
@@ -233,7 +245,8 @@ def _complete(folder: pathlib.Path, content: Mapping[str, Any], meta: Mapping[st
 def read_run(logdir: str | os.PathLike[str], run: str) -> Run:
   """Reads a run back: its complete stimuli in the order of layers, units and chi, confusions and statistics.
 
-  Stimulus values are stored as float16 (relative error at most 1/2048) and returned as float32.
+  Stimulus values are stored as float16 (relative error at most 1/2048) and returned as float32. Kept steps are
+  small pictures of fewer levels, see `rendering.steps`.
 
   Raises:
     UsageError: if the run has no folder, naming those there are, or if an event or stored values are damaged.
@@ -283,6 +296,7 @@ def _read_stimulus(folder: pathlib.Path, content: Mapping[str, Any], meta: Mappi
     a_hat=meta["a_hat"],
     config=meta["config"],
     error=meta["error"],
+    kept=_read_kept(folder / content["folder"] / "steps.webp", meta),
   )
 
 

@@ -483,4 +483,6 @@ def _stimulus(
     history=history,
     config={**made, "a_hat_by_layer": [float(value) for value in scale], "warnings": causes},
     error=error,
+    kept_after=found.kept_after,
+    kept={} if error else {stream: copies[:, index] for stream, copies in found.kept.items()},
   )

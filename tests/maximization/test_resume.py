@@ -55,6 +55,9 @@ def test_a_broken_search_ends_as_an_unbroken_one_bit_for_bit(network, tmp_path):
       np.testing.assert_array_equal(one.steps, other.steps)
       for term in one.history:
         np.testing.assert_array_equal(one.history[term], other.history[term])
+      assert one.kept_after.tolist() == other.kept_after.tolist() == [0, 1, 2, 4, 6]
+      for stream in one.inputs:
+        np.testing.assert_array_equal(one.kept[stream], other.kept[stream])
 
 
 @pytest.mark.slow
@@ -98,7 +101,7 @@ def _command(checkpoint, logdir, *more):
 
 def _found(logdir):
   run = summaries.read_run(logdir, "stimuli").stimuli
-  return {s.key: (s.activation, s.appearance.tobytes(), s.motion.tobytes(), s.history["activation"].tobytes()) for s in run}
+  return {s.key: (s.activation, *(x.tobytes() for x in (s.appearance, s.motion, s.history["activation"], s.kept.motion))) for s in run}
 
 
 @pytest.mark.slow

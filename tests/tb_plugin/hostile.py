@@ -106,6 +106,36 @@ def _metas(good: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     "motion": [[], 1, {}, *(good["motion"] | {"frames": frames} for frames in (0, -1, 10**9, "10", None))],
     "appearance": ["x", {"size": [10**9, 10**9], "small": [1, 1]}, {"size": None, "small": None}],
     "files": [None, [], {"flow.webp": "many"}],
+    "kept": [
+      [],
+      1,
+      {},
+      *(
+        good["kept"] | spoilt
+        for spoilt in (
+          {"steps": []},
+          {"steps": [3, 0, 40]},
+          {"steps": [0, 0, 40]},
+          {"steps": [-1, 3, 40]},
+          {"steps": [0, 3, 10**400]},
+          {"steps": None},
+          {"steps": [0, 3]},
+          {"size": [0, 4]},
+          {"size": [10**9] * 2},
+          {"frames": 0},
+          {"frames": -1},
+          {"frames": 10**9},
+          {"scales": None},
+          {"scales": [1.0, 1.0]},
+          {"scales": ["1"] * 3},
+          {"scales": [float("nan")] * 3},
+          {"limits": None},
+          {"limits": [[0, 1]]},
+          {"limits": [[0]] * 3},
+          {"limits": [0, 1, 2]},
+        )
+      ),
+    ],
   }
   for name, values in wrong.items():
     for value in values:
