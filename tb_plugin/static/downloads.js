@@ -34,7 +34,7 @@ function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
-const nameOf = ({stimulus}) => `${stimulus.unit.replaceAll("/", "_")}_${stimulus.variant}`;
+const nameOf = ({stimulus, step = null}) => `${stimulus.unit.replaceAll("/", "_")}_${stimulus.variant}${step === null ? "" : `_step${step}`}`;
 
 /** The frame that is shown, at the chosen zoom. */
 function savePng(player) {

@@ -5,6 +5,7 @@ import {h, segmented, select} from "./dom.js";
 import {model} from "./model.js";
 import {MODES, SCALES, chosenMode, chosenScale, drawLegend} from "./motion.js";
 import {state} from "./state.js";
+import {stepSlider} from "./steps.js";
 
 const SPEEDS = [[0.25, "¼×"], [0.5, "½×"], [1, "1×"], [2, "2×"]];
 const SIZES = [["s", "S"], ["m", "M"], ["l", "L"]];
@@ -16,7 +17,7 @@ class Toolbar extends HTMLElement {
     this.setAttribute("aria-label", "Runs, filter and playback");
     this.runs = h("div.group");
     this.sizes = h("div.group");
-    this.replaceChildren(this.runs, this.filter(), this.sizes, this.playback(), this.colours());
+    this.replaceChildren(this.runs, this.filter(), this.sizes, this.playback(), stepSlider(), this.colours());
     this.render();
     this.follow();
     const changed = () => {
