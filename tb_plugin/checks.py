@@ -15,18 +15,22 @@ from typing import Any
 import numpy as np
 
 from tb_plugin.refusals import DamagedError, TooLargeError, short
-from tbvis import summaries
+from tbvis import plans, summaries
 
 LARGEST_IDENTITY = 1 << 13
 LARGEST_META = 4 << 20
 LARGEST_JSON = 32 << 20
 LARGEST_SCORES = 256 << 20
+LARGEST_PLAN = 8 << 20
+LARGEST_SIGN = 1 << 12
 
 # What `tbvis.summaries` writes; a file of any other name is not asked for.
 FILE_NAME = re.compile(r"[A-Za-z0-9_.,=-]{1,200}\.(?:png|webp|npz)")
 _VERSION = 1
 _LONGEST_NAME = 1000
 _LONGEST_TEXT = 20_000
+# Of rows of a plan: fewer than 70,000 are meant.
+_MOST_PLANNED = 1 << 18
 _MOST_FRAMES = 1000
 _LARGEST_SIDE = 1 << 14
 _LARGEST_INTEGER = 1 << 52
@@ -56,6 +60,10 @@ def _optional(test: Test) -> Test:
 
 def _list(test: Test) -> Test:
   return lambda value: type(value) is list and all(map(test, value))
+
+
+def _tuple(*tests: Test) -> Test:
+  return lambda value: type(value) is list and len(value) == len(tests) and all(test(v) for test, v in zip(tests, value, strict=True))
 
 
 def _table(test: Test) -> Test:
@@ -128,6 +136,22 @@ _TOP_CLIP: dict[str, tuple[Test, str]] = {
   "frame": (_is_number, "a number"),
   "x": (_is_number, "a number"),
   "y": (_is_number, "a number"),
+}
+
+
+_IS_TARGET = _tuple(_is_name, _is_name, _is_integer, _is_integer, _optional(_is_name))
+_PLAN: dict[str, tuple[Test, str]] = {
+  "time": (_is_number, "a finite number"),
+  "steps": (lambda value: _is_integer(value) and value > 0, "a number of steps"),
+  "seed": (_is_integer, "an integer"),
+  "settings": (lambda value: _list(_tuple(_is_number, _is_number, _is_boolean))(value) and len(value) > 0, "kappa, chi and isotropic"),
+  "targets": (_list(_IS_TARGET), "unit, layer, layer's place, channel and class of each target"),
+  "finished": (_list(_is_integer), "a list of rows"),
+}
+_SIGN: dict[str, tuple[Test, str]] = {
+  "time": (_is_number, "a finite number"),
+  "rows": (_tuple(_is_integer, _is_integer), "the first row and the one after the last"),
+  "step": (lambda value: _is_integer(value) and value >= 0, "a step"),
 }
 
 
@@ -268,6 +292,30 @@ def statistics(data: bytes, what: str) -> dict[str, Any]:
     except DamagedError as error:
       kept[unit] = {"error": str(error)}
   return kept
+
+
+def plan(data: bytes, what: str) -> dict[str, Any]:
+  """Returns what a sweep is going to find, see `tbvis.plans`."""
+  found = _versioned(data, what, LARGEST_PLAN)
+  _fields(found, _PLAN, what)
+  rows = len(found["targets"]) * len(found["settings"])
+  if rows > _MOST_PLANNED:
+    raise TooLargeError(f"{what}: expected at most {_MOST_PLANNED:,} planned stimuli, found {rows:,}.")
+  return found
+
+
+def sign_of_life(data: bytes, what: str) -> dict[str, Any]:
+  """Returns where a process is, see `tbvis.plans`."""
+  found = _versioned(data, what, LARGEST_SIGN)
+  _fields(found, _SIGN, what)
+  return found
+
+
+def _versioned(data: bytes, what: str, largest: int) -> dict[str, Any]:
+  found = json_object(data, what, largest)
+  if not _is_integer(found.get("version")) or found["version"] != plans.VERSION:
+    raise DamagedError(f"{what}: expected version {plans.VERSION}, found {short(found.get('version'))}.")
+  return found
 
 
 def _unit_statistics(entry: Any, what: str) -> dict[str, Any]:

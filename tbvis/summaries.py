@@ -3,9 +3,9 @@
 A run's folder `<logdir>/<run>` has an event file and, beside it, `tbvis/`:
 
     events.out.tfevents...                            stock Images and Scalars, and the plugin's own tags
-    tbvis/stimuli/<layer>/<unit>/<variant>/           one stimulus: appearance.png, flow.webp, values.npz, stimulus.json, and
-                                                      steps.webp, small copies of the search (see `rendering.steps`)
+    tbvis/stimuli/<layer>/<unit>/<variant>/           one stimulus: appearance.png, flow.webp, values.npz, steps.webp, stimulus.json
     tbvis/clips/<clip>.webp                           real clips, small, frames and flow side by side
+    tbvis/sweeps/                                     what is going to be found, see `tbvis.plans`
     tbvis/explanations/<true>_<predicted>_<tower>.json  evidence for a confusion; form in tb_plugin/explanations.py
 
 The plugin's tags are `tbvis/stimulus/<unit>/<variant>` with blobs [appearance WebP, flow planes WebP, JSON] (small
@@ -143,14 +143,17 @@ class StimulusWriter:
   def add_statistics(self, statistics: Mapping[str, Any]) -> None:
     """Writes what is known of units from clips, shown beside their stimuli; other units keep what was written before.
 
+    The first call writes also where nothing is known: TensorBoard lists the run then, before it has a stimulus.
+
     Args:
       statistics: by unit, any of {"a_hat": float, "class_means": {class: mean response}, "top_clips": [{"clip": name,
         "class": name, "layer": name, "value": float, "frame": int, "x": int, "y": int}, ...]}.
     """
-    before = _latest(self._folder).get(STATISTICS_TAG, {})
-    if before | statistics != before:
+    before = _latest(self._folder).get(STATISTICS_TAG)
+    known = (before or {}) | statistics
+    if known != before:
       content = {"kind": "unit_statistics", "version": _VERSION}
-      value = events.blobs_value(STATISTICS_TAG, [events.to_json(before | statistics)], PLUGIN_NAME, content)
+      value = events.blobs_value(STATISTICS_TAG, [events.to_json(known)], PLUGIN_NAME, content)
       self._events.add([(events.version_step(), [value])])
 
   def _stock_pictures(self, record: StimulusRecord, prefix: str, media: Mapping[str, bytes]) -> list[Any]:
@@ -223,11 +226,6 @@ def _encode(record: StimulusRecord) -> tuple[dict[str, bytes], list[bytes], dict
   return media, small, meta
 
 
-def _read_kept(path: pathlib.Path, meta: Mapping[str, Any]) -> KeptSteps | None:
-  known = meta.get("kept")  # An older logdir has none.
-  return KeptSteps(np.asarray(known["steps"], int), *decode_steps(path.read_bytes(), known)) if known else None
-
-
 def _stimuli(folder: pathlib.Path) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
   """Returns (identity, metadata) by tag; of a stimulus written twice, the later."""
   return {
@@ -283,7 +281,8 @@ def _read_values(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _read_stimulus(folder: pathlib.Path, content: Mapping[str, Any], meta: Mapping[str, Any]) -> StimulusRecord:
-  path = folder / content["folder"] / "values.npz"
+  place, kept = folder / content["folder"], meta.get("kept")  # An older logdir has kept no steps.
+  path = place / "values.npz"
   arrays = _read_values(path) if path.is_file() else {}
   nan = float("nan")
   return StimulusRecord(
@@ -296,7 +295,7 @@ def _read_stimulus(folder: pathlib.Path, content: Mapping[str, Any], meta: Mappi
     a_hat=meta["a_hat"],
     config=meta["config"],
     error=meta["error"],
-    kept=_read_kept(folder / content["folder"] / "steps.webp", meta),
+    kept=KeptSteps(np.asarray(kept["steps"], int), *decode_steps((place / "steps.webp").read_bytes(), kept)) if kept else None,
   )
 
 
