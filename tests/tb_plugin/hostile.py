@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 import io
 import json
 import os
@@ -16,7 +16,7 @@ import numpy as np
 from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from tbvis import events, summaries
+from tbvis import events, plans, summaries
 from tbvis.rendering import animation
 from tests.tb_plugin import synthetic
 
@@ -107,34 +107,12 @@ def _metas(good: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     "appearance": ["x", {"size": [10**9, 10**9], "small": [1, 1]}, {"size": None, "small": None}],
     "files": [None, [], {"flow.webp": "many"}],
     "kept": [
-      [],
-      1,
-      {},
-      *(
-        good["kept"] | spoilt
-        for spoilt in (
-          {"steps": []},
-          {"steps": [3, 0, 40]},
-          {"steps": [0, 0, 40]},
-          {"steps": [-1, 3, 40]},
-          {"steps": [0, 3, 10**400]},
-          {"steps": None},
-          {"steps": [0, 3]},
-          {"size": [0, 4]},
-          {"size": [10**9] * 2},
-          {"frames": 0},
-          {"frames": -1},
-          {"frames": 10**9},
-          {"scales": None},
-          {"scales": [1.0, 1.0]},
-          {"scales": ["1"] * 3},
-          {"scales": [float("nan")] * 3},
-          {"limits": None},
-          {"limits": [[0, 1]]},
-          {"limits": [[0]] * 3},
-          {"limits": [0, 1, 2]},
-        )
-      ),
+      *([], 1, {}),
+      *(good["kept"] | {"steps": steps} for steps in ([], [3, 0, 40], [0, 0, 40], [-1, 3, 40], [0, 3, 10**400], None, [0, 3])),
+      *(good["kept"] | {"size": size} for size in ([0, 4], [10**9] * 2)),
+      *(good["kept"] | {"frames": frames} for frames in (0, -1, 10**9)),
+      *(good["kept"] | {"scales": scales} for scales in (None, [1.0, 1.0], ["1"] * 3, [float("nan")] * 3)),
+      *(good["kept"] | {"limits": limits} for limits in (None, [[0, 1]], [[0]] * 3, [0, 1, 2])),
     ],
   }
   for name, values in wrong.items():
@@ -182,85 +160,6 @@ def _confusions(good: dict[str, Any]) -> Iterator[tuple[str, Any]]:
   for name, values in wrong.items():
     for number, value in enumerate(values):
       yield f"{name} {number}", good | {name: value}
-
-
-def _plans(good: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-  yield from _TEXTS.items()
-  target, setting = ["a/f001", "a", 0, 0, None], [1.0, 0.0, False]
-  wrong = {
-    "version": [2, 0, "1", None, True],
-    "time": ["now", None, float("nan"), []],
-    "steps": [0, -1, "120", None],
-    "seed": [None, 0.5],
-    "settings": [[], [[1.0, 0.0]], [[1.0, "0", False]], [[1.0, 0.0, 0]], [[float("inf"), 0.0, False]], None, {}],
-    "targets": [
-      [[]],
-      [target[:4]],
-      [[*target, 1]],
-      [["", *target[1:]]],
-      [["x" * 3000, *target[1:]]],
-      [[*target[:2], "0", 0, None]],
-      None,
-      "ab",
-    ],
-    "finished": [None, ["0"], [0.5], {}],
-  }
-  for name, values in wrong.items():
-    yield f"without {name}", _without(good, name)
-    for value in values:
-      yield f"{name} {str(value)[:20]!r}", good | {name: value}
-  yield "many", good | {"settings": [setting] * 600, "targets": [target] * 600}
-  yield "time 1e999", json.dumps(good | {"time": 77}).replace("77", "1e999").encode()
-
-
-def write_sweeps(folder: pathlib.Path, outside: pathlib.Path) -> list[str]:
-  """Writes plans and signs of life as nobody of ours does; returns their names as the list of what is damaged has them.
-
-  One plan is good, and names nothing; its signs of life are spoilt. Names that are none of ours are passed over.
-  """
-  outside.mkdir(parents=True, exist_ok=True)
-  (outside / "plan.json").write_bytes(b'{"secret": "' + SECRET + b'"}')
-  folder.mkdir(parents=True)
-  good = {"version": 1, "time": 1.0, "steps": 120, "seed": 0, "settings": [[1.0, 0.0, False]], "targets": [], "finished": []}
-  spoilt = list(_plans(good))
-  for number, (_, content) in enumerate(spoilt):
-    (folder / f"{number:016x}.json").write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-  names = [f"{number:016x}" for number in range(len(spoilt))]
-
-  def add(make: Callable[[pathlib.Path], Any], name: str) -> None:
-    make(folder / f"{name}.json")
-    names.append(name)
-
-  odd = {
-    "a" * 16: lambda path: path.symlink_to(outside / "plan.json"),
-    "b" * 16: lambda path: path.symlink_to(path.name),
-    "c" * 16: os.mkfifo,
-    "d" * 16: lambda path: path.mkdir(),
-    "e" * 16: lambda path: (path.touch(), os.truncate(path, 1 << 31)),
-  }
-  for name, make in odd.items():
-    add(make, name)
-  known = "f" * 16
-  (folder / f"{known}.json").write_text(json.dumps(good))
-  sign = {"version": 1, "time": 1.0, "rows": [0, 1], "step": 0}
-  changed = (
-    {"rows": [0]},
-    {"rows": None},
-    {"rows": ["0", 1]},
-    {"rows": [0, 10**400]},
-    {"step": -1},
-    {"step": "1"},
-    {"time": None},
-    {"version": 9},
-  )
-  for number, spoiling in enumerate(changed):
-    add(lambda path, content=sign | spoiling: path.write_text(json.dumps(content)), f"{known}.w{number}")
-  add(lambda path: path.write_bytes(b" " * 5000), f"{known}.large")
-  add(lambda path: path.symlink_to(outside / "plan.json"), f"{known}.link")
-  (folder / f"{known}.everything.json").write_text(json.dumps(sign | {"rows": [-(1 << 50), 1 << 50]}))
-  for name in ("..json", "x.json", f"{known}.json.json.json", "<script>.json", f"{known[:-1]}.json"):
-    (folder / name).write_bytes(b"x")
-  return [f"sweeps/{name}.json" for name in names]
 
 
 def _with_secret(name: str) -> bytes:
@@ -321,11 +220,6 @@ def write(root: pathlib.Path) -> dict[str, Any]:
   }
   _write_ways_out(logdir, outside, found[summaries.CONFUSIONS_TAG])
   _write_broken_files(logdir, found[GOOD_TAG])
-  write_sweeps(logdir / GOOD / "tbvis/sweeps", outside)
-  (logdir / "linked_sweeps").mkdir()
-  _append(logdir / "linked_sweeps", _event(summaries.CONFUSIONS_TAG, *found[summaries.CONFUSIONS_TAG]))
-  (logdir / "linked_sweeps/tbvis").mkdir()
-  (logdir / "linked_sweeps/tbvis/sweeps").symlink_to(outside)
   return made
 
 
@@ -446,6 +340,9 @@ def _write_ways_out(logdir: pathlib.Path, outside: pathlib.Path, evaluation: tup
   (logdir / "linked_clips/tbvis/clips").symlink_to(outside)
   (logdir / "linked_clip/tbvis/clips").mkdir(parents=True)
   (logdir / "linked_clip/tbvis/clips/a.webp").symlink_to(outside / "a.webp")
+  hidden = [[SECRET.decode(), "outside", 0, 0, None]]
+  plans.write(outside, "0" * 16, hidden, [(1.0, 0.0, False)], seed=0, steps=1, finished=[])
+  (logdir / "linked_clip/tbvis/sweeps").symlink_to(outside)
   (logdir / "linked_run").symlink_to(outside)
   (logdir / "linked_events").mkdir()
   (logdir / "linked_events/events.out.tfevents.1.x").symlink_to(outside / "secret.json")

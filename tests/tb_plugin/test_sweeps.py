@@ -9,7 +9,7 @@ import pytest
 
 from tb_plugin import checks, store, sweeps
 from tbvis import plans, summaries
-from tests.tb_plugin import hostile, synthetic
+from tests.tb_plugin import hostile, hostile_sweeps, synthetic
 from tests.tb_plugin.test_routes import _client, _json
 
 SWEEP, LATER = "0123456789abcdef", "fedcba9876543210"
@@ -130,7 +130,7 @@ def test_what_is_too_large_is_left_out_by_name(tmp_path, monkeypatch, limit):
 
 def test_spoilt_plans_and_signs_are_named_and_the_rest_is_listed(tmp_path):
   _write(tmp_path, synthetic.record(UNITS[0], size=16))
-  names = hostile.write_sweeps(_folder(tmp_path), tmp_path / "outside")
+  names = hostile_sweeps.write(_folder(tmp_path), tmp_path / "outside")
   _plan(tmp_path)
   _sign(tmp_path, [0, 1], 1)
   contents = _json(_client(tmp_path), "contents")
