@@ -15,19 +15,23 @@ from typing import Any
 import numpy as np
 
 from tb_plugin.refusals import DamagedError, TooLargeError, short
-from tbvis import summaries
+from tbvis import plans, summaries
 from tbvis.diagnostics import selectivity
 
 LARGEST_IDENTITY = 1 << 13
 LARGEST_META = 4 << 20
 LARGEST_JSON = 32 << 20
 LARGEST_SCORES = 256 << 20
+LARGEST_PLAN = 8 << 20
+LARGEST_SIGN = 1 << 12
 
 # What `tbvis.summaries` writes; a file of any other name is not asked for.
 FILE_NAME = re.compile(r"[A-Za-z0-9_.,=-]{1,200}\.(?:png|webp|npz)")
 _VERSION = 1
 _LONGEST_NAME = 1000
 _LONGEST_TEXT = 20_000
+# Of rows of a plan: fewer than 70,000 are meant.
+_MOST_PLANNED = 1 << 18
 _MOST_FRAMES = 1000
 _LARGEST_SIDE = 1 << 14
 _LARGEST_INTEGER = 1 << 52
@@ -57,6 +61,10 @@ def _optional(test: Test) -> Test:
 
 def _list(test: Test) -> Test:
   return lambda value: type(value) is list and all(map(test, value))
+
+
+def _tuple(*tests: Test) -> Test:
+  return lambda value: type(value) is list and len(value) == len(tests) and all(test(v) for test, v in zip(tests, value, strict=True))
 
 
 def _table(test: Test) -> Test:
@@ -109,6 +117,13 @@ _MOTION: dict[str, tuple[Test, str]] = _PICTURE | {
   "step": (_is_number, "a finite number"),
   "small_step": (_is_number, "a finite number"),
 }
+_KEPT: dict[str, tuple[Test, str]] = {
+  "steps": (lambda value: _list(_is_integer)(value) and value == sorted({*value}) and len(value) > 0 <= value[0], "ascending steps"),
+  "size": (_is_size, "two sides"),
+  "frames": (lambda value: value == 0 or _is_frames(value), f"0 to {_MOST_FRAMES}"),
+  "scales": (_optional(_list(_is_number)), "numbers or null"),
+  "limits": (_optional(_list(lambda pair: _list(_is_number)(pair) and len(pair) == 2)), "pairs of numbers or null"),
+}
 _CONFUSIONS: dict[str, tuple[Test, str]] = {
   "classes": (_list(_is_name), "a list of names"),
   "labels": (_list(_is_integer), "a list of integers"),
@@ -136,6 +151,22 @@ _TOP_CLIP_PICTURE: dict[str, tuple[Test, str]] = {
   "frames": (_is_frames, f"1 to {_MOST_FRAMES}"),
   "fired": (lambda value: _is_integer(value) and 0 <= value < _MOST_FRAMES, f"0 to {_MOST_FRAMES - 1}"),
   "size": (_is_size, "two sides"),
+}
+
+
+_IS_TARGET = _tuple(_is_name, _is_name, _is_integer, _is_integer, _optional(_is_name))
+_PLAN: dict[str, tuple[Test, str]] = {
+  "time": (_is_number, "a finite number"),
+  "steps": (lambda value: _is_integer(value) and value > 0, "a number of steps"),
+  "seed": (_is_integer, "an integer"),
+  "settings": (lambda value: _list(_tuple(_is_number, _is_number, _is_boolean))(value) and len(value) > 0, "kappa, chi and isotropic"),
+  "targets": (_list(_IS_TARGET), "unit, layer, layer's place, channel and class of each target"),
+  "finished": (_list(_is_integer), "a list of rows"),
+}
+_SIGN: dict[str, tuple[Test, str]] = {
+  "time": (_is_number, "a finite number"),
+  "rows": (_tuple(_is_integer, _is_integer), "the first row and the one after the last"),
+  "step": (lambda value: _is_integer(value) and value >= 0, "a step"),
 }
 
 
@@ -205,6 +236,9 @@ def meta(data: bytes, what: str) -> dict[str, Any]:
   for name, fields in (("appearance", _PICTURE), ("motion", _MOTION)):
     if found[name] is not None:
       _fields(found[name], fields, f"{what}, {name}")
+  # An older logdir has kept no steps.
+  if found.setdefault("kept", None) is not None:
+    _kept(found, f"{what}, kept steps")
   for name, values in found["history"].items():
     if len(values) != len(found["steps"]):
       raise DamagedError(f"{what}: expected {len(found['steps'])} values of {short(name)}, found {len(values)}.")
@@ -214,6 +248,20 @@ def meta(data: bytes, what: str) -> dict[str, Any]:
   if not _is_text(config.get("flagfile", "")):
     raise DamagedError(f"{what}: expected a text as flagfile, found {short(config['flagfile'])}.")
   return found
+
+
+def _kept(meta: Mapping[str, Any], what: str) -> None:
+  """Checks what is said of small copies of a search: as many of everything as steps, for the inputs that the stimulus has."""
+  kept = meta["kept"]
+  if type(kept) is not dict:
+    raise DamagedError(f"{what}: expected an object, found {short(kept)}.")
+  _fields(kept, _KEPT, what)
+  for name, there in (("scales", meta["motion"]), ("limits", meta["appearance"])):
+    expected = len(kept["steps"]) if there else 0
+    if len(kept[name] or ()) != expected:
+      raise DamagedError(f"{what}: expected {expected} {name}, found {len(kept[name] or ())}.")
+  if bool(kept["frames"]) != bool(meta["motion"]):
+    raise DamagedError(f"{what}: expected {'frames' if meta['motion'] else 'no frames'} of motion, found {kept['frames']}.")
 
 
 def confusions(data: bytes, what: str) -> dict[str, Any]:
@@ -265,6 +313,30 @@ def statistics(data: bytes, what: str) -> dict[str, Any]:
     except DamagedError as error:
       kept[unit] = {"error": str(error)}
   return kept
+
+
+def plan(data: bytes, what: str) -> dict[str, Any]:
+  """Returns what a sweep is going to find, see `tbvis.plans`."""
+  found = _versioned(data, what, LARGEST_PLAN)
+  _fields(found, _PLAN, what)
+  rows = len(found["targets"]) * len(found["settings"])
+  if rows > _MOST_PLANNED:
+    raise TooLargeError(f"{what}: expected at most {_MOST_PLANNED:,} planned stimuli, found {rows:,}.")
+  return found
+
+
+def sign_of_life(data: bytes, what: str) -> dict[str, Any]:
+  """Returns where a process is, see `tbvis.plans`."""
+  found = _versioned(data, what, LARGEST_SIGN)
+  _fields(found, _SIGN, what)
+  return found
+
+
+def _versioned(data: bytes, what: str, largest: int) -> dict[str, Any]:
+  found = json_object(data, what, largest)
+  if not _is_integer(found.get("version")) or found["version"] != plans.VERSION:
+    raise DamagedError(f"{what}: expected version {plans.VERSION}, found {short(found.get('version'))}.")
+  return found
 
 
 def _unit_statistics(entry: Any, what: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ what is damaged is refused by name while the rest is served.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+import functools
 import logging
 import math
 import os
@@ -19,9 +20,9 @@ from typing import Any
 from tensorboard import context as context_lib
 from tensorboard.data import provider as provider_lib
 
-from tb_plugin import checks, clips, explanations, measures, pictures
+from tb_plugin import checks, clips, explanations, measures, pictures, sweeps
 from tb_plugin.refusals import BadRequestError, DamagedError, NotFoundError, RefusedError, TooLargeError, short
-from tbvis import summaries
+from tbvis import plans, summaries
 
 _EVERYTHING = 1_000_000
 _IMAGE_PLUGIN, _SCALAR_PLUGIN = "images", "scalars"
@@ -61,13 +62,14 @@ class Store:
   def contents(self, ctx: context_lib.RequestContext, experiment: str) -> bytes:
     """Returns, as JSON, every run of ours with its stimuli (in the network's order), and what else there is if there is none.
 
+    "planned" lists what a sweep has announced and not yet written, see `tb_plugin.sweeps`.
     "damaged" lists the first records that could not be read, each with run, tag and why; "damaged_count" counts all.
     """
     listed = self._provider.list_blob_sequences(ctx, experiment_id=experiment, plugin_name=summaries.PLUGIN_NAME)
     damaged = _Damaged()
     runs = [self._run(name, tags, damaged) for name, tags in sorted(listed.items())]
     contents = {"logdir": str(self._logdir or ""), "runs": runs, "seen": None}
-    if not any(run["stimuli"] or run["confusions"] for run in runs):
+    if not any(run["stimuli"] or run["planned"] or run["confusions"] for run in runs):
       contents["seen"] = self._seen(ctx, experiment)
     return checks.to_json(contents | {"damaged": damaged.named, "damaged_count": damaged.count}, "list of runs")
 
@@ -88,7 +90,25 @@ class Store:
       except RefusedError as error:
         damaged.add(name, tag, error)
     stimuli.sort(key=lambda s: (s["layer_index"], s["channel"], s["unit"], s["isotropic"], s["kappa"], s["chi"], s["seed"]))
-    return {"name": name, "stimuli": stimuli, "confusions": others["confusions"], "statistics": others["unit_statistics"]}
+    planned = sweeps.planned(self._sweeps(name), _file, stimuli, damaged.take, functools.partial(damaged.add, name))
+    return {
+      "name": name,
+      "stimuli": stimuli,
+      "planned": planned,
+      "confusions": others["confusions"],
+      "statistics": others["unit_statistics"],
+    }
+
+  def _sweeps(self, run: str) -> pathlib.Path | None:
+    """Returns the folder of a run's plans; None where it would lie outside of the logdir."""
+    if self._logdir is None:
+      return None
+    try:
+      logdir = self._logdir.resolve()
+      folder = logdir.joinpath(run, summaries.MEDIA_FOLDER, plans.FOLDER).resolve()
+    except (OSError, ValueError, RuntimeError):
+      return None
+    return folder if folder.is_relative_to(logdir) else None
 
   def _seen(self, ctx: context_lib.RequestContext, experiment: str) -> dict[str, Any]:
     scalars = self._provider.list_scalars(ctx, experiment_id=experiment, plugin_name=_SCALAR_PLUGIN)

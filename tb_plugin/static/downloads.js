@@ -38,7 +38,7 @@ function save(blob, name) {
 /** The widest canvas that browsers make. */
 const WIDEST = 16384;
 
-const nameOf = ({stimulus}) => `${stimulus.unit.replaceAll("/", "_")}_${stimulus.variant}`;
+const nameOf = ({stimulus, step = null}) => `${stimulus.unit.replaceAll("/", "_")}_${stimulus.variant}${step === null ? "" : `_step${step}`}`;
 
 /** The frame that is shown, at the chosen zoom. */
 function savePng(player) {

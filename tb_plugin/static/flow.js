@@ -122,7 +122,7 @@ export class ScaleGroup extends EventTarget {
     for (const member of this.members) member.load();
   }
 
-  /** Reads the same pixel of all members. */
+  /** Reads the same place of all members, given in parts of their width and height: some may be small copies. */
   point(x, y) {
     for (const member of this.members) member.point(x, y);
   }

@@ -9,6 +9,8 @@ const DEFAULTS = {
   size: "80", sort: "network", at: "", across: "no",
   // Of the motion: its form, the zoom of the unit's page, the paused frame.
   motion: "colours", zoom: "fit", frame: "",
+  // The optimisation step; "" is the end.
+  step: "",
   // Of the confusions: see confusions.js.
   order: "az", cells: "row", top: "0", diagonal: "hidden", pairs: "rate", listed: "some",
   // Which of the two is shown on a narrow window: "units", "confusions", or what there is.

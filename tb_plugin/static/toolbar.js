@@ -5,6 +5,7 @@ import {h, segmented, select} from "./dom.js";
 import {model} from "./model.js";
 import {MODES, SCALES, chosenMode, chosenScale, drawLegend} from "./motion.js";
 import {state} from "./state.js";
+import {stepSlider} from "./steps.js";
 
 const SPEEDS = [[0.25, "¼×"], [0.5, "½×"], [1, "1×"], [2, "2×"]];
 const RIMS = {clip: "each sequence's largest speed", paper: "each sequence's largest value", unit: "the largest speed of the row (panel)"};
@@ -15,7 +16,7 @@ class Toolbar extends HTMLElement {
     this.setAttribute("role", "region");
     this.setAttribute("aria-label", "Runs and playback");
     this.runs = h("div.group");
-    this.replaceChildren(h("h1.unseen", {}, "tbvis: stimuli of units, and confusions of classes"), this.runs, this.playback(), this.colours());
+    this.replaceChildren(h("h1.unseen", {}, "tbvis: stimuli of units, and confusions of classes"), this.runs, this.playback(), stepSlider(), this.colours());
     this.render();
     this.follow();
     const changed = () => {

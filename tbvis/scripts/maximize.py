@@ -222,26 +222,28 @@ def _add_statistics(opened: pipeline.Opened, writer: summaries.StimulusWriter, d
   from tbvis.diagnostics import top_clips
   from tbvis.models import geometry
 
-  known = [t for t in opened.targets if t.is_unit and set(t.layers) <= set(opened.statistics.layers)]
+  layers = opened.statistics.layers if opened.statistics else {}
+  known = [t for t in opened.targets if t.is_unit and set(t.layers) <= set(layers)]
   described = {target.name: opened.statistics.describe(target.layers, target.channel) for target in known}
-  described = top_clips.with_fields(described, geometry.layer_geometry(opened.job.model, whole=True))
+  if described:
+    described = top_clips.with_fields(described, geometry.layer_geometry(opened.job.model, whole=True))
   described, pictures = top_clips.kept_pictures(described, writer.statistics()), None
   if dataset:
     described, pictures = top_clips.with_pictures(described, dataset, opened.job.input_size)
   writer.add_statistics(described, pictures)
 
 
-def _search(recipe: pipeline.Recipe, sheets: _Pictures | None, keep: Any, writer: Any, finished: set[Any]) -> list[Stimulus]:
+def _search(recipe: pipeline.Recipe, sheets: _Pictures | None, keep: Any, writer: Any, finished: set[Any], life: Any) -> list[Stimulus]:
   """Searches all that is not finished, in this process."""
   from tbvis import progress
   from tbvis.maximization import pipeline
 
   # A batch keeps its members, so that who shared it never depends on an interruption.
-  batches = [batch for batch in pipeline.open_recipe(recipe).batches if batch.is_open(finished)]
+  indices = list(pipeline.unfinished(recipe, finished))
   made = []
-  total = sum(len(batch.rows) for batch in batches) * recipe.config.steps
+  total = sum(len(pipeline.open_recipe(recipe).batches[index].rows) for index in indices) * recipe.config.steps
   with progress.bar(total=total, description="Maximising", unit="step") as bar:
-    for stimulus, record in pipeline.search(recipe, batches, finished, lambda batch: bar.update(len(batch.rows))):
+    for stimulus, record in pipeline.search(recipe, indices, finished, lambda batch: bar.update(len(batch.rows)), life):
       if keep:
         keep(stimulus, record)
       if sheets:
@@ -258,7 +260,6 @@ def _search_by_beam(recipe: pipeline.Recipe, keep: Any, finished: set[Any]) -> N
   from tbvis import progress, summaries
   from tbvis.maximization import pipeline
 
-  pipeline.clear_failures(recipe)
   indices = list(pipeline.unfinished(recipe, finished))
   batches = pipeline.open_recipe(recipe).batches
   total = sum(row.key not in finished for index in indices for row in batches[index].rows)
@@ -325,15 +326,17 @@ def main() -> None:
   made: list[Stimulus] = []
   failed: list[dict[str, Any]] = []
   try:
-    if writer and opened.statistics:
+    if writer:
+      # Also where nothing is known of any unit: TensorBoard lists the run then, before it has a stimulus.
       _add_statistics(opened, writer, dataset)
-    if _RUNNER.value:
-      _search_by_beam(recipe, keep, finished)
-      failed = pipeline.failures(recipe)
-      count = len(writer.finished() - finished)
-    else:
-      made = _search(recipe, _Pictures(pictures, _FRAMES.value) if pictures else None, keep, writer, finished)
-      count = len(made)
+    with pipeline.planned(recipe, finished) as life:
+      if _RUNNER.value:
+        _search_by_beam(recipe, keep, finished)
+        failed = pipeline.failures(recipe)
+        count = len(writer.finished() - finished)
+      else:
+        made = _search(recipe, _Pictures(pictures, _FRAMES.value) if pictures else None, keep, writer, finished, life)
+        count = len(made)
   finally:
     if writer:
       writer.close()

@@ -16,7 +16,7 @@ import numpy as np
 from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from tbvis import events, summaries
+from tbvis import events, plans, summaries
 from tbvis.rendering import animation
 from tests.tb_plugin import synthetic
 
@@ -106,6 +106,14 @@ def _metas(good: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     "motion": [[], 1, {}, *(good["motion"] | {"frames": frames} for frames in (0, -1, 10**9, "10", None))],
     "appearance": ["x", {"size": [10**9, 10**9], "small": [1, 1]}, {"size": None, "small": None}],
     "files": [None, [], {"flow.webp": "many"}],
+    "kept": [
+      *([], 1, {}),
+      *(good["kept"] | {"steps": steps} for steps in ([], [3, 0, 40], [0, 0, 40], [-1, 3, 40], [0, 3, 10**400], None, [0, 3])),
+      *(good["kept"] | {"size": size} for size in ([0, 4], [10**9] * 2)),
+      *(good["kept"] | {"frames": frames} for frames in (0, -1, 10**9)),
+      *(good["kept"] | {"scales": scales} for scales in (None, [1.0, 1.0], ["1"] * 3, [float("nan")] * 3)),
+      *(good["kept"] | {"limits": limits} for limits in (None, [[0, 1]], [[0]] * 3, [0, 1, 2])),
+    ],
   }
   for name, values in wrong.items():
     for value in values:
@@ -380,6 +388,9 @@ def _write_ways_out(logdir: pathlib.Path, outside: pathlib.Path, evaluation: tup
   (logdir / "linked_clips/tbvis/clips").symlink_to(outside)
   (logdir / "linked_clip/tbvis/clips").mkdir(parents=True)
   (logdir / "linked_clip/tbvis/clips/a.webp").symlink_to(outside / "a.webp")
+  hidden = [[SECRET.decode(), "outside", 0, 0, None]]
+  plans.write(outside, "0" * 16, hidden, [(1.0, 0.0, False)], seed=0, steps=1, finished=[])
+  (logdir / "linked_clip/tbvis/sweeps").symlink_to(outside)
   (logdir / "linked_run").symlink_to(outside)
   (logdir / "linked_events").mkdir()
   (logdir / "linked_events/events.out.tfevents.1.x").symlink_to(outside / "secret.json")

@@ -29,7 +29,22 @@ SPLIT = "made-up test clips"
 WARNED, WARNING = "conv5_fusion/f021", "31% of its motion is pinned at the bound of 160"
 
 
-def record(unit=UNITS[3], *, kappa=1.0, chi=10.0, isotropic=False, seed=0, size=64, error=None) -> summaries.StimulusRecord:
+def kept(appearance, motion, steps=(0, 3, 40)) -> summaries.KeptSteps:
+  """Copies of a search that comes from noise: at each step the part step / 80 is there, of every second pixel."""
+  rng = np.random.default_rng(1)
+
+  def copies(values):
+    if values is None:
+      return None
+    small = values[::2, ::2]
+    return np.stack([step / 80 * small + (1 - step / 80) * rng.uniform(-20, 20, small.shape) for step in steps])
+
+  return summaries.KeptSteps(np.array(steps), copies(appearance), copies(motion))
+
+
+def record(
+  unit=UNITS[3], *, kappa=1.0, chi=10.0, isotropic=False, seed=0, size=64, error=None, with_steps=True
+) -> summaries.StimulusRecord:  # fmt: skip
   """A stimulus whose waves run the faster the smaller chi is."""
   name, index, channel, class_name = unit
   rng = np.random.default_rng([channel, index])
@@ -43,6 +58,8 @@ def record(unit=UNITS[3], *, kappa=1.0, chi=10.0, isotropic=False, seed=0, size=
   layer = name.split("/")[0]
   steps = np.arange(0, 200, 20)
   rise = 1 - np.exp(-steps / 60)
+  appearance = None if error or layer.endswith("_motion") else appearance.astype(np.float32)
+  motion = None if error or layer.endswith("_appearance") else (window[..., None] * motion).astype(np.float32)
   return summaries.StimulusRecord(
     unit=name,
     layer=layer,
@@ -53,14 +70,15 @@ def record(unit=UNITS[3], *, kappa=1.0, chi=10.0, isotropic=False, seed=0, size=
     chi=chi,
     isotropic=isotropic,
     seed=seed,
-    appearance=None if error or layer.endswith("_motion") else appearance.astype(np.float32),
-    motion=None if error or layer.endswith("_appearance") else (window[..., None] * motion).astype(np.float32),
+    appearance=appearance,
+    motion=motion,
     steps=steps,
     history={"activation": 12 * rise, "tv_motion": 3 * rise, "norm": 0.1 * rise},
     activation=float("nan") if error else float(12 * rise[-1]),
     a_hat=10.0,
     config={"iterations": 200, "learning_rate": 4.0, "nested": {"jitter": [4, 8]}, "warnings": [WARNING] if name == WARNED else []},
     error=error,
+    kept=kept(appearance, motion) if with_steps and not error else None,
   )
 
 

@@ -11,7 +11,7 @@ import urllib.parse
 
 import pytest
 
-from tests.tb_plugin import hostile, serving
+from tests.tb_plugin import hostile, hostile_sweeps, serving
 
 pytestmark = pytest.mark.slow
 
@@ -129,7 +129,9 @@ def _loaded(server: Server) -> dict:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
   root = tmp_path_factory.mktemp("hostile")
-  return root / "logdir", hostile.write(root)
+  made = hostile.write(root)
+  hostile_sweeps.write(root / "logdir" / hostile.GOOD / "tbvis/sweeps", root / "outside")
+  return root / "logdir", made
 
 
 @pytest.fixture(scope="module", params=["auto", "false"])
