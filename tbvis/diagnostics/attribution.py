@@ -175,7 +175,7 @@ class Attributor:
       return self._run(net, program, inputs, values)
 
     specs = {name: tf.TensorSpec((None, *tensor.shape[1:]), tf.float32, name=name) for name, tensor in tensors.items()}
-    return tf.function(run, input_signature=[specs, [tf.TensorSpec.from_tensor(x) for x in parameters]], autograph=False)
+    return tf.function(run, autograph=False).get_concrete_function(specs, [tf.TensorSpec.from_tensor(x) for x in parameters])
 
   def _run(
     self, net: network.CutNetwork, program: objectives.Program, inputs: dict[str, tf.Tensor], parameters: Sequence[tf.Tensor]
