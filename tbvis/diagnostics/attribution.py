@@ -72,7 +72,10 @@ class Attributor:
   - "grad_cam": sum_k alpha_k A_k, alpha_k the mean over places of df/dA_k (Selvaraju et al., ICCV 2017), its positive part being
     the map. Needs a layer.
   - "excitation_backprop": see `tbvis.diagnostics.excitation`. The target's places share 1 by how active they are (evenly where none
-    is), a sum of units by its factors; of a difference the maps are what is left of the first when the second is taken off.
+    is), a sum of units by its factors; of a difference the maps are what is left of the first when the second is taken off, as in the
+    paper's contrastive variant with another class in the place of the negated one. Through several dense layers the maps of all
+    classes become one (Sixt, Granz & Landgraf, "When Explanations Lie", ICML 2020): they tell where a network looked, and
+    little of what for. Take a difference, or another method, for what tells two classes apart.
 
   A layer stands for its values after its ReLU. A layer of one stream gives that stream's map, one without its tower ("conv5_3")
   each stream's own, and one that several streams reach ("conv5_fusion") the same map for each. Maps of a layer are drawn at the
@@ -172,7 +175,7 @@ class Attributor:
       return self._run(net, program, inputs, values)
 
     specs = {name: tf.TensorSpec((None, *tensor.shape[1:]), tf.float32, name=name) for name, tensor in tensors.items()}
-    return tf.function(run, input_signature=[specs, [tf.TensorSpec.from_tensor(x) for x in parameters]], autograph=False)
+    return tf.function(run, autograph=False).get_concrete_function(specs, [tf.TensorSpec.from_tensor(x) for x in parameters])
 
   def _run(
     self, net: network.CutNetwork, program: objectives.Program, inputs: dict[str, tf.Tensor], parameters: Sequence[tf.Tensor]
