@@ -290,7 +290,7 @@ class Units extends HTMLElement {
   }
 
   /** Brings a unit into view, and the keyboard to it. */
-  go(unit, column = 0) {
+  go(unit, column = unit === this.cursor.unit ? this.cursor.column : 0) {
     const index = this.places.get(`unit\n${unit}`);
     if (index === undefined || !this.clientHeight) return;
     const item = this.items[index];
