@@ -8,7 +8,8 @@ A run's folder `<logdir>/<run>` has an event file and, beside it, `tbvis/`:
     tbvis/explanations/<true>_<predicted>_<tower>.json  evidence for a confusion; form in tb_plugin/explanations.py
 
 The plugin's tags are `tbvis/stimulus/<unit>/<variant>` with blobs [appearance WebP, flow planes WebP, JSON] (small
-pictures, empty where a stream has none), `tbvis/confusions` [JSON, float32 scores] and `tbvis/unit_statistics` [JSON].
+pictures, empty where a stream has none), `tbvis/confusions` [JSON, float32 scores] and `tbvis/unit_statistics` [JSON];
+JSON of stimuli and statistics is deflated. TensorBoard holds all of it in memory: some 24 KB a stimulus.
 A stimulus is finished when its event is there, and the event is written last.
 """
 
@@ -54,10 +55,13 @@ STIMULUS_PREFIX = "tbvis/stimulus/"
 CONFUSIONS_TAG = "tbvis/confusions"
 STATISTICS_TAG = "tbvis/unit_statistics"
 MEDIA_FOLDER = "tbvis"
+STOCK = 200
 _VERSION = 1
 _THUMBNAIL = 96
-# Few levels in the small flow: they compress to half, and no eye tells them apart at this size.
-_THUMBNAIL_LEVELS = 40
+# Of the small flow as many levels are kept as fit: TensorBoard holds all events in memory, and two gigabytes are to hold 70,000.
+# Smooth flow, where an eye would see steps, has most.
+_THUMBNAIL_LEVELS = (40, 28, 20, 16, 12, 10)
+_THUMBNAIL_BYTES = 16_000
 
 
 def _run_folder(logdir: str | os.PathLike[str], run: str) -> pathlib.Path:
@@ -85,16 +89,19 @@ class StimulusWriter:
     run: the run's name inside it.
     stock_gifs: flow GIFs (half a megabyte each, kept in TensorBoard's memory) for the Images tab, besides those
       of class units, which always have one.
+    stock: stimuli whose curves and appearance the tabs Scalars and Images get (up to 150 KB each in TensorBoard's memory),
+      besides those of class units, which always do; of others there is the last activation. The plugin's own tab shows all.
     at_once: whether all that is written is finished together when the writer is closed, for writers of one run beside others.
 
   Raises:
     UsageError: if the folder cannot be written.
   """
 
-  def __init__(self, logdir: str | os.PathLike[str], run: str, stock_gifs: int = 48, at_once: bool = False):
+  def __init__(self, logdir: str | os.PathLike[str], run: str, stock_gifs: int = 48, stock: int = STOCK, at_once: bool = False):
     self._folder = files.ensure_writable(_run_folder(logdir, run), "logdir")
     self._events = events.EventFile(self._folder, at_once)
-    self._gifs_left = stock_gifs - sum(not content.get("class_name") for content, _ in _stimuli(self._folder).values())
+    before = sum(not content.get("class_name") for content, _ in _stimuli(self._folder).values())
+    self._gifs_left, self._stock_left = stock_gifs - before, stock - before
 
   def __enter__(self) -> StimulusWriter:
     return self
@@ -127,15 +134,8 @@ class StimulusWriter:
     files.write_bytes(self._folder / place / "stimulus.json", events.to_json(meta))
 
     prefix = f"{record.unit}/{record.variant}"
-    steps = np.asarray(record.steps, int)
-    curves = [
-      (int(step), [events.scalar_value(f"{prefix}/{term}", float(values[i])) for term, values in record.history.items()])
-      for i, step in enumerate(steps)
-    ]
-    last = int(steps[-1]) if len(steps) else 0
-    shown = self._stock_pictures(record, prefix, media)
-    own = events.blobs_value(f"{STIMULUS_PREFIX}{prefix}", [*small, events.to_json(meta)], PLUGIN_NAME, identity)
-    self._events.add([*curves, (last, shown), (events.version_step(), [own])])
+    own = events.blobs_value(f"{STIMULUS_PREFIX}{prefix}", [*small, events.packed_json(meta)], PLUGIN_NAME, identity)
+    self._events.add([*self._stock(record, prefix, media), (events.version_step(), [own])])
 
   def add_statistics(self, statistics: Mapping[str, Any]) -> None:
     """Writes what is known of units from clips, shown beside their stimuli; other units keep what was written before.
@@ -147,8 +147,21 @@ class StimulusWriter:
     before = _latest(self._folder).get(STATISTICS_TAG, {})
     if before | statistics != before:
       content = {"kind": "unit_statistics", "version": _VERSION}
-      value = events.blobs_value(STATISTICS_TAG, [events.to_json(before | statistics)], PLUGIN_NAME, content)
+      value = events.blobs_value(STATISTICS_TAG, [events.packed_json(before | statistics)], PLUGIN_NAME, content)
       self._events.add([(events.version_step(), [value])])
+
+  def _stock(self, record: StimulusRecord, prefix: str, media: Mapping[str, bytes]) -> list[tuple[int, list[Any]]]:
+    """Returns the (step, values) events of the tabs Scalars and Images."""
+    self._stock_left -= not record.class_name
+    whole = record.class_name or self._stock_left >= 0
+    terms = {term: values for term, values in record.history.items() if whole or term == "activation"}
+    steps = np.asarray(record.steps, int).tolist()
+    first = 0 if whole else max(0, len(steps) - 1)
+    curves = [
+      (steps[i], [events.scalar_value(f"{prefix}/{term}", float(values[i])) for term, values in terms.items()])
+      for i in range(first, len(steps))
+    ]
+    return [*curves, (steps[-1] if steps else 0, self._stock_pictures(record, prefix, media))] if whole else curves
 
   def _stock_pictures(self, record: StimulusRecord, prefix: str, media: Mapping[str, bytes]) -> list[Any]:
     values = []
@@ -189,7 +202,7 @@ def _encode(record: StimulusRecord) -> tuple[dict[str, bytes], list[bytes], dict
     "config": record.config,
     "error": record.error,
     "steps": np.asarray(record.steps, int),
-    "history": {term: np.asarray(values, float) for term, values in record.history.items()},
+    "history": record.history,
     "appearance": None,
     "motion": None,
   }
@@ -206,7 +219,7 @@ def _encode(record: StimulusRecord) -> tuple[dict[str, bytes], list[bytes], dict
       raise UsageError(f"Stimulus of {record.unit}: expected finite motion, found NaN or infinity.")
     size = _small(flow.shape[1:3])
     media["flow.webp"], step = encode_planes(flow)
-    small[1], small_step = encode_planes(animation.resize_values(flow, *size), levels=_THUMBNAIL_LEVELS)
+    small[1], small_step = _small_planes(animation.resize_values(flow, *size))
     meta["motion"] = {"size": flow.shape[1:3], "small": size, "frames": len(flow), "step": step, "small_step": small_step}
     values["motion"] = np.asarray(record.motion, np.float16)
   if values:
@@ -216,10 +229,23 @@ def _encode(record: StimulusRecord) -> tuple[dict[str, bytes], list[bytes], dict
   return media, small, meta
 
 
+def _small_planes(flow: np.ndarray) -> tuple[bytes, float]:
+  """Returns `encode_planes` of a thumbnail with the most levels that fit, or the fewest."""
+  for levels in _THUMBNAIL_LEVELS:
+    data, step = encode_planes(flow, levels)
+    if len(data) <= _THUMBNAIL_BYTES:
+      break
+  return data, step
+
+
+def _unpacked(blob: bytes) -> dict[str, Any]:
+  return json.loads(events.unpacked_json(blob))
+
+
 def _stimuli(folder: pathlib.Path) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
   """Returns (identity, metadata) by tag; of a stimulus written twice, the later."""
   return {
-    tag: (content, json.loads(blobs[-1]))
+    tag: (content, _unpacked(blobs[-1]))
     for tag, _, content, blobs in events.read_values(folder, PLUGIN_NAME)
     if tag.startswith(STIMULUS_PREFIX)
   }
@@ -249,7 +275,7 @@ def read_run(logdir: str | os.PathLike[str], run: str) -> Run:
 
 def _latest(folder: pathlib.Path) -> dict[str, Any]:
   """Returns by tag what was written last of a run's confusions and statistics, in one pass over its events."""
-  readers = {CONFUSIONS_TAG: _read_confusions, STATISTICS_TAG: lambda blobs: json.loads(blobs[0])}
+  readers = {CONFUSIONS_TAG: _read_confusions, STATISTICS_TAG: lambda blobs: _unpacked(blobs[0])}
   found = {tag: blobs for tag, _, _, blobs in events.read_values(folder, PLUGIN_NAME) if tag in readers}
   return {tag: readers[tag](blobs) for tag, blobs in found.items()}
 

@@ -78,7 +78,7 @@ def test_small_and_full_pictures_show_the_same_values(tmp_path):
   np.testing.assert_array_equal(animation.decode((folder / "appearance.png").read_bytes())[0], appearance_to_rgb(record.appearance))
   meta = json.loads((folder / "stimulus.json").read_text())
   ((_, _, _, blobs),) = events.read_values(tmp_path / "stimuli", "tbvis")
-  assert json.loads(blobs[2]) == meta
+  assert json.loads(events.unpacked_json(blobs[2])) == meta
   small, full = animation.decode(blobs[1])[0], animation.decode((folder / "flow.webp").read_bytes())[0]
   assert small.shape == (10 * 96, 96, 3) and full.shape == (10 * 160, 160, 3)
   values = (small[:96, :, 0].astype(float) - 128) * meta["motion"]["small_step"]
