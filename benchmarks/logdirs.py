@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from tbvis import events, files, summaries
+from tbvis import events, files, stock_tabs, summaries
 from tbvis.datasets import lists
-from tbvis.rendering import animation
+from tbvis.rendering import animation, planes
 from tbvis.units import number_label
 
 RUN, EVALUATION = "stimuli", "evaluation"
@@ -153,18 +153,19 @@ def _repeat(pattern: list[Any], before: Identity, identity: Identity, wall_time:
     before: its identity.
     identity: the new one.
     wall_time: of the events.
-    stock: whether there are curves and pictures for the stock tabs, or the last activation alone.
+    stock: whether the stock tabs get all of it, see `tbvis.stock_tabs`.
   """
   old, new = _name(before), _name(identity)
   # Last come the last point of the curves, the pictures, and the plugin's own.
-  for event in pattern if stock else (pattern[-3], pattern[-1]):
+  last = (pattern[-3], pattern[-2], pattern[-1]) if identity["class_name"] else (pattern[-3], pattern[-1])
+  for event in pattern if stock else last:
     copy = type(event)()
     copy.CopyFrom(event)
     copy.wall_time = wall_time
     for value in list(copy.summary.value):
-      if not stock and event is pattern[-3] and not value.tag.endswith("/activation"):
-        copy.summary.value.remove(value)
-      if value.tag.endswith("/motion") and not identity["class_name"]:
+      is_gif = event is pattern[-2] and value.tag.endswith("/motion")
+      is_term = event is pattern[-3] and not value.tag.endswith("/activation")
+      if is_gif and not identity["class_name"] or is_term and not stock:
         copy.summary.value.remove(value)
       value.tag = value.tag.replace(old, new)
     if event is pattern[-1]:
@@ -198,7 +199,7 @@ def write(folder: pathlib.Path, count: int) -> int:
 
 def _source() -> str:
   """Tells logdirs apart that were written by other code."""
-  sources = (pathlib.Path(__file__), pathlib.Path(summaries.__file__))
+  sources = map(pathlib.Path, (__file__, summaries.__file__, stock_tabs.__file__, events.__file__, planes.__file__))
   return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()
 
 
@@ -222,7 +223,6 @@ def _write(folder: pathlib.Path, count: int) -> None:
     more.write(type(patterns[0][0])(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
     for index, identity in enumerate(every[_MADE:], _MADE):
       which = index % len(made)
-      stock = identity["class_name"] is not None or index < summaries.STOCK
-      for event in _repeat(patterns[which], made[which], identity, time.time(), stock):
+      for event in _repeat(patterns[which], made[which], identity, time.time(), index < stock_tabs.STIMULI):
         more.write(event.SerializeToString())
   _write_evaluation(folder, rng, classes, clips)

@@ -108,6 +108,7 @@ _MOTION: dict[str, tuple[Test, str]] = _PICTURE | {
   "frames": (_is_frames, f"1 to {_MOST_FRAMES}"),
   "step": (_is_number, "a finite number"),
   "small_step": (_is_number, "a finite number"),
+  "small_by_row": (_is_boolean, "true or false"),
 }
 _CONFUSIONS: dict[str, tuple[Test, str]] = {
   "classes": (_list(_is_name), "a list of names"),
@@ -200,6 +201,9 @@ def meta(data: bytes, what: str) -> dict[str, Any]:
   """Returns what is known of a stimulus."""
   found = json_object(unpacked(data, what, LARGEST_META), what, LARGEST_META)
   _fields(found, _META, what)
+  if found["motion"] is not None:
+    # In an older logdir frames are one below the other.
+    found["motion"].setdefault("small_by_row", False)
   for name, fields in (("appearance", _PICTURE), ("motion", _MOTION)):
     if found[name] is not None:
       _fields(found[name], fields, f"{what}, {name}")

@@ -25,12 +25,12 @@ from typing import Any
 
 import numpy as np
 
-from tbvis import events, files, limits
+from tbvis import events, files, limits, stock_tabs
 from tbvis.errors import UsageError, unknown_name
 from tbvis.records import PLUGIN_NAME, TOWERS, Confusions, Key, Run, StimulusRecord, safe_name, variant_name
 from tbvis.rendering import animation
 from tbvis.rendering.appearance import appearance_limits, appearance_to_rgb
-from tbvis.rendering.flow_color import flow_to_rgb, motion_frames
+from tbvis.rendering.flow_color import motion_frames
 from tbvis.rendering.planes import encode_planes
 
 __all__ = [
@@ -55,13 +55,12 @@ STIMULUS_PREFIX = "tbvis/stimulus/"
 CONFUSIONS_TAG = "tbvis/confusions"
 STATISTICS_TAG = "tbvis/unit_statistics"
 MEDIA_FOLDER = "tbvis"
-STOCK = 200
 _VERSION = 1
 _THUMBNAIL = 96
 # Of the small flow as many levels are kept as fit: TensorBoard holds all events in memory, and two gigabytes are to hold 70,000.
 # Smooth flow, where an eye would see steps, has most.
 _THUMBNAIL_LEVELS = (40, 28, 20, 16, 12, 10)
-_THUMBNAIL_BYTES = 16_000
+_THUMBNAIL_BYTES = 14_000
 
 
 def _run_folder(logdir: str | os.PathLike[str], run: str) -> pathlib.Path:
@@ -89,19 +88,20 @@ class StimulusWriter:
     run: the run's name inside it.
     stock_gifs: flow GIFs (half a megabyte each, kept in TensorBoard's memory) for the Images tab, besides those
       of class units, which always have one.
-    stock: stimuli whose curves and appearance the tabs Scalars and Images get (up to 150 KB each in TensorBoard's memory),
-      besides those of class units, which always do; of others there is the last activation. The plugin's own tab shows all.
+    stock: stimuli whose curves and appearance the tabs Scalars and Images get (up to 150 KB each in TensorBoard's memory);
+      of later ones they get the last activation, and of class units the pictures. The plugin's own tab shows all of all.
     at_once: whether all that is written is finished together when the writer is closed, for writers of one run beside others.
 
   Raises:
     UsageError: if the folder cannot be written.
   """
 
-  def __init__(self, logdir: str | os.PathLike[str], run: str, stock_gifs: int = 48, stock: int = STOCK, at_once: bool = False):
+  def __init__(
+    self, logdir: str | os.PathLike[str], run: str, stock_gifs: int = 48, stock: int = stock_tabs.STIMULI, at_once: bool = False
+  ):
     self._folder = files.ensure_writable(_run_folder(logdir, run), "logdir")
     self._events = events.EventFile(self._folder, at_once)
-    before = sum(not content.get("class_name") for content, _ in _stimuli(self._folder).values())
-    self._gifs_left, self._stock_left = stock_gifs - before, stock - before
+    self._stock = stock_tabs.StockTabs(stock, stock_gifs, [content for content, _ in _stimuli(self._folder).values()])
 
   def __enter__(self) -> StimulusWriter:
     return self
@@ -135,7 +135,7 @@ class StimulusWriter:
 
     prefix = f"{record.unit}/{record.variant}"
     own = events.blobs_value(f"{STIMULUS_PREFIX}{prefix}", [*small, events.packed_json(meta)], PLUGIN_NAME, identity)
-    self._events.add([*self._stock(record, prefix, media), (events.version_step(), [own])])
+    self._events.add([*self._stock.events(record, prefix, media), (events.version_step(), [own])])
 
   def add_statistics(self, statistics: Mapping[str, Any]) -> None:
     """Writes what is known of units from clips, shown beside their stimuli; other units keep what was written before.
@@ -149,31 +149,6 @@ class StimulusWriter:
       content = {"kind": "unit_statistics", "version": _VERSION}
       value = events.blobs_value(STATISTICS_TAG, [events.packed_json(before | statistics)], PLUGIN_NAME, content)
       self._events.add([(events.version_step(), [value])])
-
-  def _stock(self, record: StimulusRecord, prefix: str, media: Mapping[str, bytes]) -> list[tuple[int, list[Any]]]:
-    """Returns the (step, values) events of the tabs Scalars and Images."""
-    self._stock_left -= not record.class_name
-    whole = record.class_name or self._stock_left >= 0
-    terms = {term: values for term, values in record.history.items() if whole or term == "activation"}
-    steps = np.asarray(record.steps, int).tolist()
-    first = 0 if whole else max(0, len(steps) - 1)
-    curves = [
-      (steps[i], [events.scalar_value(f"{prefix}/{term}", float(values[i])) for term, values in terms.items()])
-      for i in range(first, len(steps))
-    ]
-    return [*curves, (steps[-1] if steps else 0, self._stock_pictures(record, prefix, media))] if whole else curves
-
-  def _stock_pictures(self, record: StimulusRecord, prefix: str, media: Mapping[str, bytes]) -> list[Any]:
-    values = []
-    if record.appearance is not None:
-      height, width = record.appearance.shape[:2]
-      values.append(events.image_value(f"{prefix}/appearance", media["appearance.png"], width, height))
-    if record.motion is not None and (record.class_name or self._gifs_left > 0):
-      self._gifs_left -= not record.class_name
-      height, width = record.motion.shape[:2]
-      gif = animation.encode_gif(flow_to_rgb(motion_frames(record.motion)))
-      values.append(events.image_value(f"{prefix}/motion", gif, width, height, "R = u, G = v, B = |(u, v)|, one scale a clip, grey = 0"))
-    return values
 
 
 def finished_stimuli(logdir: str | os.PathLike[str], run: str) -> set[Key]:
@@ -220,7 +195,8 @@ def _encode(record: StimulusRecord) -> tuple[dict[str, bytes], list[bytes], dict
     size = _small(flow.shape[1:3])
     media["flow.webp"], step = encode_planes(flow)
     small[1], small_step = _small_planes(animation.resize_values(flow, *size))
-    meta["motion"] = {"size": flow.shape[1:3], "small": size, "frames": len(flow), "step": step, "small_step": small_step}
+    meta["motion"] = {"size": flow.shape[1:3], "small": size, "frames": len(flow), "step": step}
+    meta["motion"] |= {"small_step": small_step, "small_by_row": True}
     values["motion"] = np.asarray(record.motion, np.float16)
   if values:
     stream = io.BytesIO()
@@ -230,9 +206,9 @@ def _encode(record: StimulusRecord) -> tuple[dict[str, bytes], list[bytes], dict
 
 
 def _small_planes(flow: np.ndarray) -> tuple[bytes, float]:
-  """Returns `encode_planes` of a thumbnail with the most levels that fit, or the fewest."""
+  """Returns `encode_planes` of a small flow, by row, with the most levels that fit, or the fewest."""
   for levels in _THUMBNAIL_LEVELS:
-    data, step = encode_planes(flow, levels)
+    data, step = encode_planes(flow, levels, by_row=True)
     if len(data) <= _THUMBNAIL_BYTES:
       break
   return data, step

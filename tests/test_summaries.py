@@ -18,7 +18,7 @@ from tensorboard.compat.proto import event_pb2
 
 from tbvis import events, summaries
 from tbvis.errors import UsageError
-from tbvis.rendering import animation
+from tbvis.rendering import animation, planes
 from tbvis.rendering.appearance import appearance_to_rgb
 from tests.tb_plugin import synthetic
 
@@ -81,9 +81,20 @@ def test_small_and_full_pictures_show_the_same_values(tmp_path):
   assert json.loads(events.unpacked_json(blobs[2])) == meta
   small, full = animation.decode(blobs[1])[0], animation.decode((folder / "flow.webp").read_bytes())[0]
   assert small.shape == (10 * 96, 96, 3) and full.shape == (10 * 160, 160, 3)
-  values = (small[:96, :, 0].astype(float) - 128) * meta["motion"]["small_step"]
+  values = planes.decode_planes(blobs[1], meta["motion"]["small_step"], frames=10, by_row=meta["motion"]["small_by_row"])[0, ..., 0]
   expected = animation.resize_values(record.motion[:, :, 0][None], 96, 96)[0, ..., 0]
   assert np.abs(values - expected).max() <= 0.51 * meta["motion"]["small_step"]
+
+
+def test_small_flow_has_as_many_levels_as_fit(tmp_path):
+  rough, smooth = synthetic.record(size=96), synthetic.record(size=24)
+  levels = []
+  for index, record in enumerate((smooth, rough)):
+    _write(tmp_path / str(index), record)
+    ((_, _, _, blobs),) = events.read_values(tmp_path / str(index) / "stimuli", "tbvis")
+    step = json.loads(events.unpacked_json(blobs[2]))["motion"]["small_step"]
+    levels.append(round(float(np.abs(record.motion).max()) / step))
+  assert levels == [40, 10]
 
 
 def test_stock_dashboards_get_curves_a_png_and_a_gif_that_moves(tmp_path):
@@ -111,6 +122,23 @@ def test_gifs_are_capped_but_for_class_units(tmp_path):
   motion = [tag for tag in tags if tag.endswith("/motion")]
   assert len([tag for tag in motion if tag.startswith("conv5_fusion")]) == 2
   assert len([tag for tag in motion if tag.startswith("prediction")]) == 2
+
+
+def test_later_stimuli_leave_the_stock_tabs_little(tmp_path):
+  general = [synthetic.record(chi=chi) for chi in (0, 1, 5)]
+  class_unit = synthetic.record(synthetic.UNITS[4], chi=0)
+  _write(tmp_path, general[0], stock=2)
+  _write(tmp_path, *general[1:], class_unit, stock=2)
+  multiplexer = _multiplexer(tmp_path)
+  tags = multiplexer.PluginRunToTagToContent("scalars")["stimuli"]
+  curves = {chi: sorted(tag.rsplit("/", 1)[1] for tag in tags if f"f021/chi={chi}/" in tag) for chi in (0, 1, 5)}
+  assert curves == {0: sorted(class_unit.history), 1: sorted(class_unit.history), 5: ["activation"]}
+  (point,) = multiplexer.Tensors("stimuli", "conv5_fusion/f021/chi=5/activation")
+  assert point.step == general[2].steps[-1] and point.tensor_proto.float_val[0] == pytest.approx(general[2].history["activation"][-1])
+  pictures = multiplexer.PluginRunToTagToContent("images")["stimuli"]
+  assert not any("f021/chi=5" in tag for tag in pictures)
+  assert {"prediction/PlayingCello/chi=0/appearance", "prediction/PlayingCello/chi=0/motion"} <= set(pictures)
+  assert len(multiplexer.PluginRunToTagToContent("tbvis")["stimuli"]) == 4
 
 
 def test_finished_names_whole_stimuli_only(tmp_path):

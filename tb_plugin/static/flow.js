@@ -38,14 +38,21 @@ export class Flow {
     this.largest = Math.sqrt(largest);
   }
 
-  /** From a picture of frames one below the other, R = 128 + u / step, G = 128 + v / step. */
-  static fromPlanes({data, width, height}, frames, step) {
+  /**
+   * From a picture of R = 128 + u / step, G = 128 + v / step: frames one below the other, or `byRow`, the first rows of
+   * all frames before all second ones.
+   */
+  static fromPlanes({data, width, height}, frames, step, byRow = false) {
     const values = new Float32Array(data.length / 2);
-    for (let i = 0, j = 0; i < data.length; i += 4, j += 2) {
-      values[j] = (data[i] - 128) * step;
-      values[j + 1] = (data[i + 1] - 128) * step;
+    const rows = height / frames;
+    for (let row = 0, i = 0; row < height; row += 1) {
+      const to = byRow ? (row % frames) * rows + Math.floor(row / frames) : row;
+      for (let j = 2 * to * width; j < 2 * (to + 1) * width; i += 4, j += 2) {
+        values[j] = (data[i] - 128) * step;
+        values[j + 1] = (data[i + 1] - 128) * step;
+      }
     }
-    return new Flow(values, [frames, height / frames, width], step);
+    return new Flow(values, [frames, rows, width], step);
   }
 
   /** From the array `motion` (H, W, T, 2) of a file values.npz. */
