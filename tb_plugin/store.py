@@ -59,7 +59,7 @@ class Store:
     self._provider = provider
     self._logdir = pathlib.Path(os.path.expanduser(logdir)) if logdir else None
     self._downsample = downsample or _EVERYTHING
-    self._kept: _Runs | None = None
+    self._kept: _Kept | None = None
 
   def contents(self, ctx: context_lib.RequestContext, experiment: str) -> bytes:
     """Returns, as JSON, every run of ours with its stimuli (in the network's order), and what else there is if there is none.
@@ -67,23 +67,17 @@ class Store:
     "damaged" lists the first records that could not be read, each with run, tag and why; "damaged_count" counts all.
     """
     listed = self._provider.list_blob_sequences(ctx, experiment_id=experiment, plugin_name=summaries.PLUGIN_NAME)
-    runs = self._runs(experiment, listed)
-    found = {"logdir": str(self._logdir or ""), "seen": None if runs.shown else self._seen(ctx, experiment)}
-    found |= {"damaged": runs.damaged.named, "damaged_count": runs.damaged.count}
-    return _joined(found, "runs", runs.texts)
-
-  def _runs(self, experiment: str, listed: Mapping[str, Mapping[str, provider_lib.BlobSequenceTimeSeries]]) -> _Runs:
-    """Returns what is listed of all runs: what was made before, while TensorBoard's list is the same."""
-    state = _state(experiment, listed)
-    kept = self._kept
+    kept, state = self._kept, _state(experiment, listed)
     if kept is None or kept.state != state:
       damaged = _Damaged()
-      found = [self._run(name, tags, damaged) for name, tags in sorted(listed.items())]
-      kept = self._kept = _Runs(state, [text for text, _ in found], any(shown for _, shown in found), damaged)
-    return kept
+      runs = [self._run(name, tags, damaged) for name, tags in sorted(listed.items())]
+      kept = self._kept = _Kept(state, runs, damaged)
+    shown = any(run.stimuli or run.known["confusions"] for run in kept.runs)
+    contents = {"logdir": str(self._logdir or ""), "seen": None if shown else self._seen(ctx, experiment)}
+    contents |= {"damaged": kept.damaged.named, "damaged_count": kept.damaged.count}
+    return _joined(contents, "runs", [_joined(run.known, "stimuli", run.stimuli) for run in kept.runs])
 
-  def _run(self, name: str, tags: Mapping[str, provider_lib.BlobSequenceTimeSeries], damaged: _Damaged) -> tuple[bytes, bool]:
-    """Returns a run as JSON, and whether there is something to show."""
+  def _run(self, name: str, tags: Mapping[str, provider_lib.BlobSequenceTimeSeries], damaged: _Damaged) -> _Run:
     stimuli = []
     others = {"confusions": None, "unit_statistics": None}
     for tag, series in tags.items():
@@ -102,7 +96,7 @@ class Store:
         damaged.add(name, tag, error)
     stimuli.sort(key=operator.itemgetter(0))
     known = {"name": name, "confusions": others["confusions"], "statistics": others["unit_statistics"]}
-    return _joined(known, "stimuli", [text for _, text in stimuli]), bool(stimuli or known["confusions"])
+    return _Run(known, [text for _, text in stimuli])
 
   def _seen(self, ctx: context_lib.RequestContext, experiment: str) -> dict[str, Any]:
     scalars = self._provider.list_scalars(ctx, experiment_id=experiment, plugin_name=_SCALAR_PLUGIN)
@@ -255,12 +249,19 @@ class Store:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Runs:
-  """What is listed of all runs, as JSON, whether there is something to show, and of which state of TensorBoard's list this is."""
+class _Run:
+  """What is listed of a run: its fields, and each of its stimuli as JSON."""
+
+  known: dict[str, Any]
+  stimuli: list[bytes]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kept:
+  """What was made of one state of TensorBoard's list, for whoever asks again before it changes."""
 
   state: int
-  texts: list[bytes]
-  shown: bool
+  runs: list[_Run]
   damaged: _Damaged
 
 
