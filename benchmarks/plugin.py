@@ -53,7 +53,8 @@ _JSON = app.define_json()
 _ASKED = 5
 _SECONDS = 10
 # At 96 pixels a picture, this window has at least 40 of the grid's cells in sight.
-_WINDOW = {"width": 1600, "height": 1000}
+_WINDOW = {"width": 1920, "height": 1200}
+_SIDE = 96
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 _ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
@@ -75,17 +76,18 @@ _SEEN = """() => {
     list: (list.responseEnd - list.startTime) / 1000,
   };
 }"""
-# Scrolls as a steady hand does, up and down again, and returns the time of every frame.
+# Scrolls as a steady hand does, up and down again, and returns the time of every frame; asks the page for nothing meanwhile.
 _SCROLL = """async ([seconds, speed]) => {
   const grid = document.querySelector("tbvis-units");
+  const end = grid.scrollHeight - grid.clientHeight;
   const times = [];
-  let [before, down] = [null, 1];
+  let [before, at, down] = [null, 0, 1];
   await new Promise((resolve) => {
     const step = (now) => {
       if (before !== null) {
-        const top = grid.scrollTop;
-        grid.scrollTop = top + down * Math.max(1, Math.round((speed * Math.min(now - before, 100)) / 1000));
-        if (grid.scrollTop === top) down = -down;
+        at += (down * speed * Math.min(now - before, 100)) / 1000;
+        if (at < 0 || at > end) [at, down] = [Math.min(Math.max(at, 0), end), -down];
+        grid.scrollTop = at;
       }
       before = now;
       times.push(now);
@@ -196,7 +198,7 @@ def _measure_page(address: str, seconds: int) -> dict[str, float]:
     page = browser.new_page(viewport=_WINDOW)
     page.set_default_timeout(300_000)
     page.add_init_script(_WATCH)
-    page.goto(f"{address}/data/plugin_entry.html?name=tbvis")
+    page.goto(f"{address}/data/plugin_entry.html?name=tbvis#tbvis&p.tbvis.size={_SIDE}")
     page.wait_for_selector("tbvis-units tbvis-stimulus")
     while (seen := page.evaluate(_SEEN))["waiting"]:
       time.sleep(0.2)

@@ -5,16 +5,22 @@ import {readNpz} from "./npz.js";
 /** One unit of the network's motion input, in pixels of the 256-scaled frame a frame. */
 export const PIXELS_PER_UNIT = 40 / 255;
 
+let reader = null;
+
 /** Decodes an image blob to its exact values. */
 export async function pixels(blob) {
   const bitmap = await createImageBitmap(blob, {colorSpaceConversion: "none", premultiplyAlpha: "none"});
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
-  // Kept off the GPU, whose read-back may round values.
-  const context = canvas.getContext("2d", {willReadFrequently: true});
-  context.drawImage(bitmap, 0, 0);
+  const {width, height} = bitmap;
+  // One canvas for all, and kept off the GPU, whose read-back may round values.
+  reader ??= document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+  const {canvas} = reader;
+  if (canvas.width < width || canvas.height < height) {
+    [canvas.width, canvas.height] = [Math.max(canvas.width, width), Math.max(canvas.height, height)];
+  }
+  reader.clearRect(0, 0, width, height);
+  reader.drawImage(bitmap, 0, 0);
   bitmap.close();
-  return context.getImageData(0, 0, canvas.width, canvas.height);
+  return reader.getImageData(0, 0, width, height);
 }
 
 /** A clip of flow, in network units. */
@@ -26,14 +32,18 @@ export class Flow {
    */
   constructor(values, [frames, height, width], step = 0) {
     Object.assign(this, {values, frames, height, width, step});
-    let [low, largest] = [Infinity, 0];
+    let [low, high, largest] = [Infinity, -Infinity, 0];
     for (let i = 0; i < values.length; i += 2) {
-      const [u, v] = [values[i], values[i + 1]];
+      const u = values[i];
+      const v = values[i + 1];
       low = Math.min(low, u, v);
+      high = Math.max(high, u, v);
       largest = Math.max(largest, u * u + v * v);
     }
     /** The smallest of all u and v (a magnitude is never smaller than its u). */
     this.low = low;
+    /** How many steps the farthest u or v is from zero, where values were rounded; else 0. */
+    this.levels = step ? Math.round(Math.max(high, -low) / step) : 0;
     /** The largest magnitude. */
     this.largest = Math.sqrt(largest);
   }
