@@ -31,7 +31,7 @@ LAYERS = (
   ("conv5_3", 56, 512), ("conv5_fusion", 60, 512), ("fc6", 72, 4096), ("fc7", 78, 4096), ("prediction", 87, 101),
 )  # fmt: skip
 LARGEST = len(CHI) * sum(count for _, _, count in LAYERS)
-_MADE = 50
+MADE = 50
 _SIDE, _FRAMES, _CLIP_PICTURES, _TOP_CLIPS = 112, 10, 40, 9
 _STEPS = np.append(np.arange(0, 120, 5), 119)
 _TERMS = ("energy", "tv", "contrast", "at_bound", "data", "weight")
@@ -210,7 +210,7 @@ def _write(folder: pathlib.Path, count: int) -> None:
   found = lists.ucf101(1)
   classes = tuple(found.classes)
   every = list(identities(count, classes))
-  made = every[:_MADE]
+  made = every[:MADE]
   clips = [pathlib.PurePath(name).stem for entry in found.entries if entry.split == "test" for name in entry.names[:1]]
   with summaries.StimulusWriter(folder, RUN) as writer:
     for identity in made:
@@ -221,7 +221,7 @@ def _write(folder: pathlib.Path, count: int) -> None:
   # In C++, and so a hundred times faster than by the writer; a name that sorts after the first file's.
   with tf.io.TFRecordWriter(str(written.with_name(f"{written.name}.more"))) as more:
     more.write(type(patterns[0][0])(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
-    for index, identity in enumerate(every[_MADE:], _MADE):
+    for index, identity in enumerate(every[MADE:], MADE):
       which = index % len(made)
       for event in _repeat(patterns[which], made[which], identity, time.time(), index < stock_tabs.STIMULI):
         more.write(event.SerializeToString())
