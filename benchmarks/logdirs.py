@@ -156,16 +156,13 @@ def _repeat(pattern: list[Any], before: Identity, identity: Identity, wall_time:
     stock: whether the stock tabs get all of it, see `tbvis.stock_tabs`.
   """
   old, new = _name(before), _name(identity)
-  # Last come the last point of the curves, the pictures, and the plugin's own.
-  last = (pattern[-3], pattern[-2], pattern[-1]) if identity["class_name"] else (pattern[-3], pattern[-1])
-  for event in pattern if stock else last:
+  # Last come the pictures and the plugin's own.
+  for event in pattern if stock else pattern[-2:] if identity["class_name"] else pattern[-1:]:
     copy = type(event)()
     copy.CopyFrom(event)
     copy.wall_time = wall_time
     for value in list(copy.summary.value):
-      is_gif = event is pattern[-2] and value.tag.endswith("/motion")
-      is_term = event is pattern[-3] and not value.tag.endswith("/activation")
-      if is_gif and not identity["class_name"] or is_term and not stock:
+      if event is pattern[-2] and value.tag.endswith("/motion") and not identity["class_name"]:
         copy.summary.value.remove(value)
       value.tag = value.tag.replace(old, new)
     if event is pattern[-1]:

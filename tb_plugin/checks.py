@@ -91,6 +91,11 @@ _IDENTITY: dict[str, tuple[Test, str]] = {
   "isotropic": (_is_boolean, "true or false"),
   "seed": (_is_integer, "an integer"),
 }
+# Of a stimulus when it was first written, at this step.
+_TOLD: dict[str, tuple[Test, str]] = {
+  "activation": (_optional(_is_number), "a number or null"),
+  "step": (_optional(_is_integer), "an integer or null"),
+}
 _META: dict[str, tuple[Test, str]] = _IDENTITY | {
   "activation": (_optional(_is_number), "a number or null"),
   "a_hat": (_optional(_is_number), "a number or null"),
@@ -191,10 +196,10 @@ def kind(content: bytes, expected: str, what: str) -> dict[str, Any]:
 
 
 def identity(content: bytes, what: str) -> dict[str, Any]:
-  """Returns which stimulus a tag is of: the fields of `tbvis.summaries.StimulusRecord` that say so, and no others."""
-  found = kind(content, "stimulus", what)
-  _fields(found, _IDENTITY, what)
-  return {name: found[name] for name in _IDENTITY}
+  """Returns which stimulus a tag is of, by fields of `tbvis.summaries.StimulusRecord`, and the activation that it had at "step"."""
+  found = {"activation": None, "step": None} | kind(content, "stimulus", what)  # An older logdir does not tell these.
+  _fields(found, _IDENTITY | _TOLD, what)
+  return {name: found[name] for name in (*_IDENTITY, *_TOLD)}
 
 
 def meta(data: bytes, what: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What TensorBoard's own tabs, Scalars and Images, get of stimuli: all of the first ones, little of later ones.
+"""What TensorBoard's own tabs, Scalars and Images, get of stimuli: all of the first ones, the pictures of class units.
 
 TensorBoard keeps every event in memory, and these tabs are of no use with tens of thousands of tags.
 """
@@ -23,7 +23,7 @@ class StockTabs:
   """Makes the events of one run's stimuli.
 
   Args:
-    stimuli: of how many there are curves and pictures; of later ones there is the last activation, and of class units the pictures.
+    stimuli: of how many there are curves and pictures; of later ones there are pictures of class units.
     gifs: how many flows of units that are no class's are GIFs.
     before: identities of the stimuli that the run has already.
   """
@@ -41,16 +41,14 @@ class StockTabs:
       media: its full-size files by name.
     """
     whole, self._left = self._left > 0, self._left - 1
-    terms = {term: values for term, values in record.history.items() if whole or term == "activation"}
+    if not whole and not record.class_name:
+      return []
     steps = np.asarray(record.steps, int).tolist()
-    first = 0 if whole else max(0, len(steps) - 1)
-    made = [
-      (steps[i], [events.scalar_value(f"{prefix}/{term}", float(values[i])) for term, values in terms.items()])
-      for i in range(first, len(steps))
+    curves = [
+      (step, [events.scalar_value(f"{prefix}/{term}", float(values[i])) for term, values in record.history.items()])
+      for i, step in enumerate(steps)
     ]
-    if whole or record.class_name:
-      made.append((steps[-1] if steps else 0, self._pictures(record, prefix, media)))
-    return made
+    return [*(curves if whole else ()), (steps[-1] if steps else 0, self._pictures(record, prefix, media))]
 
   def _pictures(self, record: StimulusRecord, prefix: str, media: Mapping[str, bytes]) -> list[Any]:
     values = []

@@ -89,7 +89,7 @@ class StimulusWriter:
     stock_gifs: flow GIFs (half a megabyte each, kept in TensorBoard's memory) for the Images tab, besides those
       of class units, which always have one.
     stock: stimuli whose curves and appearance the tabs Scalars and Images get (up to 150 KB each in TensorBoard's memory);
-      of later ones they get the last activation, and of class units the pictures. The plugin's own tab shows all of all.
+      of later class units they get the pictures, of other later ones nothing. The plugin's own tab shows all of all.
     at_once: whether all that is written is finished together when the writer is closed, for writers of one run beside others.
 
   Raises:
@@ -134,8 +134,11 @@ class StimulusWriter:
     files.write_bytes(self._folder / place / "stimulus.json", events.to_json(meta))
 
     prefix = f"{record.unit}/{record.variant}"
-    own = events.blobs_value(f"{STIMULUS_PREFIX}{prefix}", [*small, events.packed_json(meta)], PLUGIN_NAME, identity)
-    self._events.add([*self._stock.events(record, prefix, media), (events.version_step(), [own])])
+    # Where it is written again, TensorBoard goes on to show what was told of the first: the step says of which this is.
+    step = events.version_step()
+    told = identity | {"activation": record.activation, "step": step}
+    own = events.blobs_value(f"{STIMULUS_PREFIX}{prefix}", [*small, events.packed_json(meta)], PLUGIN_NAME, told)
+    self._events.add([*self._stock.events(record, prefix, media), (step, [own])])
 
   def add_statistics(self, statistics: Mapping[str, Any]) -> None:
     """Writes what is known of units from clips, shown beside their stimuli; other units keep what was written before.

@@ -85,6 +85,8 @@ def _identities(good: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     "class_name": [["PlayingCello"], 3],
     "version": [2, 10**6, 0, "1", None],
     "kind": ["confusions", None, 1],
+    "activation": ["12", float("inf"), [1], 10**400],
+    "step": ["0", 0.5, {}],
   }
   for name, values in wrong.items():
     for value in values:

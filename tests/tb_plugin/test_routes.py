@@ -289,4 +289,34 @@ def test_a_stimulus_made_again_shows_the_later_one(tmp_path):
   for activation in (5.0, 7.0):
     with summaries.StimulusWriter(tmp_path, "stimuli") as writer:
       writer.write(dataclasses.replace(synthetic.record(size=32), activation=activation))
-  assert _json(_client(tmp_path), "meta", run="stimuli", tag=TAG)["activation"] == 7
+    client = _client(tmp_path)
+    ((stimulus,),) = (run["stimuli"] for run in _json(client, "contents")["runs"])
+    # What TensorBoard lists is told of the first; the later's is read.
+    assert stimulus["activation"] == (5 if activation == 5 else None)
+    assert _json(client, "meta", run="stimuli", tag=TAG)["activation"] == activation
+
+
+def test_blobs_of_stimuli_listed_together_are_looked_for_once(tmp_path, monkeypatch):
+  provider = multiplexer_provider.MultiplexerDataProvider
+  looked, read = [], provider.read_blob_sequences
+
+  def counted(self, *args, **keywords):
+    looked.append(keywords["run_tag_filter"].tags)
+    return read(self, *args, **keywords)
+
+  monkeypatch.setattr(provider, "read_blob_sequences", counted)
+  with summaries.StimulusWriter(tmp_path, "stimuli") as writer:
+    for chi in range(3):
+      writer.write(synthetic.record(chi=chi, size=32))
+  client = _client(tmp_path)
+  alone = [_get(client, "cell", run="stimuli", tag=f"{TAG[:-2]}{chi}").get_data() for chi in range(3)]
+  assert len(looked) == 3
+  _json(client, "contents")
+  assert [_get(client, "cell", run="stimuli", tag=f"{TAG[:-2]}{chi}").get_data() for chi in range(3)] == alone
+  assert len(looked) == 4 and len(looked[-1]) == 3
+  # What is written again is looked for again, once the list has it.
+  with summaries.StimulusWriter(tmp_path, "stimuli") as writer:
+    writer.write(dataclasses.replace(synthetic.record(chi=1, size=32), activation=7.0))
+  client.reload()
+  _json(client, "contents")
+  assert _json(client, "meta", run="stimuli", tag=f"{TAG[:-2]}1")["activation"] == 7 and len(looked) == 5
