@@ -9,7 +9,7 @@ A run's folder `<logdir>/<run>` has an event file and, beside it, `tbvis/`:
 
 The plugin's tags are `tbvis/stimulus/<unit>/<variant>` with blobs [appearance WebP, flow planes WebP, JSON] (small
 pictures, empty where a stream has none), `tbvis/confusions` [JSON, float32 scores] and `tbvis/unit_statistics` [JSON];
-JSON of stimuli and statistics is deflated. TensorBoard holds all of it in memory: some 24 KB a stimulus.
+JSON of stimuli and statistics is deflated. TensorBoard holds all of it in memory: about 22 KB a stimulus.
 A stimulus is finished when its event is there, and the event is written last.
 """
 
