@@ -15,7 +15,7 @@ from tensorboard.plugins import base_plugin
 from werkzeug import test as werkzeug_test
 from werkzeug import wrappers
 
-from tb_plugin import checks, loader, measures, plugin, refusals, store
+from tb_plugin import checks, listing, loader, measures, plugin, refusals, store
 from tbvis import summaries
 from tbvis.rendering import animation
 from tests.tb_plugin import synthetic
@@ -261,7 +261,7 @@ def test_bad_requests_are_named(client, route, parameters, message):
 
 
 def test_what_is_too_large_is_refused_and_the_rest_is_served(client, monkeypatch):
-  monkeypatch.setattr(store, "_LARGEST_LIST", 2000)
+  monkeypatch.setattr(listing, "_LARGEST_LIST", 2000)
   monkeypatch.setattr(store, "_state", lambda *_: object())  # Nothing that was listed before.
   contents = _json(client, "contents")
   listed = sum(len(run["stimuli"]) for run in contents["runs"])

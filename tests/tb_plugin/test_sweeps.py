@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tb_plugin import checks, store, sweeps
+from tb_plugin import checks, listing, sweeps
 from tbvis import plans, summaries
 from tests.tb_plugin import hostile, hostile_sweeps, synthetic
 from tests.tb_plugin.test_routes import _client, _json
@@ -121,7 +121,7 @@ def test_what_is_too_large_is_left_out_by_name(tmp_path, monkeypatch, limit):
   _write(tmp_path, synthetic.record(UNITS[0], size=16))
   _plan(tmp_path)
   monkeypatch.setattr(
-    store if limit == "_LARGEST_LIST" else checks, limit, {"_LARGEST_LIST": 1500, "LARGEST_PLAN": 100, "_MOST_PLANNED": 5}[limit]
+    listing if limit == "_LARGEST_LIST" else checks, limit, {"_LARGEST_LIST": 1500, "LARGEST_PLAN": 100, "_MOST_PLANNED": 5}[limit]
   )
   contents = _json(_client(tmp_path), "contents")
   assert [(record["tag"], "at most" in record["why"]) for record in contents["damaged"]] == [(f"sweeps/{SWEEP}.json", True)]
