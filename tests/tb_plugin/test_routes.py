@@ -262,7 +262,7 @@ def test_bad_requests_are_named(client, route, parameters, message):
 
 def test_what_is_too_large_is_refused_and_the_rest_is_served(client, monkeypatch):
   monkeypatch.setattr(listing, "_LARGEST_LIST", 2000)
-  monkeypatch.setattr(store, "_state", lambda *_: object())  # Nothing that was listed before.
+  monkeypatch.setattr(listing, "state", lambda *_: object())  # Nothing that was listed before.
   contents = _json(client, "contents")
   listed = sum(len(run["stimuli"]) for run in contents["runs"])
   # Two tags more are those of statistics and confusions.
