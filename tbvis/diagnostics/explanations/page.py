@@ -25,6 +25,7 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bot
 table { border-collapse: collapse; width: 100%; } td, th { padding: .3rem .5rem; border-bottom: 1px solid var(--line); text-align: left;
   vertical-align: top; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+td.words { min-width: 18rem; }
 .supported { font-weight: 600; color: #1a7f37; } .quiet, .few { color: var(--quiet); } .scroll { overflow-x: auto; }
 .row { display: flex; flex-wrap: wrap; gap: .8rem; } figure { margin: 0; }
 figcaption { font-size: .8rem; color: var(--quiet); max-width: 15rem; }
@@ -94,24 +95,31 @@ def _stimulus(stimulus: stimuli_lib.Found, alt: str) -> str:
 
 
 def _hypotheses(found: Explanation) -> str:
-  rows = []
-  for judged in found.judged:
-    hypothesis = judged.hypothesis
-    kind = {"supported": "supported", "too few clips": "few"}.get(judged.verdict.value, "quiet")
-    numbers = (f"{hypothesis.effect:+.2f}", f"{hypothesis.p:.2g}", f"{hypothesis.separation:+.2f}", f"{hypothesis.strength:.2f}")
-    rows.append(
-      f"<tr><td class=number>{hypothesis.rank}</td><td>{_text(hypothesis.sentence(*found.classes))}</td>"
-      f"{''.join(f'<td class=number>{n}</td>' for n in numbers)}"
-      f'<td><span class="{kind}">{_text(judged.verdict.value)}</span>. {_text(judged.reason)}</td></tr>'
-    )
   said = (
     "Effect: difference between the stimuli of both classes over the spread across seeds; p: of that difference, corrected over all "
     "probes. Separation: the same difference between held-out clips of both classes, weighted by where the network looked, over their "
     "spread. Strength: the geometric mean of both, 0 where they contradict each other. Test clips made none of these."
   )
+  rows = [_hypothesis(found, judged) for judged in found.judged]
+  rest = f"<details><summary>{len(rows[_PLOTTED:])} more probes</summary>{_table(rows[_PLOTTED:])}</details>" if rows[_PLOTTED:] else ""
+  return f"<p>{_text(said)}</p>{_table(rows[:_PLOTTED])}{rest}"
+
+
+def _hypothesis(found: Explanation, judged: Judged) -> str:
+  hypothesis = judged.hypothesis
+  kind = {"supported": "supported", "too few clips": "few"}.get(judged.verdict.value, "quiet")
+  numbers = (f"{hypothesis.effect:+.2f}", f"{hypothesis.p:.2g}", f"{hypothesis.separation:+.2f}", f"{hypothesis.strength:.2f}")
+  return (
+    f"<tr><td class=number>{hypothesis.rank}</td><td class=words>{_text(hypothesis.sentence(*found.classes))}</td>"
+    f"{''.join(f'<td class=number>{n}</td>' for n in numbers)}"
+    f'<td class=words><span class="{kind}">{_text(judged.verdict.value)}</span>. {_text(judged.reason)}</td></tr>'
+  )
+
+
+def _table(rows: list[str]) -> str:
   names = ("rank", "hypothesis", "effect", "p", "separation", "strength", "verdict")
   head = "".join(f"<th scope=col>{name}</th>" for name in names)
-  return f"<p>{_text(said)}</p><div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+  return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
 
 
 def _plot(found: Explanation, judged: Judged) -> str:
