@@ -42,7 +42,7 @@ _HELD_OUT = flags.DEFINE_string(
 )  # fmt: skip
 _PERMUTATIONS = flags.DEFINE_integer("permutations", 4999, "Permutations of every test.", lower_bound=99)
 _SHOWN = flags.DEFINE_integer("shown", 4, "Clips of each kind that the page plays.", lower_bound=0)
-_LAYER = flags.DEFINE_string("layer", "conv5_fusion", "Where attribution is taken for them, as conv5_fusion or conv4_3 (of each stream).")
+_LAYER = flags.DEFINE_string("layer", "conv5_3", "Where attribution is taken for them, as conv5_3 (of each stream) or conv5_fusion.")
 _DTYPE = app.define_dtype("Number format of the network; auto is bfloat16 where the hardware has it.")
 _JSON = app.define_json()
 

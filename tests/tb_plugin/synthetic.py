@@ -136,7 +136,7 @@ def _patterns(size: int, count: int = 5) -> Iterator[tuple[dict, list[bytes]]]:
       for channel in range(count):
         writer.write(record((f"pattern/f{channel + 1:03d}", 0, channel, None), chi=2.0 * channel, size=size))
     for _, _, _, blobs in events.read_values(pathlib.Path(folder) / "patterns", summaries.PLUGIN_NAME):
-      yield json.loads(blobs[2]), blobs[:2]
+      yield json.loads(events.unpacked_json(blobs[2])), blobs[:2]
 
 
 def write_many(

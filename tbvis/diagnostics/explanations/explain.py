@@ -43,7 +43,7 @@ class ExplainConfig:
   snippets: int = 3
   permutations: int = permutations.PERMUTATIONS
   shown: int = 4
-  layer: str = "conv5_fusion"
+  layer: str = "conv5_3"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -86,5 +86,7 @@ def _films(inputs: dict[str, np.ndarray], maps: dict[str, np.ndarray], mean: Seq
   pictures = np.clip(inputs["appearance"] + np.float32(mean), 0, 255).astype(np.uint8)
   stacks = inputs["motion"].reshape(*inputs["motion"].shape[:3], FLOW_FRAMES, 2)
   flow = flow_to_rgb(stacks[..., FLOW_FRAMES // 2, :])
-  drawn = {"appearance": overlay(pictures, maps["appearance"]), "motion": overlay(flow, maps["motion"], spotlight=True)}
+  # A stream that the score does not depend on has no map, or an empty one.
+  shown = {"appearance": (pictures, False), "motion": (flow, True)}
+  drawn = {stream: overlay(frames, maps[stream], spotlight=spot) for stream, (frames, spot) in shown.items() if stream in maps}
   return {stream: animation.encode_webp(frames, _MILLISECONDS) for stream, frames in drawn.items()}

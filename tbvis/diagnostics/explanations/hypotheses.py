@@ -25,7 +25,8 @@ class Hypothesis:
     spreads: standard deviation across seeds, likewise.
     effect: difference of the means (second minus first) over the spread across seeds, which counts as at least a quarter of the
       spread among clips.
-    p: p-value of the difference, by exchanging both classes seed by seed, corrected over all probes.
+    p: two-sided p-value of the difference, by exchanging both classes start by start. It is not corrected for the number of
+      probes: few starts could never reach that, and what a hypothesis is worth is decided on clips, where p-values are.
     separation: the same difference between held-out clips of both classes, over their spread.
     rank: 1 for the largest `strength` among all probes.
   """
@@ -139,10 +140,9 @@ def _by_condition(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _exchanged(first: np.ndarray, second: np.ndarray, count: int) -> np.ndarray:
-  """Returns corrected p-values of a difference between the classes, by exchanging them start by start."""
+  """Returns two-sided p-values of a difference between the classes, by exchanging them start by start."""
   objectives, chi, seeds, probes = first.shape
   apart = (second - first).reshape(-1, probes)
   starts = np.broadcast_to(np.arange(objectives)[:, None, None] * seeds + np.arange(seeds), (objectives, chi, seeds)).ravel()
   tested = permutations.sign_test(np.concatenate([apart, -apart], axis=1), starts, count)
-  # Both directions of every probe were among what was tried: the smaller of the two is corrected for that already.
-  return np.fmin(*tested.corrected.reshape(2, -1))
+  return np.minimum(1.0, 2 * np.fmin(*tested.p.reshape(2, -1)))

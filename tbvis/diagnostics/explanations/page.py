@@ -96,9 +96,9 @@ def _stimulus(stimulus: stimuli_lib.Found, alt: str) -> str:
 
 def _hypotheses(found: Explanation) -> str:
   said = (
-    "Effect: difference between the stimuli of both classes over the spread across seeds; p: of that difference, corrected over all "
-    "probes. Separation: the same difference between held-out clips of both classes, weighted by where the network looked, over their "
-    "spread. Strength: the geometric mean of both, 0 where they contradict each other. Test clips made none of these."
+    "Effect: difference between the stimuli of both classes over the spread across seeds; p: of that difference, by exchanging the "
+    "classes start by start. Separation: the same difference between held-out clips of both classes, weighted by where the network "
+    "looked, over their spread. Strength: the geometric mean of both, 0 where they contradict each other. Test clips made none of these."
   )
   rows = [_hypothesis(found, judged) for judged in found.judged]
   rest = f"<details><summary>{len(rows[_PLOTTED:])} more probes</summary>{_table(rows[_PLOTTED:])}</details>" if rows[_PLOTTED:] else ""

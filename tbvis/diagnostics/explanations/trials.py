@@ -62,7 +62,7 @@ def foretold_by(probe: Probe, here: float, there: float) -> tuple[Intervention, 
   if probe.name == "temporal frequency" and there < here:
     return (FreezeInTime(),)
   if isinstance(probe, RegionMotion) and there < here:
-    return (BlankRegion("motion", probe.mask.astype(np.float32), probe.where),)
+    return (BlankRegion("motion", probe.mask.astype(np.float32), f"the place {probe.where}"),)
   return ()
 
 
