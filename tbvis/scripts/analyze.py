@@ -167,6 +167,8 @@ class _Work:
 
     if self.dataset is None:
       return
+    # Of the trained network: controls know of no training, and must see the same clips.
+    groups = statistics_lib.validation_groups(self.networks[_TRAINED])
     for name, checkpoint in self.networks.items():
       chosen = self.own_units(name)
       layers = list(dict.fromkeys(layer for unit in chosen for layer in unit.layers))
@@ -177,7 +179,14 @@ class _Work:
       if layers and needed:
         journal = self.folder / f"responses_{name.replace(' ', '_')}.progress"
         self.responses[name] = responses.collect(
-          checkpoint, self.dataset, layers, blanked=blanked, count=_SNIPPETS.value, journal=journal, description=f"clips, {name}"
+          checkpoint,
+          self.dataset,
+          layers,
+          blanked=blanked,
+          groups=groups,
+          count=_SNIPPETS.value,
+          journal=journal,
+          description=f"clips, {name}",
         )
 
 

@@ -30,8 +30,8 @@ _HOW = (
   "thresholds are ours."
 )
 _CHANCE = (
-  " Chance: labels are permuted over whole groups of clips, as clips of a group resemble each other; q is p by the rule of Benjamini "
-  f"and Hochberg within the layer, and a class-specific unit has q of {LEVEL:g} or less besides."
+  " Chance: labels are permuted over whole groups of clips, as clips of a group resemble each other; p is how often a unit's index is as "
+  f"large then, of each unit by itself, and a class-specific unit has a p of {LEVEL:g} or less besides."
 )
 _NO_CHANCE = (
   " Without the clips (--data_dir, --dataset) there is no test against chance: with few clips a class, indices above 0 are partly chance."
@@ -47,19 +47,19 @@ class LayerSelectivity:
     entropy: (units,), likewise.
     best: int (units,), the class of the largest mean.
     chance: (units,), median index under permuted labels; None without clips.
-    q: (units,), None without clips.
+    p: (units,), of an index as large under permuted labels; None without clips.
   """
 
   index: np.ndarray
   entropy: np.ndarray
   best: np.ndarray
   chance: np.ndarray | None = None
-  q: np.ndarray | None = None
+  p: np.ndarray | None = None
 
   @property
   def kinds(self) -> np.ndarray:
     """Returns str (units,), of `KINDS`."""
-    beyond = self.q <= LEVEL if self.q is not None else np.ones(len(self.index), bool)
+    beyond = self.p <= LEVEL if self.p is not None else np.ones(len(self.index), bool)
     kinds = np.full(len(self.index), KINDS[2], dtype=object)
     kinds[(self.index >= SPECIFIC) & beyond] = KINDS[0]
     kinds[self.index <= GENERAL] = KINDS[1]
@@ -95,20 +95,6 @@ def class_means(values: np.ndarray, labels: np.ndarray, classes: int) -> np.ndar
   return np.where(counts > 0, member @ values / np.maximum(counts, 1), np.nan)
 
 
-def false_discovery(p: np.ndarray) -> np.ndarray:
-  """Returns q-values (Benjamini and Hochberg 1995), NaN where p is.
-
-  >>> false_discovery(np.array([0.01, 0.04, 0.03, 0.5])).round(3).tolist()
-  [0.04, 0.053, 0.053, 0.5]
-  """
-  q = np.full(len(p), np.nan)
-  known = np.flatnonzero(np.isfinite(p))
-  order = known[np.argsort(p[known], kind="stable")]
-  scaled = p[order] * len(order) / np.arange(1, len(order) + 1)
-  q[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1)
-  return q
-
-
 def of_means(means: np.ndarray) -> LayerSelectivity:
   """Returns selectivity from class means (classes, units) alone."""
   return LayerSelectivity(selectivity_index(means), class_entropy(means), np.nan_to_num(means, nan=-np.inf).argmax(axis=0))
@@ -133,7 +119,7 @@ def of_clips(values: np.ndarray, labels: np.ndarray, blocks: np.ndarray, classes
   known = np.isfinite(plain.index)
   chance = np.full(len(p), np.nan)
   chance[known] = np.nanmedian(drawn[:, known], axis=0)
-  return dataclasses.replace(plain, chance=chance, q=false_discovery(np.where(known, p, np.nan)))
+  return dataclasses.replace(plain, chance=chance, p=np.where(known, p, np.nan))
 
 
 def measure(clips: Responses, classes: int) -> dict[str, LayerSelectivity]:
@@ -155,7 +141,7 @@ def finding(layers: Mapping[str, LayerSelectivity], depths: Mapping[str, int], c
     classes: names.
     source: which clips the responses are to.
   """
-  tested = all(found.q is not None for found in layers.values())
+  tested = all(found.p is not None for found in layers.values())
   medians = {layer: float(np.nanmedian(found.index)) if np.isfinite(found.index).any() else np.nan for layer, found in layers.items()}
   counts = {layer: {kind: int(np.sum(found.kinds == kind)) for kind in KINDS} for layer, found in layers.items()}
   total = {kind: sum(of_layer[kind] for of_layer in counts.values()) for kind in KINDS}
@@ -167,8 +153,11 @@ def finding(layers: Mapping[str, LayerSelectivity], depths: Mapping[str, int], c
   ]
   if tested:
     chance = np.nanmedian(np.concatenate([found.chance for found in layers.values()]))
-    beyond = sum(int(np.sum(found.q <= LEVEL)) for found in layers.values())
-    said.append(f"{beyond} units tell classes apart beyond chance (q of {LEVEL:g} or less); the median index by chance is {chance:.2f}.")
+    beyond = sum(int(np.sum(found.p <= LEVEL)) for found in layers.values())
+    said.append(
+      f"{beyond} units tell classes apart beyond chance (p of {LEVEL:g} or less; chance alone gives about "
+      f"{round(LEVEL * sum(total.values()))}); the median index by chance is {chance:.2f}."
+    )
   head = ("layer", "depth", "units", "index, median", "index by chance, median", "entropy, median", *KINDS)
   rows = tuple(
     (
@@ -206,7 +195,7 @@ def finding(layers: Mapping[str, LayerSelectivity], depths: Mapping[str, int], c
         _lists(layers, classes),
       ),
       Table(
-        "selectivity_units", "Every unit", ("unit", "kind", "index", "entropy", "class of the largest mean", "q"), _every(layers, classes)
+        "selectivity_units", "Every unit", ("unit", "kind", "index", "entropy", "class of the largest mean", "p"), _every(layers, classes)
       ),
     ),
     {"selectivity": chart},
@@ -232,7 +221,7 @@ def _every(layers: Mapping[str, LayerSelectivity], classes: Sequence[str]) -> tu
   return tuple(
     (
       f"{layer}/{_label(layer, c, classes)}", str(kind), float(found.index[c]), float(found.entropy[c]), classes[found.best[c]],
-      float(found.q[c]) if found.q is not None else None,
+      float(found.p[c]) if found.p is not None else None,
     )
     for layer, found in layers.items()
     for c, kind in enumerate(found.kinds)
