@@ -97,6 +97,9 @@ def test_selectivity_is_tested_by_whole_groups():
   assert list(found.kinds[:3]) == ["class-specific", "in between", "silent"] and found.index[1] > 0.7
   assert set(found.kinds[3:]) == {"general"} and np.mean(found.p[3:] <= 0.05) < 0.2
   assert found.entropy[0] < 0.8 < found.entropy[3] and np.isnan(found.entropy[2])
+  # Positive on two groups of one class alone: whatever the labels, a class of them has an index near 1, yet two in one class are rare.
+  rare = np.where((blocks == 4) | (blocks == 5), 3.0, -3.0)[:, None]
+  assert class_units.of_clips(rare, labels, blocks, 4, count=499).p[0] == pytest.approx(3 / 15, abs=0.06)
   without = class_units.of_means(class_units.class_means(values, labels, 4))
   assert without.p is None and without.kinds[1] == "class-specific"  # Without the test it would pass.
 
@@ -119,7 +122,7 @@ def test_tables_are_told_in_full_or_in_part():
   rows = list(csv.reader(io.StringIO(table.csv().decode())))
   assert rows == [["unit", "value"], ["a|b_c", "0.123456789"], ["<b>", ""], ["f003", ""]]
   assert "a\\|b\\_c" in table.markdown() and "\\<b\\>" in table.markdown()
-  assert "(2 more rows in t.csv)" in table.text(1) and "0.123" in table.text(1) and "f003" not in table.text(1)
+  assert "(2 more rows are in t.csv)" in table.text(1) and "0.123" in table.text(1) and "f003" not in table.text(1)
   assert "&lt;b&gt;" in table.html() and "<b>" not in table.html()
 
 

@@ -30,8 +30,9 @@ _HOW = (
   "thresholds are ours."
 )
 _CHANCE = (
-  " Chance: labels are permuted over whole groups of clips, as clips of a group resemble each other; p is how often a unit's index is as "
-  f"large then, of each unit by itself, and a class-specific unit has a p of {LEVEL:g} or less besides."
+  " Chance: labels are permuted over whole groups of clips, as clips of a group resemble each other; p is how often the largest class mean "
+  "is then as far above the others, of each unit by itself, and a class-specific unit has a p of "
+  f"{LEVEL:g} or less besides. The index by chance is high where units are positive on few clips."
 )
 _NO_CHANCE = (
   " Without the clips (--data_dir, --dataset) there is no test against chance: with few clips a class, indices above 0 are partly chance."
@@ -47,7 +48,7 @@ class LayerSelectivity:
     entropy: (units,), likewise.
     best: int (units,), the class of the largest mean.
     chance: (units,), median index under permuted labels; None without clips.
-    p: (units,), of an index as large under permuted labels; None without clips.
+    p: (units,), of a class as far above the others under permuted labels; None without clips.
   """
 
   index: np.ndarray
@@ -100,6 +101,16 @@ def of_means(means: np.ndarray) -> LayerSelectivity:
   return LayerSelectivity(selectivity_index(means), class_entropy(means), np.nan_to_num(means, nan=-np.inf).argmax(axis=0))
 
 
+def _largest_apart(means: np.ndarray) -> np.ndarray:
+  """Returns the largest class mean less the mean of the others, (units,): what is tested.
+
+  The index itself would not do: of a unit that is positive on few clips any class with one of them has an index of 1.
+  """
+  known = np.isfinite(means)
+  largest = np.where(known, means, -np.inf).max(axis=0)
+  return largest - (np.where(known, means, 0).sum(axis=0) - largest) / np.maximum(known.sum(axis=0) - 1, 1)
+
+
 def of_clips(values: np.ndarray, labels: np.ndarray, blocks: np.ndarray, classes: int, count: int = _PERMUTATIONS) -> LayerSelectivity:
   """Returns selectivity with its test against chance.
 
@@ -110,15 +121,17 @@ def of_clips(values: np.ndarray, labels: np.ndarray, blocks: np.ndarray, classes
     classes: how many there are.
     count: permutations.
   """
-  plain = of_means(class_means(values, labels, classes))
+  means = class_means(values, labels, classes)
+  plain, apart = of_means(means), _largest_apart(means)
   names, first, place = np.unique(blocks, return_index=True, return_inverse=True)
   of_block = labels[first]
   rng = np.random.default_rng(0)
-  drawn = np.stack([selectivity_index(class_means(values, of_block[rng.permutation(len(names))][place], classes)) for _ in range(count)])
-  p = (1 + np.sum(drawn >= plain.index - 1e-12, axis=0)) / (count + 1)
+  drawn = [class_means(values, of_block[rng.permutation(len(names))][place], classes) for _ in range(count)]
+  indices = np.stack([selectivity_index(of_draw) for of_draw in drawn])
+  p = (1 + sum(_largest_apart(of_draw) >= apart - 1e-9 * np.abs(apart) for of_draw in drawn)) / (count + 1)
   known = np.isfinite(plain.index)
   chance = np.full(len(p), np.nan)
-  chance[known] = np.nanmedian(drawn[:, known], axis=0)
+  chance[known] = np.nanmedian(indices[:, known], axis=0)
   return dataclasses.replace(plain, chance=chance, p=np.where(known, p, np.nan))
 
 
@@ -126,6 +139,11 @@ def measure(clips: Responses, classes: int) -> dict[str, LayerSelectivity]:
   """Returns the selectivity of every layer that clips were passed to."""
   blocks = clips.blocks()
   return {layer: of_clips(np.asarray(values, float), clips.labels, blocks, classes) for layer, values in clips.values.items()}
+
+
+def _median(values: np.ndarray) -> float:
+  known = values[np.isfinite(values)]
+  return float(np.median(known)) if len(known) else float("nan")
 
 
 def _label(layer: str, channel: int, classes: Sequence[str]) -> str:
@@ -142,49 +160,53 @@ def finding(layers: Mapping[str, LayerSelectivity], depths: Mapping[str, int], c
     source: which clips the responses are to.
   """
   tested = all(found.p is not None for found in layers.values())
-  medians = {layer: float(np.nanmedian(found.index)) if np.isfinite(found.index).any() else np.nan for layer, found in layers.items()}
+  medians = {layer: _median(found.index) for layer, found in layers.items()}
   counts = {layer: {kind: int(np.sum(found.kinds == kind)) for kind in KINDS} for layer, found in layers.items()}
   total = {kind: sum(of_layer[kind] for of_layer in counts.values()) for kind in KINDS}
-  with_depth = trend_lib.trend(np.array([depths[layer] for layer in layers]), np.array(list(medians.values())))
+  depth = np.array([depths[layer] for layer in layers])
+  trends = {"index": trend_lib.trend(depth, np.array(list(medians.values())))}
   said = [
     f"Responses to {source}.",
     f"Of {sum(total.values())} units in {len(layers)} layers " + ", ".join(f"{count} are {kind}" for kind, count in total.items()) + ".",
-    f"The median index of a layer: {with_depth}.",
   ]
   if tested:
-    chance = np.nanmedian(np.concatenate([found.chance for found in layers.values()]))
+    chance = {layer: _median(found.chance) for layer, found in layers.items()}
+    trends["excess"] = trend_lib.trend(depth, np.array([medians[layer] - chance[layer] for layer in layers]))
     beyond = sum(int(np.sum(found.p <= LEVEL)) for found in layers.values())
+    low, high = min(chance.values()), max(chance.values())
     said.append(
       f"{beyond} units tell classes apart beyond chance (p of {LEVEL:g} or less; chance alone gives about "
-      f"{round(LEVEL * sum(total.values()))}); the median index by chance is {chance:.2f}."
+      f"{round(LEVEL * sum(total.values()))}). By chance the median index of a layer is {low:.2f} to {high:.2f}."
     )
+  said.append(f"The median index of a layer: {trends['index']}.")
+  if tested:
+    said.append(f"The same less what chance gives in the layer, where units that are mostly silent have more: {trends['excess']}.")
   head = ("layer", "depth", "units", "index, median", "index by chance, median", "entropy, median", *KINDS)
   rows = tuple(
     (
-      layer, depths[layer], len(found.index), medians[layer],
-      float(np.nanmedian(found.chance)) if found.chance is not None and np.isfinite(found.chance).any() else None,
-      float(np.nanmedian(found.entropy)) if np.isfinite(found.entropy).any() else None,
+      layer, depths[layer], len(found.index), medians[layer], _median(found.chance) if tested else None, _median(found.entropy),
       *(counts[layer][kind] for kind in KINDS),
     )
     for layer, found in layers.items()
   )  # fmt: skip
   numbers: dict[str, float | None] = {f"units_{kind.replace(' ', '_').replace('-', '_')}": count for kind, count in total.items()}
   numbers |= {f"selectivity_index_median_{layer}": value for layer, value in medians.items()}
-  numbers |= {"selectivity_trend_rho": with_depth.rho, "selectivity_trend_p": with_depth.p}
+  for name, found in trends.items():
+    numbers |= {f"selectivity_{name}_trend_rho": found.rho, f"selectivity_{name}_trend_p": found.p}
   chart = strip_chart(
     "Class selectivity of units, layer by layer (a point a unit)",
     [
       Strip(layer, found.index[:_DRAWN], [f"{layer}/{_label(layer, c, classes)}" for c in range(min(len(found.index), _DRAWN))])
       for layer, found in layers.items()
     ],
-    "selectivity index (0 all classes alike, 1 one class alone)",
+    "selectivity index (0 all classes alike, 1 one class alone; the line is at 1/3)",
     limits=(0.0, 1.0),
     reference=SPECIFIC,
   )
   return Finding(
     "selectivity",
     "Class-specific and general units",
-    _HOW + (_CHANCE if tested else _NO_CHANCE) + (f" At most {_DRAWN} units a layer are drawn; the line is at 1/3."),
+    _HOW + (_CHANCE if tested else _NO_CHANCE) + f" At most {_DRAWN} units a layer are drawn.",
     tuple(said),
     (
       Table("selectivity_layers", "Layers", head, rows),
@@ -195,7 +217,11 @@ def finding(layers: Mapping[str, LayerSelectivity], depths: Mapping[str, int], c
         _lists(layers, classes),
       ),
       Table(
-        "selectivity_units", "Every unit", ("unit", "kind", "index", "entropy", "class of the largest mean", "p"), _every(layers, classes)
+        "selectivity_units",
+        "Every unit",
+        ("unit", "kind", "index", "entropy", "class of the largest mean", "p"),
+        _every(layers, classes),
+        False,
       ),
     ),
     {"selectivity": chart},

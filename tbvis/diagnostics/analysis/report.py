@@ -16,7 +16,8 @@ from tbvis import events, files
 from tbvis.rendering import animation
 from tbvis.rendering.charts import Drawing
 
-_LONGEST = 40
+# Rows of a table on a terminal and in TensorBoard, and on the page: the CSV has all.
+_LONGEST, _ON_PAGE = 40, 400
 _STYLE = """
 :root { color-scheme: light dark; --line: #8886; --quiet: #767676; }
 body { font: 15px/1.45 system-ui, sans-serif; max-width: 68rem; margin: 1.5rem auto; padding: 0 1rem; }
@@ -40,12 +41,14 @@ class Table:
     title: for people.
     columns: heads, with units.
     rows: a value for each column: text, a number, or None where there is none.
+    listed: whether its rows are shown outside of page and file.
   """
 
   name: str
   title: str
   columns: tuple[str, ...]
   rows: tuple[tuple[Any, ...], ...]
+  listed: bool = True
 
   def csv(self) -> bytes:
     """Returns the table as CSV, numbers in full."""
@@ -55,7 +58,7 @@ class Table:
     writer.writerows([["" if _is_none(value) else value for value in row] for row in self.rows])
     return stream.getvalue().encode()
 
-  def text(self, most: int | None = None) -> str:
+  def text(self, most: int = _LONGEST) -> str:
     """Returns the table in columns, its first `most` rows."""
     rows = [tuple(map(shown, row)) for row in self.rows[:most]]
     widths = [max(map(len, column)) for column in zip(self.columns, *rows, strict=True)]
@@ -78,16 +81,17 @@ class Table:
     head = "".join(f"<th scope=col{kind}>{html.escape(name)}</th>" for name, kind in zip(self.columns, kinds, strict=True))
     rows = "".join(
       "<tr>" + "".join(f"<td{kind}>{html.escape(shown(value))}</td>" for value, kind in zip(row, kinds, strict=True)) + "</tr>"
-      for row in self.rows
+      for row in self.rows[:_ON_PAGE]
     )
-    return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
+    rest = "".join(f"<p class=quiet>{html.escape(line)}</p>" for line in self._rest(_ON_PAGE))
+    return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>{rest}"
 
   def _numeric(self) -> list[bool]:
     return [bool(self.rows) and all(not isinstance(row[i], str) for row in self.rows) for i in range(len(self.columns))]
 
-  def _rest(self, most: int | None) -> list[str]:
-    left = len(self.rows) - most if most is not None else 0
-    return [f"({left} more rows in {self.name}.csv)"] if left > 0 else []
+  def _rest(self, most: int) -> list[str]:
+    left = len(self.rows) - most
+    return [f"({left} more rows are in {self.name}.csv)"] if left > 0 else []
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,14 +116,14 @@ class Finding:
   charts: Mapping[str, Drawing] = dataclasses.field(default_factory=dict)
   numbers: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
 
-  def text(self, most: int = _LONGEST) -> str:
+  def text(self) -> str:
     """Returns the finding for a terminal."""
-    tables = (f"{table.title}:\n{table.text(most)}" for table in self.tables)
+    tables = (f"{table.title}:\n{table.text()}" for table in self.tables if table.listed)
     return "\n\n".join([f"== {self.title}", self.how, "\n".join(f"- {line}" for line in self.said), *tables]) + "\n"
 
   def markdown(self) -> str:
     """Returns the finding as a page of the Text tab."""
-    tables = (f"**{_escaped(table.title)}**\n\n{table.markdown()}" for table in self.tables)
+    tables = (f"**{_escaped(table.title)}**\n\n{table.markdown()}" for table in self.tables if table.listed)
     return "\n\n".join([f"## {_escaped(self.title)}", "\n".join(f"- {_escaped(line)}" for line in self.said), *tables, _escaped(self.how)])
 
   def html(self) -> str:
