@@ -200,5 +200,5 @@ def _points(strip: Strip, x: Callable[[float], float], y: float) -> list[Mark]:
     marks.append(Mark("dot", x(value), y + spread, size=3.2, colour=colour, text=said))
   if points and not single:
     middle = x(float(np.median([value for value, _ in points])))
-    marks.append(Mark("line", middle, y - _ROW / 2 + 3, middle, y + _ROW / 2 - 3, colour=colour, size=2.6))
+    marks.append(Mark("line", middle, y - _ROW / 2 + 3, middle, y + _ROW / 2 - 3, size=2.6))
   return marks

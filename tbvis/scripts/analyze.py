@@ -241,6 +241,8 @@ def _search(work: _Work) -> dict[str, dict[str, Found]]:
   studies = [study for name in work.networks if (study := work.study(name))]
   for study in studies:
     stimuli.check(study, work.logdir)
+  if not studies:
+    return {}
   finished = {study.run: summaries.finished_stimuli(work.logdir, study.run) for study in studies}
   left = [len(batch.rows) for study in studies for batch in study.plan()[1] if batch.is_open(finished[study.run])]
   with progress.bar(total=sum(left) * work.config.steps, description="Maximising", unit="step") as bar:

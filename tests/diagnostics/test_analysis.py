@@ -98,7 +98,7 @@ def test_selectivity_is_tested_by_whole_groups():
   assert set(found.kinds[3:]) == {"general"} and np.mean(found.p[3:] <= 0.05) < 0.2
   assert found.entropy[0] < 0.8 < found.entropy[3] and np.isnan(found.entropy[2])
   # Positive on two groups of one class alone: whatever the labels, a class of them has an index near 1, yet two in one class are rare.
-  rare = np.where((blocks == 4) | (blocks == 5), 3.0, -3.0)[:, None]
+  rare = np.where((blocks == 4) | (blocks == 5), 5.0, -3.0)[:, None]
   assert class_units.of_clips(rare, labels, blocks, 4, count=499).p[0] == pytest.approx(3 / 15, abs=0.06)
   without = class_units.of_means(class_units.class_means(values, labels, 4))
   assert without.p is None and without.kinds[1] == "class-specific"  # Without the test it would pass.

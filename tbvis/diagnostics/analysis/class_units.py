@@ -141,6 +141,12 @@ def measure(clips: Responses, classes: int) -> dict[str, LayerSelectivity]:
   return {layer: of_clips(np.asarray(values, float), clips.labels, blocks, classes) for layer, values in clips.values.items()}
 
 
+def _drawn(index: np.ndarray) -> np.ndarray:
+  """Returns which units are drawn: all, or evenly over their ranks, so that spread and median are those of all."""
+  order = np.argsort(index, kind="stable")[: int(np.isfinite(index).sum())]
+  return order[np.unique(np.linspace(0, len(order) - 1, min(len(order), _DRAWN)).astype(int))] if len(order) else order
+
+
 def _median(values: np.ndarray) -> float:
   known = values[np.isfinite(values)]
   return float(np.median(known)) if len(known) else float("nan")
@@ -196,8 +202,9 @@ def finding(layers: Mapping[str, LayerSelectivity], depths: Mapping[str, int], c
   chart = strip_chart(
     "Class selectivity of units, layer by layer (a point a unit)",
     [
-      Strip(layer, found.index[:_DRAWN], [f"{layer}/{_label(layer, c, classes)}" for c in range(min(len(found.index), _DRAWN))])
+      Strip(layer, found.index[chosen], [f"{layer}/{_label(layer, c, classes)}" for c in chosen])
       for layer, found in layers.items()
+      for chosen in (_drawn(found.index),)
     ],
     "selectivity index (0 all classes alike, 1 one class alone; the line is at 1/3)",
     limits=(0.0, 1.0),
@@ -206,7 +213,7 @@ def finding(layers: Mapping[str, LayerSelectivity], depths: Mapping[str, int], c
   return Finding(
     "selectivity",
     "Class-specific and general units",
-    _HOW + (_CHANCE if tested else _NO_CHANCE) + f" At most {_DRAWN} units a layer are drawn.",
+    _HOW + (_CHANCE if tested else _NO_CHANCE) + f" At most {_DRAWN} units a layer are drawn, evenly over their ranks.",
     tuple(said),
     (
       Table("selectivity_layers", "Layers", head, rows),
