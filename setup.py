@@ -55,6 +55,7 @@ EXTRAS = {
     "ruff>=0.6",  # Style.
     "safetensors>=0.4",
     "scipy>=1.10",  # Writes MATLAB's files and correlates, beside our own reader and convolutions.
+    "websockets>=13",  # WebDriver BiDi: drives a real Firefox without a driver program.
     "setuptools>=68",  # Builds the wheel that the packaging tests install, without a network.
     "wheel",
   ],

@@ -15,18 +15,23 @@ from typing import Any
 import numpy as np
 
 from tb_plugin.refusals import DamagedError, TooLargeError, short
-from tbvis import summaries
+from tbvis import plans, summaries
+from tbvis.diagnostics import selectivity
 
 LARGEST_IDENTITY = 1 << 13
 LARGEST_META = 4 << 20
 LARGEST_JSON = 32 << 20
 LARGEST_SCORES = 256 << 20
+LARGEST_PLAN = 8 << 20
+LARGEST_SIGN = 1 << 12
 
 # What `tbvis.summaries` writes; a file of any other name is not asked for.
 FILE_NAME = re.compile(r"[A-Za-z0-9_.,=-]{1,200}\.(?:png|webp|npz)")
 _VERSION = 1
 _LONGEST_NAME = 1000
 _LONGEST_TEXT = 20_000
+# Of rows of a plan: fewer than 70,000 are meant.
+_MOST_PLANNED = 1 << 18
 _MOST_FRAMES = 1000
 _LARGEST_SIDE = 1 << 14
 _LARGEST_INTEGER = 1 << 52
@@ -58,12 +63,20 @@ def _list(test: Test) -> Test:
   return lambda value: type(value) is list and all(map(test, value))
 
 
+def _tuple(*tests: Test) -> Test:
+  return lambda value: type(value) is list and len(value) == len(tests) and all(test(v) for test, v in zip(tests, value, strict=True))
+
+
 def _table(test: Test) -> Test:
   return lambda value: type(value) is dict and all(map(_is_name, value)) and all(map(test, value.values()))
 
 
+def _is_side(value: Any) -> bool:
+  return _is_integer(value) and 0 < value <= _LARGEST_SIDE
+
+
 def _is_size(value: Any) -> bool:
-  return type(value) is list and len(value) == 2 and all(_is_integer(side) and 0 < side <= _LARGEST_SIDE for side in value)
+  return type(value) is list and len(value) == 2 and all(map(_is_side, value))
 
 
 def _is_boolean(value: Any) -> bool:
@@ -104,6 +117,13 @@ _MOTION: dict[str, tuple[Test, str]] = _PICTURE | {
   "step": (_is_number, "a finite number"),
   "small_step": (_is_number, "a finite number"),
 }
+_KEPT: dict[str, tuple[Test, str]] = {
+  "steps": (lambda value: _list(_is_integer)(value) and value == sorted({*value}) and len(value) > 0 <= value[0], "ascending steps"),
+  "size": (_is_size, "two sides"),
+  "frames": (lambda value: value == 0 or _is_frames(value), f"0 to {_MOST_FRAMES}"),
+  "scales": (_optional(_list(_is_number)), "numbers or null"),
+  "limits": (_optional(_list(lambda pair: _list(_is_number)(pair) and len(pair) == 2)), "pairs of numbers or null"),
+}
 _CONFUSIONS: dict[str, tuple[Test, str]] = {
   "classes": (_list(_is_name), "a list of names"),
   "labels": (_list(_is_integer), "a list of integers"),
@@ -121,6 +141,32 @@ _TOP_CLIP: dict[str, tuple[Test, str]] = {
   "frame": (_is_number, "a number"),
   "x": (_is_number, "a number"),
   "y": (_is_number, "a number"),
+}
+# An older logdir has none of these.
+_TOP_CLIP_PICTURE: dict[str, tuple[Test, str]] = {
+  "class": (_is_name, "a name"),
+  "layer": (_is_name, "a name"),
+  "field": (_optional(_is_side), "a side in pixels or null"),
+  "thumbnail": (_is_name, "a file name"),
+  "frames": (_is_frames, f"1 to {_MOST_FRAMES}"),
+  "fired": (lambda value: _is_integer(value) and 0 <= value < _MOST_FRAMES, f"0 to {_MOST_FRAMES - 1}"),
+  "size": (_is_size, "two sides"),
+}
+
+
+_IS_TARGET = _tuple(_is_name, _is_name, _is_integer, _is_integer, _optional(_is_name))
+_PLAN: dict[str, tuple[Test, str]] = {
+  "time": (_is_number, "a finite number"),
+  "steps": (lambda value: _is_integer(value) and value > 0, "a number of steps"),
+  "seed": (_is_integer, "an integer"),
+  "settings": (lambda value: _list(_tuple(_is_number, _is_number, _is_boolean))(value) and len(value) > 0, "kappa, chi and isotropic"),
+  "targets": (_list(_IS_TARGET), "unit, layer, layer's place, channel and class of each target"),
+  "finished": (_list(_is_integer), "a list of rows"),
+}
+_SIGN: dict[str, tuple[Test, str]] = {
+  "time": (_is_number, "a finite number"),
+  "rows": (_tuple(_is_integer, _is_integer), "the first row and the one after the last"),
+  "step": (lambda value: _is_integer(value) and value >= 0, "a step"),
 }
 
 
@@ -190,12 +236,32 @@ def meta(data: bytes, what: str) -> dict[str, Any]:
   for name, fields in (("appearance", _PICTURE), ("motion", _MOTION)):
     if found[name] is not None:
       _fields(found[name], fields, f"{what}, {name}")
+  # An older logdir has kept no steps.
+  if found.setdefault("kept", None) is not None:
+    _kept(found, f"{what}, kept steps")
   for name, values in found["history"].items():
     if len(values) != len(found["steps"]):
       raise DamagedError(f"{what}: expected {len(found['steps'])} values of {short(name)}, found {len(values)}.")
-  if not _list(_is_text)(found["config"].get("warnings", [])):
-    raise DamagedError(f"{what}: expected a list of texts as warnings, found {short(found['config']['warnings'])}.")
+  config = found["config"]
+  if not _list(_is_text)(config.get("warnings", [])):
+    raise DamagedError(f"{what}: expected a list of texts as warnings, found {short(config['warnings'])}.")
+  if not _is_text(config.get("flagfile", "")):
+    raise DamagedError(f"{what}: expected a text as flagfile, found {short(config['flagfile'])}.")
   return found
+
+
+def _kept(meta: Mapping[str, Any], what: str) -> None:
+  """Checks what is said of small copies of a search: as many of everything as steps, for the inputs that the stimulus has."""
+  kept = meta["kept"]
+  if type(kept) is not dict:
+    raise DamagedError(f"{what}: expected an object, found {short(kept)}.")
+  _fields(kept, _KEPT, what)
+  for name, there in (("scales", meta["motion"]), ("limits", meta["appearance"])):
+    expected = len(kept["steps"]) if there else 0
+    if len(kept[name] or ()) != expected:
+      raise DamagedError(f"{what}: expected {expected} {name}, found {len(kept[name] or ())}.")
+  if bool(kept["frames"]) != bool(meta["motion"]):
+    raise DamagedError(f"{what}: expected {'frames' if meta['motion'] else 'no frames'} of motion, found {kept['frames']}.")
 
 
 def confusions(data: bytes, what: str) -> dict[str, Any]:
@@ -235,7 +301,10 @@ def scores(data: bytes, content: Mapping[str, Any], what: str) -> np.ndarray:
 
 
 def statistics(data: bytes, what: str) -> dict[str, Any]:
-  """Returns what is known of units, by name; of a unit whose entry is damaged, {"error": why}."""
+  """Returns what is known of units, by name; of a unit whose entry is damaged, {"error": why}.
+
+  "selectivity" of each is the index of its class means (see `tbvis.diagnostics.selectivity`), None where it has none.
+  """
   found = json_object(data, what, LARGEST_JSON)
   kept = {}
   for unit, entry in found.items():
@@ -244,6 +313,30 @@ def statistics(data: bytes, what: str) -> dict[str, Any]:
     except DamagedError as error:
       kept[unit] = {"error": str(error)}
   return kept
+
+
+def plan(data: bytes, what: str) -> dict[str, Any]:
+  """Returns what a sweep is going to find, see `tbvis.plans`."""
+  found = _versioned(data, what, LARGEST_PLAN)
+  _fields(found, _PLAN, what)
+  rows = len(found["targets"]) * len(found["settings"])
+  if rows > _MOST_PLANNED:
+    raise TooLargeError(f"{what}: expected at most {_MOST_PLANNED:,} planned stimuli, found {rows:,}.")
+  return found
+
+
+def sign_of_life(data: bytes, what: str) -> dict[str, Any]:
+  """Returns where a process is, see `tbvis.plans`."""
+  found = _versioned(data, what, LARGEST_SIGN)
+  _fields(found, _SIGN, what)
+  return found
+
+
+def _versioned(data: bytes, what: str, largest: int) -> dict[str, Any]:
+  found = json_object(data, what, largest)
+  if not _is_integer(found.get("version")) or found["version"] != plans.VERSION:
+    raise DamagedError(f"{what}: expected version {plans.VERSION}, found {short(found.get('version'))}.")
+  return found
 
 
 def _unit_statistics(entry: Any, what: str) -> dict[str, Any]:
@@ -258,4 +351,13 @@ def _unit_statistics(entry: Any, what: str) -> dict[str, Any]:
     raise DamagedError(f"{what}: expected a list of clips as 'top_clips', found {short(top)}.")
   for clip in top:
     _fields(clip, _TOP_CLIP, what)
-  return entry
+    _fields(clip, {name: test for name, test in _TOP_CLIP_PICTURE.items() if name in clip}, what)
+    if "thumbnail" in clip and not {"frames", "fired", "size"} <= set(clip):
+      raise DamagedError(f"{what}: expected 'frames', 'fired' and 'size' with the thumbnail of {short(clip['clip'])}, found not all.")
+  return {**entry, "selectivity": _selectivity(entry.get("class_means", {}))}
+
+
+def _selectivity(class_means: Mapping[str, float | None]) -> float | None:
+  """Returns the index of `selectivity.selectivity_index`, None where there is none."""
+  found = float(selectivity.selectivity_index(np.array([np.nan if mean is None else mean for mean in class_means.values()], float)))
+  return found if math.isfinite(found) else None

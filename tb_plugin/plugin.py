@@ -72,6 +72,7 @@ class Plugin(base_plugin.TBPlugin):
       "/clip": self._clip,
       "/explanation": self._explanation,
       "/statistics": self._statistics,
+      "/measures": self._measures,
     }
     return {path: self._application(route) for path, route in routes.items()} | {"/static/*": self._serve_static}
 
@@ -141,6 +142,9 @@ class Plugin(base_plugin.TBPlugin):
 
   def _statistics(self, request: wrappers.Request) -> Answer:
     return _json(self._store.statistics(*self._run(request)))
+
+  def _measures(self, request: wrappers.Request) -> Answer:
+    return checks.to_json(self._store.measures(*self._run(request)), "what was asked for"), _JSON, 0
 
 
 def _json(content: dict[str, Any]) -> Answer:

@@ -6,7 +6,8 @@ what is damaged is refused by name while the rest is served.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+import functools
 import logging
 import math
 import os
@@ -19,9 +20,9 @@ from typing import Any
 from tensorboard import context as context_lib
 from tensorboard.data import provider as provider_lib
 
-from tb_plugin import checks, clips, explanations, pictures
+from tb_plugin import checks, clips, explanations, measures, pictures, sweeps
 from tb_plugin.refusals import BadRequestError, DamagedError, NotFoundError, RefusedError, TooLargeError, short
-from tbvis import summaries
+from tbvis import plans, summaries
 
 _EVERYTHING = 1_000_000
 _IMAGE_PLUGIN, _SCALAR_PLUGIN = "images", "scalars"
@@ -61,13 +62,14 @@ class Store:
   def contents(self, ctx: context_lib.RequestContext, experiment: str) -> bytes:
     """Returns, as JSON, every run of ours with its stimuli (in the network's order), and what else there is if there is none.
 
+    "planned" lists what a sweep has announced and not yet written, see `tb_plugin.sweeps`.
     "damaged" lists the first records that could not be read, each with run, tag and why; "damaged_count" counts all.
     """
     listed = self._provider.list_blob_sequences(ctx, experiment_id=experiment, plugin_name=summaries.PLUGIN_NAME)
     damaged = _Damaged()
     runs = [self._run(name, tags, damaged) for name, tags in sorted(listed.items())]
     contents = {"logdir": str(self._logdir or ""), "runs": runs, "seen": None}
-    if not any(run["stimuli"] or run["confusions"] for run in runs):
+    if not any(run["stimuli"] or run["planned"] or run["confusions"] for run in runs):
       contents["seen"] = self._seen(ctx, experiment)
     return checks.to_json(contents | {"damaged": damaged.named, "damaged_count": damaged.count}, "list of runs")
 
@@ -88,7 +90,25 @@ class Store:
       except RefusedError as error:
         damaged.add(name, tag, error)
     stimuli.sort(key=lambda s: (s["layer_index"], s["channel"], s["unit"], s["isotropic"], s["kappa"], s["chi"], s["seed"]))
-    return {"name": name, "stimuli": stimuli, "confusions": others["confusions"], "statistics": others["unit_statistics"]}
+    planned = sweeps.planned(self._sweeps(name), _file, stimuli, damaged.take, functools.partial(damaged.add, name))
+    return {
+      "name": name,
+      "stimuli": stimuli,
+      "planned": planned,
+      "confusions": others["confusions"],
+      "statistics": others["unit_statistics"],
+    }
+
+  def _sweeps(self, run: str) -> pathlib.Path | None:
+    """Returns the folder of a run's plans; None where it would lie outside of the logdir."""
+    if self._logdir is None:
+      return None
+    try:
+      logdir = self._logdir.resolve()
+      folder = logdir.joinpath(run, summaries.MEDIA_FOLDER, plans.FOLDER).resolve()
+    except (OSError, ValueError, RuntimeError):
+      return None
+    return folder if folder.is_relative_to(logdir) else None
 
   def _seen(self, ctx: context_lib.RequestContext, experiment: str) -> dict[str, Any]:
     scalars = self._provider.list_scalars(ctx, experiment_id=experiment, plugin_name=_SCALAR_PLUGIN)
@@ -202,14 +222,49 @@ class Store:
 
   def clip(self, ctx: context_lib.RequestContext, experiment: str, run: str, name: str) -> tuple[bytes, str]:
     """Returns the small animation of a real clip and its type."""
-    # The run must be one that TensorBoard shows.
-    self._blobs(ctx, experiment, run, summaries.CONFUSIONS_TAG)
+    # The run must be one that TensorBoard shows, and one that has clips: those behind confusions, or those that excite units.
+    try:
+      self._blobs(ctx, experiment, run, summaries.CONFUSIONS_TAG)
+    except NotFoundError:
+      self._blobs(ctx, experiment, run, summaries.STATISTICS_TAG)
     return self._read(run, "clips", f"{summaries.MEDIA_FOLDER}/clips", name)
 
   def statistics(self, ctx: context_lib.RequestContext, experiment: str, run: str) -> dict[str, Any]:
     """Returns what is known of units from real clips, by unit."""
     read = self._blobs(ctx, experiment, run, summaries.STATISTICS_TAG)
     return checks.statistics(read(0), f"Statistics of run {short(run)}")
+
+  def measures(self, ctx: context_lib.RequestContext, experiment: str, run: str) -> dict[str, Any]:
+    """Returns what the units of a run can be ordered by.
+
+    Returns:
+      {"activations": by stimulus' tag, its activation at the last step that was logged, "units": by unit, see
+      `measures.of_units` (empty without statistics), "error": why there are no units, or None}. What is not known is left out.
+    """
+    listed = self._provider.list_blob_sequences(
+      ctx, experiment_id=experiment, plugin_name=summaries.PLUGIN_NAME, run_tag_filter=provider_lib.RunTagFilter(runs=[run])
+    ).get(run)
+    if listed is None:
+      raise NotFoundError(f"Expected run {short(run)}, found none (it may still be loading).")
+    curves = {
+      f"{tag.removeprefix(summaries.STIMULUS_PREFIX)}/activation": tag
+      for tag in listed
+      if tag.startswith(summaries.STIMULUS_PREFIX) and len(tag) <= _LONGEST_TAG
+    }
+
+    def read(tags: Sequence[str]) -> dict[str, float]:
+      chosen = provider_lib.RunTagFilter(runs=[run], tags=tags)
+      found = self._provider.read_last_scalars(ctx, experiment_id=experiment, plugin_name=_SCALAR_PLUGIN, run_tag_filter=chosen)
+      return {tag: float(datum.value) for tag, datum in found.get(run, {}).items()}
+
+    values = measures.last_values(read, list(curves))
+    answer = {"activations": {curves[curve]: value for curve, value in values.items()}, "units": {}, "error": None}
+    if summaries.STATISTICS_TAG in listed:
+      try:
+        answer["units"] = measures.of_units(self.statistics(ctx, experiment, run))
+      except RefusedError as error:
+        answer["error"] = str(error)
+    return answer
 
   def _read(self, run: str, room: str, folder: str, name: str) -> tuple[bytes, str]:
     """Returns a picture or the values beside the events, and its type."""

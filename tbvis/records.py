@@ -41,6 +41,28 @@ def safe_name(name: str) -> str:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class KeptSteps:
+  """What the search for a stimulus had on its way, in small copies.
+
+  Attributes:
+    steps: int (K,), ascending: optimisation steps taken before each; 0 is the start noise.
+    appearance: float (K, h, w, 3) in network units, or None.
+    motion: float (K, h, w, T, 2) in network units, or None.
+  """
+
+  steps: np.ndarray
+  appearance: np.ndarray | None
+  motion: np.ndarray | None
+
+  def __post_init__(self):
+    for name, values, rank in (("appearance", self.appearance, 4), ("motion", self.motion, 5)):
+      if values is not None and (np.ndim(values) != rank or len(values) != len(self.steps)):
+        raise UsageError(f"Kept steps: expected {name} of rank {rank} at {len(self.steps)} steps, received {np.shape(values)}.")
+    if not len(self.steps) or np.any(np.diff(self.steps) <= 0):
+      raise UsageError(f"Kept steps: expected ascending steps, received {list(self.steps)}.")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class StimulusRecord:
   """One stimulus: what the search found for one unit under one smoothness, and how.
 
@@ -62,6 +84,7 @@ class StimulusRecord:
     a_hat: the unit's largest value on the validation clips, or None where it was not measured.
     config: everything that made the stimulus, as JSON.
     error: why there is no stimulus (both inputs are None then), else None.
+    kept: what the search had on its way, of the inputs that the stimulus has; None where nothing was kept.
   """
 
   unit: str
@@ -81,6 +104,7 @@ class StimulusRecord:
   a_hat: float | None
   config: dict[str, Any]
   error: str | None = None
+  kept: KeptSteps | None = None
 
   def __post_init__(self):
     where = f"Stimulus of {self.unit}"
@@ -90,6 +114,8 @@ class StimulusRecord:
       raise UsageError(f"{where}: expected appearance (H, W, 3), received {np.shape(self.appearance)}.")
     if self.motion is not None and (np.ndim(self.motion) != 4 or np.shape(self.motion)[-1] != 2):
       raise UsageError(f"{where}: expected motion (H, W, T, 2), received {np.shape(self.motion)}.")
+    if self.kept and any((getattr(self, name) is None) != (getattr(self.kept, name) is None) for name in ("appearance", "motion")):
+      raise UsageError(f"{where}: expected kept steps of the inputs that it has, received others.")
     for name, values in self.history.items():
       if np.shape(values) != np.shape(self.steps):
         raise UsageError(f"{where}: expected {len(self.steps)} values of {name!r}, received {np.shape(values)}.")

@@ -3,8 +3,9 @@
 A run's folder `<logdir>/<run>` has an event file and, beside it, `tbvis/`:
 
     events.out.tfevents...                            stock Images and Scalars, and the plugin's own tags
-    tbvis/stimuli/<layer>/<unit>/<variant>/           one stimulus: appearance.png, flow.webp, values.npz, stimulus.json
-    tbvis/clips/<clip>.webp                           real clips, small, frames and flow side by side
+    tbvis/stimuli/<layer>/<unit>/<variant>/           one stimulus: appearance.png, flow.webp, values.npz, steps.webp, stimulus.json
+    tbvis/clips/<clip>.webp                           real clips, small, frames and flow side by side; top_...: snippets that excite units
+    tbvis/sweeps/                                     what is going to be found, see `tbvis.plans`
     tbvis/explanations/<true>_<predicted>_<tower>.json  evidence for a confusion; form in tb_plugin/explanations.py
 
 The plugin's tags are `tbvis/stimulus/<unit>/<variant>` with blobs [appearance WebP, flow planes WebP, JSON] (small
@@ -26,11 +27,12 @@ import numpy as np
 
 from tbvis import events, files, limits
 from tbvis.errors import UsageError, unknown_name
-from tbvis.records import PLUGIN_NAME, TOWERS, Confusions, Key, Run, StimulusRecord, safe_name, variant_name
+from tbvis.records import PLUGIN_NAME, TOWERS, Confusions, KeptSteps, Key, Run, StimulusRecord, safe_name, variant_name
 from tbvis.rendering import animation
 from tbvis.rendering.appearance import appearance_limits, appearance_to_rgb
 from tbvis.rendering.flow_color import flow_to_rgb, motion_frames
 from tbvis.rendering.planes import encode_planes
+from tbvis.rendering.steps import decode_steps, encode_steps
 
 __all__ = [
   "CONFUSIONS_TAG",
@@ -40,6 +42,7 @@ __all__ = [
   "STIMULUS_PREFIX",
   "TOWERS",
   "Confusions",
+  "KeptSteps",
   "Run",
   "StimulusRecord",
   "StimulusWriter",
@@ -138,17 +141,30 @@ class StimulusWriter:
     own = events.blobs_value(f"{STIMULUS_PREFIX}{prefix}", [*small, events.to_json(meta)], PLUGIN_NAME, identity)
     self._events.add([*curves, (last, shown), (events.version_step(), [own])])
 
-  def add_statistics(self, statistics: Mapping[str, Any]) -> None:
+  def statistics(self) -> dict[str, Any]:
+    """Returns what the run says of units from clips, as `add_statistics` took it."""
+    return _latest(self._folder).get(STATISTICS_TAG, {})
+
+  def add_statistics(self, statistics: Mapping[str, Any], pictures: Mapping[str, bytes] | None = None) -> None:
     """Writes what is known of units from clips, shown beside their stimuli; other units keep what was written before.
+
+    The first call writes also where nothing is known: TensorBoard lists the run then, before it has a stimulus.
 
     Args:
       statistics: by unit, any of {"a_hat": float, "class_means": {class: mean response}, "top_clips": [{"clip": name,
-        "class": name, "layer": name, "value": float, "frame": int, "x": int, "y": int}, ...]}.
+        "class": name, "layer": name, "value": float, "frame": int, "x": int, "y": int}, ...]}. A top clip may also have "field" (side of
+        the receptive field in input pixels, None for all), and where there is an animation of its snippet "thumbnail" (its file),
+        "frames" (how many it has), "fired" (the one of them that the value is of) and "size" (width and height in which x, y and
+        field are counted).
+      pictures: animated WebP by the file names of "thumbnail".
     """
-    before = _latest(self._folder).get(STATISTICS_TAG, {})
-    if before | statistics != before:
+    for name, data in (pictures or {}).items():
+      files.write_bytes(self._folder / MEDIA_FOLDER / "clips" / safe_name(name), data)
+    before = _latest(self._folder).get(STATISTICS_TAG)
+    known = (before or {}) | statistics
+    if known != before:
       content = {"kind": "unit_statistics", "version": _VERSION}
-      value = events.blobs_value(STATISTICS_TAG, [events.to_json(before | statistics)], PLUGIN_NAME, content)
+      value = events.blobs_value(STATISTICS_TAG, [events.to_json(known)], PLUGIN_NAME, content)
       self._events.add([(events.version_step(), [value])])
 
   def _stock_pictures(self, record: StimulusRecord, prefix: str, media: Mapping[str, bytes]) -> list[Any]:
@@ -193,6 +209,7 @@ def _encode(record: StimulusRecord) -> tuple[dict[str, bytes], list[bytes], dict
     "history": {term: np.asarray(values, float) for term, values in record.history.items()},
     "appearance": None,
     "motion": None,
+    "kept": None,
   }
   values = {}
   if record.appearance is not None:
@@ -210,6 +227,9 @@ def _encode(record: StimulusRecord) -> tuple[dict[str, bytes], list[bytes], dict
     small[1], small_step = encode_planes(animation.resize_values(flow, *size), levels=_THUMBNAIL_LEVELS)
     meta["motion"] = {"size": flow.shape[1:3], "small": size, "frames": len(flow), "step": step, "small_step": small_step}
     values["motion"] = np.asarray(record.motion, np.float16)
+  if record.kept:
+    media["steps.webp"], known = encode_steps(record.kept.appearance, record.kept.motion)
+    meta["kept"] = {"steps": record.kept.steps, **known}
   if values:
     stream = io.BytesIO()
     np.savez_compressed(stream, **values)
@@ -234,7 +254,8 @@ def _complete(folder: pathlib.Path, content: Mapping[str, Any], meta: Mapping[st
 def read_run(logdir: str | os.PathLike[str], run: str) -> Run:
   """Reads a run back: its complete stimuli in the order of layers, units and chi, confusions and statistics.
 
-  Stimulus values are stored as float16 (relative error at most 1/2048) and returned as float32.
+  Stimulus values are stored as float16 (relative error at most 1/2048) and returned as float32. Kept steps are
+  small pictures of fewer levels, see `rendering.steps`.
 
   Raises:
     UsageError: if the run has no folder, naming those there are, or if an event or stored values are damaged.
@@ -272,7 +293,8 @@ def _read_values(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _read_stimulus(folder: pathlib.Path, content: Mapping[str, Any], meta: Mapping[str, Any]) -> StimulusRecord:
-  path = folder / content["folder"] / "values.npz"
+  place, kept = folder / content["folder"], meta.get("kept")  # An older logdir has kept no steps.
+  path = place / "values.npz"
   arrays = _read_values(path) if path.is_file() else {}
   nan = float("nan")
   return StimulusRecord(
@@ -285,6 +307,7 @@ def _read_stimulus(folder: pathlib.Path, content: Mapping[str, Any], meta: Mappi
     a_hat=meta["a_hat"],
     config=meta["config"],
     error=meta["error"],
+    kept=KeptSteps(np.asarray(kept["steps"], int), *decode_steps((place / "steps.webp").read_bytes(), kept)) if kept else None,
   )
 
 

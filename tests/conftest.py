@@ -10,8 +10,6 @@ import pytest
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-
 
 @pytest.fixture(scope="session")
 def real_data() -> pathlib.Path:
@@ -25,14 +23,29 @@ def real_data() -> pathlib.Path:
   return folder
 
 
+def _browser(variable: str, names: tuple[str, ...]) -> tuple[str | None, str]:
+  """Path of a browser, or None, and what was looked for."""
+  named = os.environ.get(variable)
+  looked = [named] if named else list(names)
+  return next(filter(None, map(shutil.which, looked)), None), ", ".join(looked)
+
+
 @pytest.fixture(scope="session")
 def chromium() -> str:
   """Path of a Chromium; without one the test is skipped, or fails where CI=true."""
-  named = os.environ.get("CHROMIUM")
-  found = next(filter(None, map(shutil.which, [named] if named else _BROWSERS)), None)
+  found, looked = _browser("CHROMIUM", ("chromium", "chromium-browser", "google-chrome"))
   if found is None:
-    message = f"needs Chromium: found none of {', '.join([named] if named else _BROWSERS)}"
+    message = f"needs Chromium: found none of {looked}"
     if os.environ.get("CI") == "true":
       pytest.fail(message)
     pytest.skip(message)
+  return found
+
+
+@pytest.fixture(scope="session")
+def firefox_esr() -> str:
+  """Path of a Firefox; without one the test is skipped: scripts/test fails where CI=true and it could have been installed."""
+  found, looked = _browser("FIREFOX", ("firefox-esr", "firefox"))
+  if found is None:
+    pytest.skip(f"needs Firefox: found none of {looked}")
   return found

@@ -129,15 +129,31 @@ def test_without_a_browser_ci_fails(checkout):
   assert not any("pytest" in call for call in checkout.calls)
 
 
-def test_root_installs_the_browser(checkout):
+def _with_apt(checkout, *packages):
+  """Root with an apt-get that knows these packages."""
   checkout.program(checkout.bin / "id", "echo 0")
-  chromium = checkout.bin / "chromium"
-  checkout.program(checkout.bin / "apt-get", f'echo "apt-get $*" >>"$CALLS"\nif [[ $1 == install ]]; then cp "$0" {chromium}; fi')
   (checkout.bin / "cp").symlink_to(shutil.which("cp"))
+  known = "".join(f' {name}) cp "$0" {checkout.bin / name} ;;' for name in packages)
+  checkout.program(checkout.bin / "apt-get", f'echo "apt-get $*" >>"$CALLS"\nfor name in "$@"; do case $name in{known} esac; done')
+
+
+def test_root_installs_the_browsers(checkout):
+  _with_apt(checkout, "chromium", "firefox-esr")
   done = checkout.call("scripts/test", CI="true")
   assert done.returncode == 0, done.stderr
-  assert any(call.startswith("apt-get install") and "chromium" in call for call in checkout.calls)
-  assert "SKIPPED: every test marked 'browser'" not in done.stdout
+  for browser in ("chromium", "firefox-esr"):
+    assert any(call.startswith("apt-get install") and browser in call for call in checkout.calls)
+  assert "SKIPPED: every test marked 'browser'" not in done.stdout and "SKIPPED: every test in Firefox" not in done.stdout
+
+
+def test_firefox_may_be_missing_but_where_ci_could_install_it(with_browser):
+  done = with_browser.call("scripts/test", CI="true")
+  assert done.returncode == 0 and "SKIPPED: every test in Firefox" in done.stdout
+  assert "SKIPPED: every test with axe-core" in done.stdout, "there is no npm either"
+  _with_apt(with_browser)
+  done = with_browser.call("scripts/test", CI="true")
+  assert done.returncode == 1 and "CI=true needs Firefox" in done.stderr
+  assert with_browser.call("scripts/test").returncode == 0
 
 
 def test_ci_finds_real_data_beside_the_checkout(with_browser):

@@ -22,6 +22,8 @@ from tbvis.rendering import animation
 from tbvis.rendering.appearance import appearance_to_rgb
 from tests.tb_plugin import synthetic
 
+_FILES = ["appearance.png", "flow.webp", "steps.webp", "stimulus.json", "values.npz"]
+
 
 def _write(logdir, *records, run="stimuli", **options):
   with summaries.StimulusWriter(logdir, run, **options) as writer:
@@ -42,6 +44,17 @@ def _only_event_file(folder: pathlib.Path) -> pathlib.Path:
   return path
 
 
+def _assert_kept(given, read):
+  """Held against what is stored: 20 levels from zero to the largest value of a copy's motion, 255 between the limits of its picture."""
+  np.testing.assert_array_equal(given.steps, read.steps)
+  for name, levels in (("appearance", 255), ("motion", 20)):
+    before, after = getattr(given, name), getattr(read, name)
+    assert (before is None) == (after is None) and (before is None or before.shape == after.shape), name
+    for copy, again in [] if before is None else zip(before, after, strict=True):
+      span = np.abs(copy).max() if name == "motion" else np.ptp(copy)
+      assert np.abs(copy - again).max() <= 0.501 * span / levels, name
+
+
 def test_a_run_is_read_back_as_it_was_written(tmp_path):
   unit = synthetic.UNITS[3]
   records = [
@@ -57,7 +70,9 @@ def test_a_run_is_read_back_as_it_was_written(tmp_path):
   for record, again in zip((records[i] for i in (2, 3, 0, 1, 4)), found, strict=True):
     for field in dataclasses.fields(record):
       given, read = getattr(record, field.name), getattr(again, field.name)
-      if field.name in ("appearance", "motion"):
+      if field.name == "kept":
+        _assert_kept(given, read)
+      elif field.name in ("appearance", "motion"):
         assert (given is None) == (read is None), field.name
         if given is not None:
           assert read.dtype == np.float32
@@ -74,7 +89,7 @@ def test_small_and_full_pictures_show_the_same_values(tmp_path):
   record = synthetic.record(size=160)
   _write(tmp_path, record)
   folder = tmp_path / "stimuli/tbvis/stimuli/conv5_fusion/f021/chi=10"
-  assert sorted(path.name for path in folder.iterdir()) == ["appearance.png", "flow.webp", "stimulus.json", "values.npz"]
+  assert sorted(path.name for path in folder.iterdir()) == _FILES
   np.testing.assert_array_equal(animation.decode((folder / "appearance.png").read_bytes())[0], appearance_to_rgb(record.appearance))
   meta = json.loads((folder / "stimulus.json").read_text())
   ((_, _, _, blobs),) = events.read_values(tmp_path / "stimuli", "tbvis")
@@ -84,6 +99,20 @@ def test_small_and_full_pictures_show_the_same_values(tmp_path):
   values = (small[:96, :, 0].astype(float) - 128) * meta["motion"]["small_step"]
   expected = animation.resize_values(record.motion[:, :, 0][None], 96, 96)[0, ..., 0]
   assert np.abs(values - expected).max() <= 0.51 * meta["motion"]["small_step"]
+
+
+def test_without_kept_steps_nothing_of_them_is_written_and_an_older_logdir_is_read(tmp_path):
+  _write(tmp_path, synthetic.record(with_steps=False))
+  (path,) = tmp_path.rglob("stimulus.json")
+  assert sorted(other.name for other in path.parent.iterdir()) == [name for name in _FILES if name != "steps.webp"]
+  assert json.loads(path.read_text())["kept"] is None
+  assert [r.kept for r in summaries.read_run(tmp_path, "stimuli").stimuli] == [None]
+  good = synthetic.record()
+  for steps, message in (([0, 3], "expected appearance of rank 4 at 2 steps"), ([0, 3, 3], "ascending steps")):
+    with pytest.raises(UsageError, match=message):
+      dataclasses.replace(good.kept, steps=np.array(steps))
+  with pytest.raises(UsageError, match="kept steps of the inputs that it has"):
+    dataclasses.replace(good, appearance=None)
 
 
 def test_stock_dashboards_get_curves_a_png_and_a_gif_that_moves(tmp_path):
@@ -191,7 +220,7 @@ def test_the_event_comes_after_its_files(tmp_path, monkeypatch):
     events.EventFile, "add", lambda self, added: seen.extend(path.name for path in tmp_path.rglob("*") if path.is_file()) or list(added)
   )
   _write(tmp_path, synthetic.record())
-  assert sorted(seen) == ["appearance.png", "flow.webp", "stimulus.json", "values.npz"]
+  assert sorted(seen) == _FILES
 
 
 def test_a_writer_with_nothing_to_do_leaves_no_event_file(tmp_path):

@@ -7,11 +7,15 @@ let running = 0;
 const waiting = [];
 const cells = new Map();
 
-async function queued(task) {
+/** Thrown where what was asked for is not wanted any more when its turn comes. */
+export class Dropped extends Error {}
+
+async function queued(task, wanted = () => true) {
   // Last asked, first served: what the user looks at now comes before what was scrolled past.
   if (running >= CONCURRENT) await new Promise((resolve) => waiting.push(resolve));
   running += 1;
   try {
+    if (!wanted()) throw new Dropped("not wanted any more");
     return await task();
   } finally {
     running -= 1;
@@ -21,7 +25,13 @@ async function queued(task) {
 
 async function get(route, parameters = {}) {
   const query = new URLSearchParams(parameters).toString();
-  const response = await fetch(query ? `./${route}?${query}` : `./${route}`);
+  let response;
+  try {
+    response = await fetch(query ? `./${route}?${query}` : `./${route}`);
+  } catch {
+    // What a browser says of it is for its makers.
+    throw new Error("TensorBoard does not answer.");
+  }
   if (response.ok) return response;
   let message = `${response.status} ${response.statusText}`;
   try {
@@ -35,12 +45,12 @@ async function get(route, parameters = {}) {
 /** Every run with its stimuli, as text: two equal texts mean that nothing changed. */
 export const contentsText = async () => (await get("contents")).text();
 
-/** Small pictures of a stimulus: {meta, appearance: Blob|null, flow: Blob|null}. */
-export function cell(run, stimulus) {
+/** Small pictures of a stimulus: {meta, appearance: Blob|null, flow: Blob|null}; Dropped where `wanted` says no in time. */
+export function cell(run, stimulus, wanted) {
   const key = `${run}\n${stimulus.tag}\n${stimulus.v}`;
   let promise = cells.get(key);
   if (!promise) {
-    promise = queued(async () => unpack(await (await get("cell", {run, tag: stimulus.tag, v: stimulus.v})).arrayBuffer()));
+    promise = queued(async () => unpack(await (await get("cell", {run, tag: stimulus.tag, v: stimulus.v})).arrayBuffer()), wanted);
     promise.catch(() => cells.delete(key));
   }
   cells.delete(key);
@@ -50,15 +60,20 @@ export function cell(run, stimulus) {
 }
 
 function unpack(buffer) {
-  const length = new DataView(buffer).getUint32(0, true);
-  const {meta, lengths} = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
-  let offset = 4 + length;
-  const [appearance, flow] = lengths.map((size) => {
-    const blob = size ? new Blob([new Uint8Array(buffer, offset, size)], {type: "image/webp"}) : null;
-    offset += size;
+  let at = 4;
+  let head = null;
+  try {
+    at += new DataView(buffer).getUint32(0, true);
+    head = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, at - 4)));
+  } catch {
+    throw new Error("Expected pictures from cell, received something else.");
+  }
+  const [appearance, flow] = head.lengths.map((size) => {
+    const blob = size ? new Blob([new Uint8Array(buffer, at, size)], {type: "image/webp"}) : null;
+    at += size;
     return blob;
   });
-  return {meta, appearance, flow};
+  return {meta: head.meta, appearance, flow};
 }
 
 /** A full-size file of a stimulus as a Blob. */
@@ -69,7 +84,14 @@ export const media = (run, stimulus, name) =>
 export const mediaAddress = (run, stimulus, name) =>
   `./media?${new URLSearchParams({run, tag: stimulus.tag, v: stimulus.v, name})}`;
 
-const json = (route) => async (parameters) => (await get(route, parameters)).json();
+const json = (route) => async (parameters) => {
+  const response = await get(route, parameters);
+  try {
+    return await response.json();
+  } catch {
+    throw new Error(`Expected JSON from ${route}, received something else.`);
+  }
+};
 
 /** Everything about a stimulus but its pictures. */
 export const meta = (run, stimulus) => json("meta")({run, tag: stimulus.tag, v: stimulus.v});
@@ -86,8 +108,8 @@ export const explanation = json("explanation");
 /** What is known of units from real clips. */
 export const statistics = json("statistics");
 
-/** The address of the small animation of a clip. */
-export const clipAddress = (run, name, v) => `./clip?${new URLSearchParams({run, name, v})}`;
+/** What the units of a run can be ordered by: {activations: by tag, units: by name, error}. */
+export const measures = json("measures");
 
 /** The small animation of a clip as bytes. */
 export const clip = (run, name, v) => queued(async () => (await get("clip", {run, name, v})).arrayBuffer());

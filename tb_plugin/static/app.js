@@ -1,5 +1,6 @@
 /** Puts the parts on the page and keeps them in step with what is chosen and what the logdir holds. */
 
+import "./gridbar.js";
 import "./matrix.js";
 import "./pair.js";
 import "./toolbar.js";
@@ -8,52 +9,80 @@ import "./units.js";
 
 import {clock} from "./clock.js";
 import {CHOICES} from "./confusions.js";
-import {h, segmented} from "./dom.js";
-import {damaged, empty, failed} from "./messages.js";
+import {h, keepingFocus, segmented} from "./dom.js";
+import {damaged, empty, failed, trouble} from "./messages.js";
 import {model} from "./model.js";
-import {parseView, state} from "./state.js";
+import {parseView, side, state} from "./state.js";
 import {followTheme} from "./theme.js";
 
 const NARROW = "(max-width: 1000px)";
+const ORDER = ["sort", "at", "across"];
 
 /** Starts the page inside `body`. */
 export function start(body) {
   const toolbar = document.createElement("tbvis-toolbar");
+  const bar = document.createElement("tbvis-gridbar");
   const units = document.createElement("tbvis-units");
   const confusions = document.createElement("tbvis-confusions");
-  const focus = h("section.focus", {hidden: true, tabIndex: -1, "aria-label": "What was chosen"});
-  const panes = h("main.panes", {}, h("div.left", {}, focus, units), confusions);
+  const focus = h("section.focus", {hidden: true, "aria-label": "What was chosen"});
+  const panes = h("main.panes", {}, h("div.left", {}, bar, focus, units), confusions);
   // On a narrow window one of the two is shown, on a wide one both.
   const narrow = segmented([["units", "Units"], ["confusions", "Confusions"]], "", (pane) => state.set({pane}), "View");
   narrow.classList.add("narrow");
-  const page = h("div.page");
+  narrow.setAttribute("role", "navigation");
+  const page = h("div.page", {}, h("main.message", {}, h("h1", {}, "tbvis"), h("p", {}, "Loading the list of stimuli …")));
   body.replaceChildren(page);
-  const leftOut = h("div.left-out");
-  page.append(h("div.message", {}, h("p", {}, "Loading the list of stimuli …")));
+  const [mistakes, leftOut] = [h("div"), h("div")];
+  const wrong = h("section.wrong", {"aria-label": "What went wrong"}, mistakes, leftOut);
+  const broken = (error) => (panes.isConnected
+    ? mistakes.replaceChildren(trouble("Something on this page failed; reload it if it looks wrong.", error))
+    : page.replaceChildren(failed(error)));
+  // Without an error it is a browser's notice, as of sizes that change while they are watched.
+  addEventListener("error", ({error}) => error && broken(error));
+  addEventListener("unhandledrejection", ({reason}) => broken(reason));
 
   // Narrow, the page itself scrolls, and the choice may have been made far below.
   const toTop = () => matchMedia(NARROW).matches && scrollTo(0, 0);
   let shownView = null;
+  let opener = null;
   const view = () => {
     const chosen = parseView(state.get("view"));
-    units.hidden = Boolean(chosen);
-    focus.hidden = !chosen;
     const key = chosen && [state.get("view"), state.get("tower"), ...model.signature(chosen)].join("\n");
     if (key === shownView) return;
-    const opened = chosen && state.get("view") !== shownView?.split("\n")[0];
+    const before = shownView?.split("\n")[0];
+    const opened = chosen && state.get("view") !== before;
     shownView = key;
-    if (!chosen) return focus.replaceChildren();
+    // The keyboard goes where the eye does: into what opens, and back to what opened it.
+    const {activeElement} = document;
+    const [leaves, returns] = [units.contains(activeElement), focus.contains(activeElement)];
+    if (leaves) opener = activeElement;
+    units.hidden = bar.hidden = Boolean(chosen);
+    focus.hidden = !chosen;
+    if (!chosen) {
+      const was = before && parseView(before);
+      focus.replaceChildren();
+      // The row of a unit may have been made anew since.
+      if (was?.kind === "unit") units.go(was.unit);
+      else if (returns && opener?.isConnected) opener.focus();
+      return;
+    }
     const element = document.createElement(chosen.kind === "unit" ? "tbvis-unit" : "tbvis-pair");
-    focus.replaceChildren(element);
-    if (chosen.kind === "unit") element.show(chosen.unit);
-    else element.show(chosen.true, chosen.predicted);
+    keepingFocus(focus, () => {
+      focus.replaceChildren(element);
+      if (chosen.kind === "unit") element.show(chosen.unit);
+      else element.show(chosen.true, chosen.predicted);
+      focus.querySelector("h2").tabIndex = -1;
+    });
+    const title = focus.querySelector("h2");
+    focus.setAttribute("aria-label", title.textContent);
+    if (leaves) title.focus({preventScroll: true});
     if (!opened) return;
     focus.scrollTop = 0;
     toTop();
   };
 
   const look = () => {
-    panes.dataset.size = state.get("size");
+    panes.style.setProperty("--side", `${side()}px`);
     panes.dataset.stimuli = model.run ? "some" : "none";
     view();
     const pane = state.get("pane") || (state.get("view") || model.run || !model.evaluation ? "units" : "confusions");
@@ -67,10 +96,13 @@ export function start(body) {
     if (model.contents.seen) return page.replaceChildren(empty(model.contents));
     if (panes.isConnected) {
       toolbar.render();
+      bar.render();
       units.render();
       confusions.update();
-    } else page.replaceChildren(toolbar, leftOut, narrow, panes);
-    leftOut.replaceChildren(...[damaged(model.contents)].filter(Boolean));
+    } else page.replaceChildren(toolbar, wrong, narrow, panes);
+    leftOut.replaceChildren(...[
+      model.error && trouble("What is shown may be old: the list of stimuli could not be read again.", model.error), damaged(model.contents),
+    ].filter(Boolean));
     look();
   };
 
@@ -78,9 +110,12 @@ export function start(body) {
   state.addEventListener("change", ({detail}) => {
     if (!panes.isConnected) return;
     const any = (...names) => names.some((name) => detail.has(name));
-    if (any("run", "evaluation", "filter", "size", "scale", "motion")) toolbar.render();
-    if (any("run", "filter")) units.render();
-    else if (any("scale")) for (const grid of document.querySelectorAll("tbvis-units")) grid.showRims();
+    if (any("run", "evaluation", "scale", "motion")) toolbar.render();
+    if (any("run", "filter", "size", ...ORDER)) bar.render();
+    panes.style.setProperty("--side", `${side()}px`);
+    if (any("run", "filter", ...ORDER)) units.render();
+    if (any("size")) for (const grid of document.querySelectorAll("tbvis-units")) grid.render();
+    if (any("scale")) for (const grid of document.querySelectorAll("tbvis-units")) grid.showRims();
     if (any("run", "evaluation")) confusions.update();
     else if (any(...CHOICES)) confusions.render();
     if (any("view")) units.mark();

@@ -1,26 +1,14 @@
-/** <tbvis-clip>: a real clip and its flow, on the shared clock where the browser can step through an animation. */
+/** <tbvis-clip>: a real clip and its flow, on the shared clock. */
 
 import * as api from "./api.js";
 import {clock} from "./clock.js";
 import {h} from "./dom.js";
+import {decodeFrames} from "./webp.js";
 
 const near = new IntersectionObserver(
   (entries) => entries.forEach((entry) => entry.isIntersecting && entry.target.load()),
   {rootMargin: "200px"},
 );
-
-async function decode(data) {
-  const decoder = new ImageDecoder({data, type: "image/webp"});
-  await Promise.all([decoder.completed, decoder.tracks.ready]);
-  const frames = [];
-  for (let frameIndex = 0; frameIndex < decoder.tracks.selectedTrack.frameCount; frameIndex += 1) {
-    const {image} = await decoder.decode({frameIndex});
-    frames.push(await createImageBitmap(image));
-    image.close();
-  }
-  decoder.close();
-  return frames;
-}
 
 class Clip extends HTMLElement {
   constructor() {
@@ -30,8 +18,9 @@ class Clip extends HTMLElement {
     this.onframe = () => this.draw();
   }
 
-  show(run, version, name, thumbnail) {
-    Object.assign(this, {run, version, name, thumbnail});
+  /** @param {object|null} mark the place that fired, see `clip`. */
+  show(run, version, name, thumbnail, mark) {
+    Object.assign(this, {run, version, name, thumbnail, mark});
     this.replaceChildren(h("div.clip-wait"));
     return this;
   }
@@ -49,30 +38,44 @@ class Clip extends HTMLElement {
   async load() {
     if (this.started) return;
     this.started = true;
-    if (!this.thumbnail) return this.replaceChildren(h("div.note", {}, "no picture of this clip was written"));
+    if (!this.thumbnail) return this.replaceChildren(h("div.note", {title: "tbvis-evaluate --thumbnails=N writes those of N clips"}, "no picture of this clip was written (--thumbnails)"));
     try {
-      const data = await api.clip(this.run, this.thumbnail, this.version);
-      // ImageDecoder is there on secure pages only; elsewhere the picture plays on its own, out of step.
-      if (typeof ImageDecoder === "undefined") {
-        return this.replaceChildren(h("img", {alt: this.name, src: api.clipAddress(this.run, this.thumbnail, this.version)}));
-      }
-      this.frames = await decode(data);
+      this.frames = await decodeFrames(await api.clip(this.run, this.thumbnail, this.version), this.mark?.frames);
       const {width, height} = this.frames[0];
       this.canvas = h("canvas", {width, height, role: "img", "aria-label": `clip ${this.name} and its flow`});
-      this.replaceChildren(this.canvas);
+      this.fill(this.canvas);
       this.draw();
     } catch (error) {
       this.replaceChildren(h("div.note.failed", {}, error.message));
     }
   }
 
+  /** The picture, and over both of its halves the place that fired. */
+  fill(picture) {
+    this.replaceChildren(picture);
+    if (!this.mark) return;
+    const {left, top, box} = this.mark;
+    const percent = (part) => `${100 * part}%`;
+    const at = `left:${percent(left)};top:${percent(top)}`;
+    for (const half of ["frames", "flow"]) {
+      this.append(h(`i.half.${half}`, {}, h("i.fired", {style: at}),
+        box && h("i.sees", {style: `${at};width:${percent(box[0])};height:${percent(box[1])}`})));
+    }
+  }
+
   draw() {
-    if (this.frames.length) this.canvas.getContext("2d").drawImage(this.frames[clock.frame % this.frames.length], 0, 0);
+    if (!this.frames.length) return;
+    const frame = clock.frame % this.frames.length;
+    this.canvas.getContext("2d").drawImage(this.frames[frame], 0, 0);
+    if (this.mark) this.classList.toggle("now", frame === this.mark.fired);
   }
 }
 
 customElements.define("tbvis-clip", Clip);
 
-/** Makes a player of a clip's thumbnail file. */
-export const clip = (run, version, name, thumbnail) =>
-  document.createElement("tbvis-clip").show(run, version, name, thumbnail);
+/**
+ * Makes a player of a clip's thumbnail file. `mark`, if any, is the place that fired, in parts of the frame's width and height:
+ * {left, top, box: [width, height] of what the unit sees or null, frames: how many, fired: the one of them}.
+ */
+export const clip = (run, version, name, thumbnail, mark = null) =>
+  document.createElement("tbvis-clip").show(run, version, name, thumbnail, mark);

@@ -3,6 +3,7 @@
 import * as api from "./api.js";
 import {classOrder, csv, matrixRows, mostConfused, mostConfusedClasses, pairRows} from "./counts.js";
 import {h, number, percent, segmented, select} from "./dom.js";
+import {matrixTable} from "./matrix_table.js";
 import {model} from "./model.js";
 import {pairView, parseView, state} from "./state.js";
 
@@ -83,6 +84,7 @@ class Confusions extends HTMLElement {
     this.diagonal = h("input", {id: "diagonal", type: "checkbox", onchange: () => state.set({diagonal: this.diagonal.checked ? "shown" : "hidden"})});
     this.matrix = document.createElement("tbvis-matrix");
     this.scale = h("p.scale");
+    this.table = matrixTable();
     this.most = h("section.most", {"aria-label": "Most confused pairs"});
     const name = () => `confusions ${run} ${this.tower}`;
     const save = (id, text, title, onclick) => h("button.plain", {type: "button", id, title, onclick}, text);
@@ -96,7 +98,7 @@ class Confusions extends HTMLElement {
           const parts = [cells, this.chosen.order.value, order.length < data.classes.length ? `top${order.length}` : "", diagonal ? "diagonal" : ""];
           download([name(), ...parts.filter(Boolean)].join(" "), matrixRows(this.shown));
         })),
-      this.matrix, this.scale,
+      this.matrix, this.scale, this.table,
       h("div.options.most-head", {}, h("h3", {}, "Most confused"), this.chosen.pairs.parentElement,
         save("pairs-csv", "Pairs CSV", "All confused pairs of this tower", () =>
           download(`${name()} pairs`, pairRows(data.classes, data.matrices[this.tower], this.chosen.pairs.value)))),
@@ -142,6 +144,7 @@ class Confusions extends HTMLElement {
       chosen: chosen?.every((index) => index >= 0) ? chosen : null, choose,
     };
     this.matrix.show(this.shown);
+    this.table.show(this.shown);
     this.drawScale();
     this.list(counts, chosen, choose);
   }

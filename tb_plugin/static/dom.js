@@ -40,6 +40,18 @@ export function segmented(options, value, onchange, label) {
   return h("div.segmented", {role: "group", "aria-label": label}, ...buttons);
 }
 
+const OPERABLE = "button, input, select, textarea, summary, a[href], [tabindex]";
+
+/** Makes the parts of `root` anew by `act`; the keyboard stays at the same place of it, or at its heading where that is gone. */
+export function keepingFocus(root, act) {
+  const parts = () => [...root.querySelectorAll(OPERABLE)];
+  const at = parts().indexOf(document.activeElement);
+  act();
+  if (at < 0 || root.contains(document.activeElement)) return;
+  const after = parts()[at];
+  (after && !after.disabled ? after : root.querySelector("h2"))?.focus();
+}
+
 /** 0.8333 -> "83.3 %". */
 export const percent = (fraction, digits = 1) => `${(100 * fraction).toFixed(digits)} %`;
 

@@ -9,9 +9,10 @@ import {state} from "./state.js";
 /** As the authors' GIFs. */
 const MILLISECONDS = 150;
 
-/** Appearance and motion of a frame side by side, each pixel `zoom` pixels wide (as many more as arrows need). */
-function compose(player, frame, zoom) {
-  const {still, flow} = player;
+/** Appearance (if wanted) and motion of a frame side by side, each pixel `zoom` pixels wide (as many more as arrows need). */
+function compose(player, frame, zoom, withStill = true) {
+  const {flow} = player;
+  const still = withStill ? player.still : null;
   const inner = flow ? player.arrows.zoom : 1;
   const scale = inner * zoom;
   const height = Math.max(still?.height ?? 0, flow?.height ?? 0) * scale;
@@ -34,13 +35,33 @@ function save(blob, name) {
   setTimeout(() => URL.revokeObjectURL(address), 60_000);
 }
 
-const nameOf = ({stimulus}) => `${stimulus.unit.replaceAll("/", "_")}_${stimulus.variant}`;
+/** The widest canvas that browsers make. */
+const WIDEST = 16384;
+
+const nameOf = ({stimulus, step = null}) => `${stimulus.unit.replaceAll("/", "_")}_${stimulus.variant}${step === null ? "" : `_step${step}`}`;
 
 /** The frame that is shown, at the chosen zoom. */
 function savePng(player) {
   const frame = player.flow ? player.frame : 0;
   const how = player.flow ? `_${player.mode}_${chosenScale()}_frame${frame + 1}` : "";
   compose(player, frame, Number(state.get("zoom")) || 1).toBlob((blob) => save(blob, `${nameOf(player)}${how}.png`));
+}
+
+/** The appearance and all frames of the motion in a row, at the chosen zoom as far as a picture may be so wide. */
+function saveStrip(player) {
+  const {still, flow} = player;
+  const inner = player.arrows.zoom;
+  const width = ((still?.width ?? 0) + flow.width * flow.frames) * inner;
+  const zoom = Math.max(1, Math.min(Number(state.get("zoom")) || 1, Math.floor(WIDEST / width)));
+  const first = compose(player, 0, zoom);
+  const strip = h("canvas", {width: width * zoom, height: first.height});
+  const context = strip.getContext("2d");
+  context.drawImage(first, 0, 0);
+  for (let frame = 1; frame < flow.frames; frame += 1) {
+    const size = flow.width * inner * zoom;
+    context.drawImage(compose(player, frame, zoom, false), first.width + (frame - 1) * size, 0);
+  }
+  strip.toBlob((blob) => save(blob, `${nameOf(player)}_${player.mode}_${chosenScale()}_strip.png`));
 }
 
 /** All frames, in the chosen form and scale. */
@@ -58,6 +79,7 @@ export function downloads(run, item, player) {
   const what = `${item.unit}, ${item.variant}`;
   return h("p.links", {role: "group", "aria-label": `Downloads of ${what}`}, "Download ",
     button("PNG", "The frame that is shown, appearance and motion, at the chosen zoom", savePng),
+    player.flow && button("Strip", "PNG of the appearance and all frames of the motion in a row, at the chosen zoom", saveStrip),
     button("GIF", "All frames as shown, 150 ms each; at most 256 colours", saveGif),
     h("a", {
       href: api.mediaAddress(run, item, "values.npz"), download: `${nameOf({stimulus: item})}.npz`,

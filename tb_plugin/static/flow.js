@@ -5,8 +5,22 @@ import {readNpz} from "./npz.js";
 /** One unit of the network's motion input, in pixels of the 256-scaled frame a frame. */
 export const PIXELS_PER_UNIT = 40 / 255;
 
-/** Decodes an image blob to its exact values. */
+let honest = null;
+
+/** Whether a page is given back what it drew: browsers that hide who uses them give noise instead. */
+function readsBack() {
+  const drawn = [1, 2, 3, 255, 250, 128, 7, 255];
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [2, 1];
+  const context = canvas.getContext("2d", {willReadFrequently: true});
+  context.putImageData(new ImageData(Uint8ClampedArray.from(drawn), 2, 1), 0, 0);
+  return String(context.getImageData(0, 0, 2, 1).data) === String(drawn);
+}
+
+/** Decodes an image blob to its exact values; throws where the browser would give others. */
 export async function pixels(blob) {
+  honest ??= readsBack();
+  if (!honest) throw new Error("This browser alters pictures that a page reads (resistFingerprinting).");
   const bitmap = await createImageBitmap(blob, {colorSpaceConversion: "none", premultiplyAlpha: "none"});
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
@@ -108,7 +122,7 @@ export class ScaleGroup extends EventTarget {
     for (const member of this.members) member.load();
   }
 
-  /** Reads the same pixel of all members. */
+  /** Reads the same place of all members, given in parts of their width and height: some may be small copies. */
   point(x, y) {
     for (const member of this.members) member.point(x, y);
   }

@@ -8,7 +8,7 @@ const MOST_LABELS = 30;
 const LABEL_CELL = 8;
 const TEXT_CELL = 24;
 const LARGEST_CELL = 52;
-const COLOURS = ["--text", "--soft", "--right", "--wrong", "--empty", "--back", "--on-cell"];
+const COLOURS = ["--text", "--soft", "--right", "--wrong", "--empty", "--back", "--in-cell", "--on-cell", "--on-from"];
 
 class Matrix extends HTMLElement {
   constructor() {
@@ -19,7 +19,7 @@ class Matrix extends HTMLElement {
     this.canvas = h("canvas", {
       tabIndex: 0, role: "application", "aria-roledescription": "confusion matrix",
       "aria-label": "Confusion matrix: arrow keys move, Home and End go to the ends of a row, Enter opens the pair. "
-        + "The list of confused pairs says the same in words.",
+        + "The table and the list of confused pairs below say the same in words.",
       onmousemove: (event) => this.point(this.under(event)), onmouseleave: () => this.point(null),
       onclick: (event) => this.click(event), onkeydown: (event) => this.key(event),
       onblur: () => this.point(null), onfocus: () => this.draw(),
@@ -166,7 +166,8 @@ class Matrix extends HTMLElement {
     context.globalAlpha = 1;
     if (at.cell < TEXT_CELL) return;
     context.textAlign = "center";
-    context.fillStyle = this.colours[strength > 0.75 ? "--on-cell" : "--text"];
+    // From there on the other of the two is the easier to read.
+    context.fillStyle = this.colours[strength > Number(this.colours["--on-from"]) ? "--on-cell" : "--in-cell"];
     const text = this.cells === "count" ? String(value) : `${Math.round(100 * value)}`;
     context.fillText(text, rectangle[0] + at.cell / 2, rectangle[1] + at.cell / 2 + 1);
   }

@@ -4,7 +4,7 @@ import {h} from "./dom.js";
 
 function listed(names, total) {
   const more = total - names.length;
-  return h("ul.listed", {}, ...names.map((name) => h("li", {}, h("code", {}, name))), more > 0 && h("li", {}, `… and ${more} more`));
+  return h("ul.listed", {tabIndex: 0}, ...names.map((name) => h("li", {}, h("code", {}, name))), more > 0 && h("li", {}, `… and ${more} more`));
 }
 
 /** Names records that were left out, and why; null where there are none. */
@@ -13,7 +13,7 @@ export function damaged({damaged: records, damaged_count: count}) {
   const rows = records.map(({run, tag, why}) => h("li", {}, h("code", {}, run), " ", h("code", {}, tag), `: ${why}`));
   const more = count - records.length;
   return h("details.damaged", {}, h("summary", {}, `${count} ${count === 1 ? "record" : "records"} of this logdir could not be read`),
-    h("ul.listed", {}, ...rows, more > 0 && h("li", {}, `… and ${more} more`)));
+    h("ul.listed", {tabIndex: 0}, ...rows, more > 0 && h("li", {}, `… and ${more} more`)));
 }
 
 /** For a logdir without data of ours. */
@@ -29,16 +29,23 @@ export function empty(contents) {
     found.push(h("p", {}, tags ? `with ${tags} scalar and image ${tags === 1 ? "tag" : "tags"}:` : "with no scalar or image tags."));
     if (tags) found.push(listed(seen.tags, tags));
   }
-  return h("div.message.empty", {}, h("h2", {}, "No stimuli and no confusions here"),
+  return h("main.message.empty", {}, h("h1", {}, "No stimuli and no confusions here"),
     h("p", {}, "Looked in ", where, " for tags ", h("code", {}, "tbvis/stimulus/…"), " (written by tbvis-maximize) and ",
       h("code", {}, "tbvis/confusions"), " (written by tbvis-evaluate)."),
     ...found, damaged(contents),
     h("p.quiet", {}, "This page looks again every few seconds: leave it open while a sweep runs."));
 }
 
+const words = (error) => h("code", {}, String(error?.message ?? error));
+
 /** For a server that does not answer, or a page that broke. */
 export function failed(error) {
-  return h("div.message.error", {role: "alert"}, h("h2", {}, "The tbvis tab could not be shown"),
-    h("p", {}, h("code", {}, String(error?.message ?? error))),
-    h("p.quiet", {}, "If TensorBoard was stopped, start it again and reload this page."));
+  return h("main.message.error", {}, h("h1", {}, "The tbvis tab could not be shown"),
+    h("div", {role: "alert"}, h("p", {}, words(error)),
+      h("p.quiet", {}, "If TensorBoard was stopped, start it again: this page asks for it every few seconds.")));
+}
+
+/** For a page that is there, where something went wrong later. */
+export function trouble(text, error) {
+  return h("p.trouble", {role: "alert"}, text, " ", words(error));
 }

@@ -13,6 +13,51 @@ function sharedPrefix(a, b) {
   return length;
 }
 
+function parsed(text) {
+  let contents = null;
+  try {
+    contents = JSON.parse(text);
+  } catch {
+    // Said below: what is no JSON is no list either.
+  }
+  if (!Array.isArray(contents?.runs)) throw new Error("Expected a list of runs as JSON from contents, received something else.");
+  return contents;
+}
+
+/** Puts units of which nothing is finished where they will be. */
+const inOrder = (units) => units.sort((a, b) => a.layerIndex - b.layerIndex || a.channel - b.channel || (a.unit < b.unit ? -1 : 1));
+
+/** Units, in the network's order, and variants, sorted by their numbers, of a run. */
+function grouped(run) {
+  const [units, variants] = [new Map(), new Map()];
+  const unitOf = (item) => {
+    if (!units.has(item.unit)) {
+      const {unit, layer, layer_index: layerIndex, channel, class_name: className} = item;
+      units.set(unit, {unit, layer, layerIndex, channel, className, cells: new Map(), planned: new Map()});
+    }
+    return units.get(item.unit);
+  };
+  for (const item of run?.stimuli ?? []) {
+    variants.set(item.variant, item);
+    unitOf(item).cells.set(item.variant, item);
+  }
+  const planned = run?.planned ?? [];
+  for (const item of planned) {
+    if (!variants.has(item.variant)) variants.set(item.variant, item);
+    unitOf(item).planned.set(item.variant, item);
+  }
+  const sorted = [...variants.values()].sort((a, b) =>
+    a.isotropic - b.isotropic || a.kappa - b.kappa || a.chi - b.chi || a.seed - b.seed);
+  const several = (name, of) => new Set(of.map((item) => item[name])).size > 1;
+  const listed = [...units.values()];
+  return {
+    units: planned.length ? inOrder(listed) : listed, named: units, variants: sorted,
+    // Of two lists of one run with the same version, the stimuli are the same.
+    version: [run?.statistics, run?.stimuli.length, run?.stimuli.reduce((latest, {v}) => Math.max(latest, v), 0)].join(" "),
+    varied: {kappa: several("kappa", sorted.filter(({isotropic}) => !isotropic)), seed: several("seed", sorted)},
+  };
+}
+
 class Model extends EventTarget {
   constructor() {
     super();
@@ -21,6 +66,10 @@ class Model extends EventTarget {
     this.error = null;
     this.timer = 0;
     this.growing = true;
+    /** Whether as many stimuli were listed twice in turn: before that, what is missing may not have been loaded. */
+    this.settled = false;
+    this.listed = null;
+    this.kept = {};
     clock.addEventListener("shown", () => this.text && this.refresh());
   }
 
@@ -30,12 +79,15 @@ class Model extends EventTarget {
     let changed = false;
     try {
       const text = await api.contentsText();
-      changed = text !== this.text || this.error !== null;
+      changed = text !== this.text || this.error !== null || !this.settled;
       this.error = null;
       // The large loaders bring tags in little by little: what just grew is likely to grow on.
       this.growing = text !== this.text;
+      if (this.growing) this.contents = parsed(text);
       this.text = text;
-      if (changed) this.contents = JSON.parse(text);
+      const listed = this.contents.runs.reduce((sum, {stimuli}) => sum + stimuli.length, 0);
+      this.settled ||= listed === this.listed;
+      this.listed = listed;
     } catch (error) {
       changed = this.error === null;
       this.error = error;
@@ -46,7 +98,7 @@ class Model extends EventTarget {
   }
 
   get stimulusRuns() {
-    return (this.contents?.runs ?? []).filter((run) => run.stimuli.length);
+    return (this.contents?.runs ?? []).filter((run) => run.stimuli.length || run.planned?.length);
   }
 
   get evaluationRuns() {
@@ -68,24 +120,29 @@ class Model extends EventTarget {
     return chosen ?? [...runs].sort((a, b) => sharedPrefix(b.name, name) - sharedPrefix(a.name, name))[0] ?? null;
   }
 
-  /** Units of the shown run in the network's order: [{unit, layer, className, cells: Map(variant -> stimulus)}]. */
+  /** What the shown run is made of, grouped once for each list that was read. */
+  get grouped() {
+    const {contents, run} = this;
+    if (this.kept.contents !== contents || this.kept.run !== run) this.kept = {contents, run, ...grouped(run)};
+    return this.kept;
+  }
+
+  /**
+   * Units of the shown run in the network's order: [{unit, layer, className, cells: Map(variant -> stimulus),
+   * planned: Map(variant -> {state: "planned"|"running"|"interrupted", step, steps})}].
+   */
   get units() {
-    const units = new Map();
-    for (const item of this.run?.stimuli ?? []) {
-      if (!units.has(item.unit)) {
-        units.set(item.unit, {unit: item.unit, layer: item.layer, className: item.class_name, cells: new Map()});
-      }
-      units.get(item.unit).cells.set(item.variant, item);
-    }
-    return [...units.values()];
+    return this.grouped.units;
+  }
+
+  /** A unit of the shown run. */
+  unitNamed(name) {
+    return this.grouped.named.get(name);
   }
 
   /** The variants of the shown run, anisotropic ones first, each sorted by its numbers. */
   get variants() {
-    const variants = new Map();
-    for (const item of this.run?.stimuli ?? []) variants.set(item.variant, item);
-    return [...variants.values()].sort((a, b) =>
-      a.isotropic - b.isotropic || a.kappa - b.kappa || a.chi - b.chi || a.seed - b.seed);
+    return this.grouped.variants;
   }
 
   /** What a view is made of: while this stays the same, new data elsewhere leave the view alone. */
@@ -103,12 +160,13 @@ class Model extends EventTarget {
 
 export const model = new Model();
 
-/** What the head of a column says: [main, small print]. */
+/** What the head of a column says: [main, small print]; kappa and seed where they vary, or are not the usual ones. */
 export function variantTitle(item) {
+  const {kappa, seed} = model.grouped.varied;
   const notes = [];
   if (item.isotropic) notes.push("isotropic");
-  else if (item.kappa !== 1) notes.push(`κ = ${item.kappa}`);
-  if (item.seed) notes.push(`seed ${item.seed}`);
+  else if (kappa || item.kappa !== 1) notes.push(`κ = ${item.kappa}`);
+  if (seed || item.seed) notes.push(`seed ${item.seed}`);
   const main = item.isotropic ? `κ = χ = ${item.chi}` : `χ = ${item.chi}`;
   return [main, notes.join(", ")];
 }

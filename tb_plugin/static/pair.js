@@ -4,12 +4,15 @@ import * as api from "./api.js";
 import {clip} from "./clip.js";
 import {TOWER_NAMES, shownTower} from "./confusions.js";
 import {rowSums} from "./counts.js";
-import {h, percent} from "./dom.js";
+import {h, number, percent} from "./dom.js";
+import {downloads} from "./downloads.js";
 import {evidence} from "./evidence.js";
 import {ScaleGroup} from "./flow.js";
+import {missing} from "./missing.js";
 import {model, variantTitle} from "./model.js";
 import {pairView, state} from "./state.js";
 import {stimulus} from "./stimulus.js";
+import {zoomField} from "./zoom.js";
 
 class Pair extends HTMLElement {
   /** @param {string} a the true class. @param {string} b the predicted class; the same for one class alone. */
@@ -25,7 +28,7 @@ class Pair extends HTMLElement {
       h("header.panel-head", {},
         h("button.plain.close", {type: "button", onclick: () => state.set({view: ""})}, "← All units"), title,
         !same && h("button.plain.reverse", {type: "button", onclick: () => state.set({view: pairView(b, a)}), title: `${b} taken for ${a}`}, "⇄ Reverse"),
-        this.counted),
+        this.counted, model.run && zoomField()),
       this.confused, this.evidence, ...this.layers(same ? [a] : [a, b]), this.recognised);
     this.load();
     return this;
@@ -37,7 +40,8 @@ class Pair extends HTMLElement {
     const layers = [...new Set(units.flat().map((unit) => unit.layer))];
     if (!layers.length) {
       const run = model.run ? `Run ${model.run.name} has` : "This logdir has";
-      return [h("div.message", {}, h("p", {}, `${run} no stimulus of ${classes.map((name) => `prediction/${name}`).join(" or ")}.`))];
+      const wanted = classes.map((name) => `prediction/${name}`);
+      return [h("div.message", {}, h("p", {}, `${run} no stimulus of ${wanted.join(" or ")}. tbvis-maximize --units=${wanted.join(",")} makes them.`))];
     }
     return [
       this.grid(classes),
@@ -62,7 +66,7 @@ class Pair extends HTMLElement {
       const [main, small] = variantTitle(item);
       const cells = units.map((unit, i) => {
         const found = unit?.cells.get(item.variant);
-        return h("td", {"data-class": classes[i]}, found ? this.cell(found, group) : h("div.note", {}, "not run"));
+        return h("td", {"data-class": classes[i]}, found ? this.cell(found, group) : missing(unit?.unit, item.variant));
       });
       return h("tr", {"data-variant": item.variant}, h("th", {scope: "row"}, main, small && h("small", {}, small)), ...cells);
     });
@@ -70,17 +74,22 @@ class Pair extends HTMLElement {
   }
 
   cell(item, group) {
-    const player = stimulus(model.run.name, item, {group, full: true});
-    const note = h("small.notes");
-    player.addEventListener("ready", ({detail}) => {
-      if (detail.a_hat) note.textContent = `activation ${(detail.activation / detail.a_hat).toFixed(2)} â`;
+    const run = model.run.name;
+    const player = stimulus(run, item, {group, full: true, zoomed: true});
+    const below = h("div");
+    player.addEventListener("ready", ({detail: {activation, a_hat: aHat}}) => {
+      const told = activation === null ? "its activation is no number" : aHat ? `activation ${(activation / aHat).toFixed(2)} â` : `activation ${number(activation)}`;
+      below.replaceChildren(h("p.notes", {}, told), downloads(run, item, player));
     });
-    return h("div", {}, player, note);
+    return h("div", {}, player, below);
   }
 
   async load() {
     const run = model.evaluation;
-    if (!run) return;
+    if (!run) {
+      const text = "No run has confusions, so no clips are behind this pair: tbvis-evaluate --logdir writes them.";
+      return this.confused.replaceChildren(h("p.quiet", {}, text));
+    }
     const {a, b} = this;
     try {
       const {towers, classes, matrices} = await api.confusions({run: run.name, v: run.confusions});
@@ -119,7 +128,9 @@ class Pair extends HTMLElement {
   /** Clips with both classes' scores; of clips without any picture the names and scores alone. */
   clips(run, rows, kind, tower) {
     const pictures = rows.some((row) => row.thumbnail);
-    return h("ul.clip-list", {"data-kind": kind, "data-pictures": String(pictures)}, ...rows.map((row) => {
+    // A row that scrolls sideways is reached with the keyboard, too.
+    const row = kind === "confused" ? {tabIndex: 0, "aria-label": `Clips of ${this.a} taken for ${this.b}`} : {};
+    return h("ul.clip-list", {"data-kind": kind, "data-pictures": String(pictures), ...row}, ...rows.map((row) => {
       const scores = kind === "confused" ? this.everyTower(row, tower) : this.ownScores(row, tower);
       return h("li", {}, pictures && clip(run.name, run.confusions, row.clip, row.thumbnail), h("p.clip-name", {title: row.clip}, row.clip), scores);
     }));

@@ -27,13 +27,14 @@ function pixelUnder(event, canvas, {width, height}) {
   return [inside((event.clientX - box.left) / box.width, width), inside((event.clientY - box.top) / box.height, height)];
 }
 
-/** Makes a large picture readable; `point` is told the pixel. `now` gives the one that is shown, or null. */
-export function readable(canvas, flow, now, point) {
-  canvas.addEventListener("pointermove", (event) => point(...pixelUnder(event, canvas, flow)));
+/** Makes a large picture readable; `point` is told the pixel. `shown` gives the flow, `now` the pixel that is marked, or null. */
+export function readable(canvas, shown, now, point) {
+  canvas.addEventListener("pointermove", (event) => point(...pixelUnder(event, canvas, shown())));
   canvas.addEventListener("keydown", (event) => {
     const by = KEYS[event.key];
     if (!by || event.altKey || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
+    const flow = shown();
     const [x, y] = now() ?? [flow.width >> 1, flow.height >> 1];
     const far = event.shiftKey ? 10 : 1;
     point(Math.min(flow.width - 1, Math.max(0, x + far * by[0])), Math.min(flow.height - 1, Math.max(0, y + far * by[1])));

@@ -1,10 +1,16 @@
 /** What the user has chosen; kept in the address, so that every view can be linked. */
 
+import {parseFilter} from "./rows.js";
+
 const PLUGIN = "tbvis";
 const DEFAULTS = {
-  run: "", evaluation: "", tower: "fused", filter: "", scale: "clip", size: "m", view: "",
+  run: "", evaluation: "", tower: "fused", filter: "", scale: "clip", view: "",
+  // Of the grid: the side of a picture in pixels; what units are ordered by, at which variant, and whether across layers.
+  size: "80", sort: "network", at: "", across: "no",
   // Of the motion: its form, the zoom of the unit's page, the paused frame.
   motion: "colours", zoom: "fit", frame: "",
+  // The optimisation step; "" is the end.
+  step: "",
   // Of the confusions: see confusions.js.
   order: "az", cells: "row", top: "0", diagonal: "hidden", pairs: "rate", listed: "some",
   // Which of the two is shown on a narrow window: "units", "confusions", or what there is.
@@ -71,12 +77,12 @@ class State extends EventTarget {
     return this.values[name];
   }
 
-  /** Changes values and tells who listens, with the names that changed. */
-  set(changes) {
+  /** Changes values and tells who listens, with the names that changed; a slider on its way is not `kept` in the address. */
+  set(changes, kept = true) {
     const names = Object.keys(changes).filter((name) => Object.hasOwn(DEFAULTS, name) && changes[name] !== this.values[name]);
     if (!names.length) return;
     for (const name of names) this.values[name] = changes[name];
-    this.store();
+    if (kept) this.store();
     this.dispatchEvent(new CustomEvent("change", {detail: new Set(names)}));
   }
 
@@ -92,6 +98,37 @@ class State extends EventTarget {
 }
 
 export const state = new State();
+
+/** Smallest, largest and usual side of the grid's pictures; older addresses have letters. */
+export const SIDES = {min: 48, max: 224, usual: 80};
+const LETTERS = {s: 56, m: 80, l: 136};
+
+/** The side of the grid's pictures in pixels; an address may hold anything. */
+export function side() {
+  const asked = LETTERS[state.get("size")] ?? Math.round(Number(state.get("size")));
+  return Math.min(SIDES.max, Math.max(SIDES.min, asked || SIDES.usual));
+}
+
+/** What units may be ordered by: [name in the address, what the list says]. */
+export const SORTS = [["network", "network order"], ["activation", "activation"], ["selectivity", "selectivity"], ["name", "name"]];
+
+/** The chosen order: {sort, at, across}; `at` is one of `variants`, or "" for the best of each unit. */
+export function chosenOrder(variants) {
+  const sort = SORTS.some(([name]) => name === state.get("sort")) ? state.get("sort") : SORTS[0][0];
+  const at = variants.some(({variant}) => variant === state.get("at")) ? state.get("at") : "";
+  return {sort, at, across: sort !== SORTS[0][0] && state.get("across") === "yes"};
+}
+
+let filter = {text: null, test: () => true, problem: null, applied: ""};
+
+/** The chosen filter: {test, problem, applied}; where what is typed is no regular expression, what was typed before is applied. */
+export function chosenFilter() {
+  const text = state.get("filter");
+  if (text === filter.text) return filter;
+  const {test, problem = null} = parseFilter(text);
+  filter = test ? {text, test, problem, applied: text} : {...filter, text, problem};
+  return filter;
+}
 
 // Of a class' name, what would be taken for the mark between two.
 const escaped = (name) => name.replaceAll("%", "%25").replaceAll("~", "%7E");

@@ -7,6 +7,7 @@ import {Flow, ScaleGroup, pixels, scaleOf} from "./flow.js";
 import {arrowLayout, chosenMode, chosenScale, colour, drawArrows, drawLegend, scaleText} from "./motion.js";
 import {readable, readableSmall, reading} from "./probe.js";
 import {state} from "./state.js";
+import {Kept, chosenStep, known, placeOf} from "./steps.js";
 
 const near = new IntersectionObserver(
   (entries) => entries.forEach((entry) => entry.target.setNear(entry.isIntersecting)),
@@ -21,11 +22,17 @@ class Stimulus extends HTMLElement {
     this.flow = null;
     this.images = [];
     this.state = "idle";
-    this.pixel = null;
+    /** What is pointed at, in parts of width and height. */
+    this.place = null;
+    /** The stimulus itself, {still, flow}; which step of its search is shown, null for the end; the copies, once asked for. */
+    this.end = null;
+    this.step = null;
+    this.kept = null;
     this.onframe = () => this.draw();
     this.onstate = ({detail}) => {
       if (detail.has("scale") || detail.has("motion")) this.recolour();
       if (detail.has("zoom")) this.resize();
+      if (detail.has("step")) this.toStep();
     };
   }
 
@@ -40,7 +47,7 @@ class Stimulus extends HTMLElement {
     this.classList.toggle("full", full);
     // What can be pointed at must not be hidden inside one picture.
     this.setAttribute("role", full ? "group" : "img");
-    this.setAttribute("aria-label", `${stimulus.unit}, ${stimulus.variant}: appearance and flow`);
+    this.say("");
     if (!full) readableSmall(this, (target) => (target === this.moving ? target : null), () => this.flow, () => this.frame);
     this.setState("idle");
     return this;
@@ -75,28 +82,33 @@ class Stimulus extends HTMLElement {
     if (!isNear) {
       // Coloured frames are the larger part of a player's memory, and quickly made again.
       this.images = [];
+      this.kept = null;
       return;
     }
     clock.addEventListener("frame", this.onframe);
-    if (this.state === "idle") this.load();
-    else if (this.flow) this.recolour();
+    if (this.state === "idle") return this.load();
+    if (this.flow) this.recolour();
+    this.toStep();
   }
 
   async load() {
-    if (this.state !== "idle") return;
+    if (this.state !== "idle") return this.toStep(true);
     this.setState("loading");
     this.replaceChildren(h("div.tile.waiting"), h("div.tile.waiting"));
     try {
-      const cell = await api.cell(this.run, this.stimulus);
+      const cell = await api.cell(this.run, this.stimulus, () => this.isConnected);
       this.meta = cell.meta;
       if (cell.meta.error) return this.fail(cell.meta.error);
+      known.note(this.run, cell.meta.kept);
       const [still, strip] = await Promise.all([cell.appearance, cell.flow].map((blob) => blob && pixels(blob)));
       this.fill(still, strip && Flow.fromPlanes(strip, cell.meta.motion.frames, cell.meta.motion.small_step));
       this.setState("ready");
       this.tell();
       if (this.full) await this.loadFull();
     } catch (error) {
-      this.fail(error.message);
+      if (!(error instanceof api.Dropped)) return this.fail(error.message, "not readable");
+      this.setState("idle");
+      if (this.near) this.load();
     }
   }
 
@@ -106,10 +118,11 @@ class Stimulus extends HTMLElement {
     try {
       const [still, flow] = await Promise.all([appearance && load("appearance.png").then(pixels), motion && this.loadValues(load)]);
       this.fill(still, flow);
-    } catch {
+    } catch (error) {
       // The files lie beside the events and may be out of reach (a remote logdir): the small pictures stay.
       this.dataset.small = "";
-      this.title = "Small pictures: the full-size files were not found beside the events.";
+      this.title = `Small pictures: the full-size files were not found beside the events. ${error.message}`;
+      this.sayScale();
     }
     this.tell();
   }
@@ -129,19 +142,60 @@ class Stimulus extends HTMLElement {
   }
 
   fill(still, flow) {
+    this.end = {still, flow};
     this.flow = flow;
-    this.feet = null;
     this.still = still ? canvas(still.width, still.height, "appearance") : null;
-    if (still) this.still.getContext("2d").putImageData(still, 0, 0);
     this.moving = flow ? canvas(flow.width, flow.height, "flow") : null;
     const first = this.still ?? absent("no appearance input");
     const second = this.moving ?? absent("no motion input");
     if (this.full) this.fillFull(first, second);
     else this.replaceChildren(first, second);
+    this.append(this.note = h("small.step-note", {hidden: true}));
+    this.put(null, this.end);
+    this.toStep();
+  }
+
+  /** Shows a step of the search, or its end, in the canvases that are there. */
+  put(step, {still, flow}) {
+    Object.assign(this, {step, flow, feet: null});
+    if (still) {
+      Object.assign(this.still, {width: still.width, height: still.height});
+      this.still.getContext("2d").putImageData(still, 0, 0);
+    }
     if (!flow) return;
     clock.reach(flow.frames);
     this.group.report(this, flow.largest);
     this.recolour();
+  }
+
+  /** Takes up the chosen step, where it was kept; `asked` by those that share its scale, also out of sight. */
+  async toStep(asked = false) {
+    if (!this.end || !(this.near || asked)) return;
+    const wanted = chosenStep();
+    const kept = this.meta.kept;
+    if (wanted === null || !kept) {
+      if (this.step !== null) this.put(null, this.end);
+      return this.say(wanted === null ? "" : "only the end was kept");
+    }
+    const at = placeOf(kept.steps, wanted);
+    const step = kept.steps[at];
+    try {
+      const copies = step === this.step ? null : await (this.kept ??= Kept.load(this.run, this.stimulus, kept));
+      if (chosenStep() !== wanted) return;
+      if (step !== this.step) this.put(step, copies.at(at));
+      this.say(step === wanted ? "" : `step ${step}`);
+    } catch (error) {
+      this.kept = null;
+      if (this.step !== null) this.put(null, this.end);
+      this.say("only the end: its steps failed to load", error.message);
+    }
+  }
+
+  /** Names what is shown, and says on the picture where it is not the step that was asked for. */
+  say(note, title = "") {
+    const which = note || (this.step === null ? "" : `step ${this.step}`);
+    this.setAttribute("aria-label", `${this.stimulus.unit}, ${this.stimulus.variant}: appearance and flow${which && `, ${which}`}`);
+    if (this.note) Object.assign(this.note, {hidden: !note, textContent: note, title: title || note});
   }
 
   /** Large pictures say their scale, and what is read at the pixel that is pointed at. */
@@ -154,6 +208,8 @@ class Stimulus extends HTMLElement {
     this.output = h("output.reading", {"aria-live": "off"}, "Point at a pixel to read its flow, or use the arrow keys on the picture.");
     const below = h("div.below", {}, this.legend, h("div", {}, this.scaleLine, this.output));
     this.replaceChildren(...stages, ...(this.flow ? [below] : []));
+    this.still?.setAttribute("role", "img");
+    this.still?.setAttribute("aria-label", `Appearance of ${this.stimulus.unit}, ${this.stimulus.variant}`);
     if (this.flow) {
       Object.assign(this.moving, {tabIndex: 0});
       this.moving.setAttribute("role", "application");
@@ -161,20 +217,25 @@ class Stimulus extends HTMLElement {
       this.moving.addEventListener("focus", () => this.output.setAttribute("aria-live", "polite"));
       this.moving.addEventListener("blur", () => this.output.setAttribute("aria-live", "off"));
       for (const tile of [this.still, this.moving]) {
-        if (tile) readable(tile, this.flow, () => this.pixel, (x, y) => this.group.point(x, y));
+        if (tile) readable(tile, () => this.flow, () => this.pixel, (x, y) => this.group.point((x + 0.5) / this.flow.width, (y + 0.5) / this.flow.height));
       }
     }
     this.resize();
   }
 
-  /** Marks a pixel and reads it, now and in every frame that follows. */
+  /** The pixel that is pointed at, of the flow that is shown; null for none. */
+  get pixel() {
+    return this.place && [Math.floor(this.place[0] * this.flow.width), Math.floor(this.place[1] * this.flow.height)];
+  }
+
+  /** Marks a place, in parts of width and height, and reads its pixel, now and in every frame that follows. */
   point(x, y) {
     if (!this.full || !this.flow) return;
-    this.pixel = [Math.min(x, this.flow.width - 1), Math.min(y, this.flow.height - 1)];
+    this.place = [x, y];
     for (const marker of this.markers) {
       marker.hidden = false;
-      marker.style.left = `${(100 * (this.pixel[0] + 0.5)) / this.flow.width}%`;
-      marker.style.top = `${(100 * (this.pixel[1] + 0.5)) / this.flow.height}%`;
+      marker.style.left = `${100 * x}%`;
+      marker.style.top = `${100 * y}%`;
     }
     this.read();
   }
@@ -188,15 +249,18 @@ class Stimulus extends HTMLElement {
     if (!this.zoomed || !this.full) return;
     const zoom = Number(state.get("zoom")) || 0;
     this.dataset.zoom = zoom || "fit";
-    for (const [tile, size] of [[this.still, this.still], [this.moving, this.flow]]) {
+    // A small copy is as large as the stimulus itself.
+    for (const [tile, size] of [[this.still, this.end.still], [this.moving, this.end.flow]]) {
       if (tile) tile.parentElement.style.width = zoom ? `${(size.width * zoom) / devicePixelRatio}px` : "";
     }
   }
 
-  fail(message) {
+  /** Says by name what became of it: the search failed, or its record cannot be read. */
+  fail(message, what = "failed") {
     this.setState("failed");
-    this.title = message;
-    this.replaceChildren(h("div.note.failed", {}, h("b", {}, "failed"), h("span", {}, message)));
+    this.title = `${what}: ${message}`;
+    this.setAttribute("aria-label", `${this.stimulus.unit}, ${this.stimulus.variant}: ${what}, ${message}`);
+    this.replaceChildren(h("div.note.failed", {}, h("b", {}, what), h("span", {}, message)));
   }
 
   /** Takes up the chosen form and scale. */
@@ -218,7 +282,9 @@ class Stimulus extends HTMLElement {
 
   sayScale() {
     if (!this.full || !this.scale) return;
-    this.scaleLine.textContent = scaleText(this.mode, this.scale, chosenScale(), this.group.limits.size);
+    const small = "small" in this.dataset ? ". Small picture: the full-size file could not be read" : "";
+    const copy = this.step === null ? small : `; a copy of ${this.flow.width} × ${this.flow.height} px of step ${this.step}`;
+    this.scaleLine.textContent = scaleText(this.mode, this.scale, chosenScale(), this.group.limits.size) + copy;
   }
 
   draw() {
@@ -236,7 +302,7 @@ class Stimulus extends HTMLElement {
 }
 
 function canvas(width, height, kind) {
-  return h(`canvas.tile.${kind}`, {width, height});
+  return h(`canvas.tile.${kind}`, {width, height, style: `--aspect: ${width / height}`});
 }
 
 function absent(why) {

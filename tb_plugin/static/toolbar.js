@@ -1,22 +1,22 @@
-/** <tbvis-toolbar>: runs, filter, the clock's controls, and how motion is drawn. */
+/** <tbvis-toolbar>: runs, the clock's controls, and how motion is drawn. */
 
 import {clock} from "./clock.js";
 import {h, segmented, select} from "./dom.js";
 import {model} from "./model.js";
 import {MODES, SCALES, chosenMode, chosenScale, drawLegend} from "./motion.js";
 import {state} from "./state.js";
+import {stepSlider} from "./steps.js";
 
 const SPEEDS = [[0.25, "¼×"], [0.5, "½×"], [1, "1×"], [2, "2×"]];
-const SIZES = [["s", "S"], ["m", "M"], ["l", "L"]];
 const RIMS = {clip: "each sequence's largest speed", paper: "each sequence's largest value", unit: "the largest speed of the row (panel)"};
 
 class Toolbar extends HTMLElement {
   connectedCallback() {
-    this.setAttribute("role", "toolbar");
-    this.setAttribute("aria-label", "Runs, filter and playback");
+    // Not a toolbar: in one of those the arrow keys would move between fields that need them.
+    this.setAttribute("role", "region");
+    this.setAttribute("aria-label", "Runs and playback");
     this.runs = h("div.group");
-    this.sizes = h("div.group");
-    this.replaceChildren(this.runs, this.filter(), this.sizes, this.playback(), this.colours());
+    this.replaceChildren(h("h1.unseen", {}, "tbvis: stimuli of units, and confusions of classes"), this.runs, this.playback(), stepSlider(), this.colours());
     this.render();
     this.follow();
     const changed = () => {
@@ -30,32 +30,32 @@ class Toolbar extends HTMLElement {
   }
 
   render() {
-    const names = (runs) => runs.map((run) => [run.name, run.name]);
-    const {run, evaluation, stimulusRuns, evaluationRuns} = model;
-    this.runs.replaceChildren(...[
-      run && h("label.field", {}, h("span", {}, "Stimuli"),
-        select(names(stimulusRuns), run.name, (name) => state.set({run: name, view: ""}), {id: "run"})),
-      evaluationRuns.length > 1 && h("label.field", {}, h("span", {}, "Confusions"),
-        select(names(evaluationRuns), evaluation.name, (name) => state.set({evaluation: name}), {id: "evaluation"})),
-    ].filter(Boolean));
-    this.sizes.replaceChildren(
-      h("div.field", {}, h("span", {}, "Size"), segmented(SIZES, state.get("size"), (size) => state.set({size}), "Size of pictures")));
-    if (document.activeElement !== this.input) this.input.value = state.get("filter");
+    this.renderRuns();
     this.showMotion();
   }
 
-  filter() {
-    this.input = h("input", {
-      id: "filter", type: "search", placeholder: "name, e.g. Cello", value: state.get("filter"), autocomplete: "off",
-      oninput: () => state.set({filter: this.input.value}),
-    });
-    return h("label.field", {}, h("span", {}, "Units"), this.input);
+  /** The choices of runs are made anew only where there are others: an open list must not be taken away. */
+  renderRuns() {
+    const {run, evaluation, stimulusRuns, evaluationRuns} = model;
+    const choices = [
+      run && ["run", "Stimuli", stimulusRuns, run.name, {view: ""}],
+      evaluationRuns.length > 1 && ["evaluation", "Confusions", evaluationRuns, evaluation.name, {}],
+    ].filter(Boolean);
+    const listed = JSON.stringify(choices.map(([id, , runs]) => [id, runs.map(({name}) => name)]));
+    if (listed !== this.listed) {
+      this.listed = listed;
+      const focused = this.runs.contains(document.activeElement) && document.activeElement.id;
+      this.runs.replaceChildren(...choices.map(([id, text, runs, name, others]) => h("label.field", {}, h("span", {}, text),
+        select(runs.map((of) => [of.name, of.name]), name, (chosen) => state.set({[id]: chosen, ...others}), {id}))));
+      if (focused) this.runs.querySelector(`#${focused}`)?.focus();
+    }
+    for (const [id, , , name] of choices) this.runs.querySelector(`#${id}`).value = name;
   }
 
   playback() {
-    this.button = h("button.play", {type: "button", id: "play", onclick: () => clock.play(!clock.playing)});
+    this.button = h("button.play", {type: "button", id: "play", "aria-keyshortcuts": "Space", onclick: () => clock.play(!clock.playing)});
     this.slider = h("input", {
-      id: "frame", type: "range", min: 0, max: clock.span - 1, step: 1, "aria-label": "Frame",
+      id: "frame", type: "range", min: 0, max: clock.span - 1, step: 1, "aria-label": "Frame", "aria-keyshortcuts": ", .",
       oninput: () => {
         // Read first: pausing puts the slider back to the clock's frame.
         const frame = Number(this.slider.value);
@@ -85,9 +85,9 @@ class Toolbar extends HTMLElement {
     const frame = clock.frame % clock.span;
     this.slider.max = clock.span - 1;
     this.slider.value = frame;
+    this.slider.setAttribute("aria-valuetext", `${frame + 1} of ${clock.span}`);
     this.count.textContent = `${frame + 1} / ${clock.span}`;
     this.button.textContent = clock.playing ? "Pause" : "Play";
-    this.button.setAttribute("aria-pressed", String(clock.playing));
   }
 
   /** How motion is drawn, on which scale, and what its colours mean. */

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+from typing import Any
 
 import keras
 import numpy as np
@@ -62,14 +63,19 @@ class _Place:
 
 
 class Attributor:
-  """Attributes one target of one network to places, by one method at one layer; compiled once for every size of inputs.
+  """Attributes targets of one network to places, by one method at one layer.
+
+  What is compiled serves all targets of one form (such as the fused scores of all classes) and all batches of one size.
 
   - "gradient_times_input": a * df/da summed over channels (Shrikumar et al., arXiv 1605.01713). Over the inputs of a network
     without biases and with ReLUs it adds up to the score itself.
   - "grad_cam": sum_k alpha_k A_k, alpha_k the mean over places of df/dA_k (Selvaraju et al., ICCV 2017), its positive part being
     the map. Needs a layer.
   - "excitation_backprop": see `tbvis.diagnostics.excitation`. The target's places share 1 by how active they are (evenly where none
-    is), a sum of units by its factors; of a difference the maps are what is left of the first when the second is taken off.
+    is), a sum of units by its factors; of a difference the maps are what is left of the first when the second is taken off, as in the
+    paper's contrastive variant with another class in the place of the negated one. Through several dense layers the maps of all
+    classes become one (Sixt, Granz & Landgraf, "When Explanations Lie", ICML 2020): they tell where a network looked, and
+    little of what for. Take a difference, or another method, for what tells two classes apart.
 
   A layer stands for its values after its ReLU. A layer of one stream gives that stream's map, one without its tower ("conv5_3")
   each stream's own, and one that several streams reach ("conv5_fusion") the same map for each. Maps of a layer are drawn at the
@@ -77,20 +83,18 @@ class Attributor:
 
   Args:
     model: a Functional network; it is only read.
-    target: a unit ("conv5_fusion/f021"), an output and a class ("scores_hybrid/PlayingCello"), a sum of such
-      ("scores_motion/A - scores_motion/B"), a `Unit` or an `Objective` such as `class_score` gives. Units count after their ReLU.
     method: one of `METHODS`.
     layer: where to look; None is the inputs.
     classes: names of the network's classes.
     location: where on the map a unit counts that does not say so: "mean", "sum", "center" or "y,x".
 
   Raises:
-    UsageError: for an unknown method, layer or unit, a layer that the target does not depend on, or one without places.
+    UsageError: for an unknown method or layer, or a layer without places.
 
   >>> from tbvis.models import two_stream
   >>> net = two_stream.two_stream_fusion_vgg16(2, width=0.05, input_size=32, fc_units=4)
-  >>> look = Attributor(net, class_score("Archery"), "grad_cam", "conv5_3", classes=["Archery", "Bowling"])
-  >>> found = look({"appearance": np.ones((1, 33, 40, 3)), "motion": np.ones((1, 33, 40, 20))})
+  >>> look = Attributor(net, "grad_cam", "conv5_3", classes=["Archery", "Bowling"])
+  >>> found = look({"appearance": np.ones((1, 33, 40, 3)), "motion": np.ones((1, 33, 40, 20))}, class_score("Archery"))
   >>> {stream: values.shape for stream, values in found.maps.items()}
   {'appearance': (1, 33, 40), 'motion': (1, 33, 40)}
   """
@@ -98,7 +102,6 @@ class Attributor:
   def __init__(
     self,
     model: keras.Model,
-    target: str | Unit | objectives.Objective,
     method: str = "gradient_times_input",
     layer: str | None = None,
     *,
@@ -109,38 +112,36 @@ class Attributor:
       raise unknown_name("method", method, METHODS)
     if method == "grad_cam" and layer is None:
       raise UsageError("grad_cam: expected a layer, such as conv5_fusion or conv5_3, received none; it has no meaning at the inputs.")
-    self.method = method
-    self._model = model
-    self._program = _lowered(target, model, classes, location)
+    self.model, self.method, self.layer = model, method, layer
+    self._classes, self._location = tuple(classes), location
     self._inputs = geometry.inputs_by_name(model)
-    self._places = _places(model, layer, [tap.layer for tap in self._program.taps])
-    own = [place.tap for place in self._places if place.tap]
-    self._net = network.CutNetwork(model, list(dict.fromkeys([*self._program.taps, *own])))
-    if method == "excitation_backprop":
-      excitation.check(self._net.layers)
-    self._compiled: dict[tuple, tf.types.experimental.ConcreteFunction] = {}
+    self._places = _places(model, layer)
+    self._compiled: dict[Any, Callable[..., Any]] = {}
 
-  def __call__(self, inputs: Mapping[str, np.ndarray | tf.Tensor]) -> Attribution:
-    """Attributes the target for a batch.
+  def __call__(self, inputs: Mapping[str, np.ndarray | tf.Tensor], target: str | Unit | objectives.Objective) -> Attribution:
+    """Attributes a target for a batch.
 
     Args:
       inputs: as the model takes them: "appearance" (N, H, W, 3) and "motion" (N, H, W, 20), with a chunk axis after N where it has one.
+      target: a unit ("conv5_fusion/f021"), an output and a class ("scores_hybrid/PlayingCello"), a sum of such
+        ("scores_motion/A - scores_motion/B"), a `Unit` or an `Objective` such as `class_score` gives. Units count after their ReLU.
 
     Raises:
-      UsageError: for a stream that is missing or unknown, or has another shape.
+      UsageError: for a stream that is missing or unknown, or has another shape, an unknown unit, or one that the layer is not before.
     """
     tensors = self._checked(inputs)
-    sizes = tuple(tuple(tensor.shape[1:]) for tensor in tensors.values())
-    if sizes not in self._compiled:
-      specs = {name: tf.TensorSpec((None, *tensor.shape[1:]), tf.float32, name=name) for name, tensor in tensors.items()}
-      self._compiled[sizes] = tf.function(self._run, autograph=False).get_concrete_function(specs)
-    values, *parts = self._compiled[sizes](tensors)
+    program = _lowered(target, self.model, self._classes, self._location)
+    parameters = [tf.constant(value) for value in program.parameters]
+    key = program.form, tuple((name, tuple(tensor.shape[1:])) for name, tensor in tensors.items())
+    if key not in self._compiled:
+      self._compiled[key] = self._compile(program, tensors, parameters)
+    values, *parts = self._compiled[key](tensors, parameters)
     return Attribution(values.numpy(), *({name: x.numpy() for name, x in part.items()} for part in parts))
 
   def _checked(self, inputs: Mapping[str, np.ndarray | tf.Tensor]) -> dict[str, tf.Tensor]:
     for name in inputs:
       if name not in self._inputs:
-        raise unknown_name("stream", name, self._inputs, f"model {self._model.name!r}")
+        raise unknown_name("stream", name, self._inputs, f"model {self.model.name!r}")
     tensors = {}
     for name, wanted in self._inputs.items():
       if name not in inputs:
@@ -153,13 +154,39 @@ class Attributor:
       raise UsageError(f"Expected as many inputs of every stream, received {rows}.")
     return tensors
 
-  def _run(self, inputs: dict[str, tf.Tensor]) -> tuple[tf.Tensor, dict[str, tf.Tensor], dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-    rules = excitation.Rules(self._model) if self.method == "excitation_backprop" else None
+  def _compile(
+    self, program: objectives.Program, tensors: Mapping[str, tf.Tensor], parameters: Sequence[tf.Tensor]
+  ) -> Callable[..., Any]:
+    """Returns the function of inputs and parameters for all targets of a form and any number of rows.
+
+    Raises:
+      UsageError: if no target depends on the layer, or a layer between has no rule.
+    """
+    targets = [tap.layer for tap in program.taps]
+    own = [place.tap for place in self._places if place.tap]
+    leading = {source.name for source in network.CutNetwork(self.model, program.taps).layers}
+    if own and not any(tap.layer in leading for tap in own):
+      raise UsageError(f"Layer {self.layer!r}: expected a layer that the target depends on, but {', '.join(targets)} does not.")
+    net = network.CutNetwork(self.model, list(dict.fromkeys([*program.taps, *own])))
+    if self.method == "excitation_backprop":
+      excitation.check(net.layers)
+
+    def run(inputs: dict[str, tf.Tensor], values: list[tf.Tensor]) -> tuple[tf.Tensor, ...]:
+      return self._run(net, program, inputs, values)
+
+    specs = {name: tf.TensorSpec((None, *tensor.shape[1:]), tf.float32, name=name) for name, tensor in tensors.items()}
+    return tf.function(run, autograph=False).get_concrete_function(specs, [tf.TensorSpec.from_tensor(x) for x in parameters])
+
+  def _run(
+    self, net: network.CutNetwork, program: objectives.Program, inputs: dict[str, tf.Tensor], parameters: Sequence[tf.Tensor]
+  ) -> tuple[tf.Tensor, dict[str, tf.Tensor], dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    rules = excitation.Rules(self.model) if self.method == "excitation_backprop" else None
+    rows = tf.shape(next(iter(inputs.values())))[0]
     with tf.GradientTape() as tape:
       tape.watch(inputs)
-      taken = self._net(inputs, float32=True, around=rules)
-    targets = {tap: taken[tap] for tap in self._program.taps}
-    values, seeds = self._seeds(targets)
+      taken = net(inputs, float32=True, around=rules)
+    targets = {tap: taken[tap] for tap in program.taps}
+    values, seeds = _seeds(program, targets, [tf.repeat(value[None], rows, axis=0) for value in parameters])
     if rules:
       seeds = {tap: _prior(seed, rules.excitation.get(tap.layer, targets[tap])) for tap, seed in seeds.items()}
     sources = [taken[place.tap] if place.tap else inputs[place.streams[0]] for place in self._places]
@@ -171,20 +198,21 @@ class Attributor:
       found = _contributions(self.method, source, gradient)
       for stream in place.streams:
         shape = inputs[stream].shape
-        maps[stream] = _drawn(tf.nn.relu(found), place, shape, tf.shape(inputs[stream])[0])
-        signed[stream] = _drawn(found, place, shape, tf.shape(inputs[stream])[0])
-        totals[stream] = tf.reduce_sum(tf.reshape(found, (tf.shape(inputs[stream])[0], -1)), axis=1)
+        maps[stream] = _drawn(tf.nn.relu(found), place, shape, rows)
+        signed[stream] = _drawn(found, place, shape, rows)
+        totals[stream] = tf.reduce_sum(tf.reshape(found, (rows, -1)), axis=1)
     return values, maps, signed, totals
 
-  def _seeds(self, targets: dict[network.Tap, tf.Tensor]) -> tuple[tf.Tensor, dict[network.Tap, tf.Tensor]]:
-    """Returns the target's values, and their gradient with respect to what is tapped."""
-    targets = {tap: tf.stop_gradient(tensor) for tap, tensor in targets.items()}
-    rows = tf.shape(next(iter(targets.values())))[0]
-    parameters = [tf.repeat(tf.constant(value)[None], rows, axis=0) for value in self._program.parameters]
-    with tf.GradientTape() as tape:
-      tape.watch(targets)
-      values = objectives.values(self._program.form, targets, parameters)
-    return values, tape.gradient(values, targets)
+
+def _seeds(
+  program: objectives.Program, targets: Mapping[network.Tap, tf.Tensor], parameters: Sequence[tf.Tensor]
+) -> tuple[tf.Tensor, dict[network.Tap, tf.Tensor]]:
+  """Returns the target's values, and their gradient with respect to what is tapped."""
+  targets = {tap: tf.stop_gradient(tensor) for tap, tensor in targets.items()}
+  with tf.GradientTape() as tape:
+    tape.watch(targets)
+    values = objectives.values(program.form, targets, parameters)
+  return values, tape.gradient(values, targets)
 
 
 def _fits(wanted: Sequence[int | None], received: Sequence[int]) -> bool:
@@ -214,11 +242,11 @@ def _lowered(
   return program
 
 
-def _places(model: keras.Model, layer: str | None, targets: Sequence[str]) -> list[_Place]:
-  """Returns where to look, those places alone that the targets depend on.
+def _places(model: keras.Model, layer: str | None) -> list[_Place]:
+  """Returns where to look: the inputs, or a layer of each stream.
 
   Raises:
-    UsageError: for an unknown layer, one without places, or one that no target depends on.
+    UsageError: for an unknown layer, or one without places.
   """
   if layer is None:
     return [_Place(None, (name,)) for name in geometry.inputs_by_name(model)]
@@ -230,18 +258,9 @@ def _places(model: keras.Model, layer: str | None, targets: Sequence[str]) -> li
   for name in table[layer]:
     if name not in grid:
       raise UsageError(f"Layer {name!r}: expected a layer whose values have places, such as a convolution; it sees the whole input.")
-    reached = network.rectifier_after(model, name) or name
-    tap = network.Tap(reached, after=True)
+    tap = network.Tap(network.rectifier_after(model, name) or name, after=True)
     found.append(_Place(tap, grid[name].streams, offsets[name], grid[name].stride))
-  leading = {source.name for target in targets for source in _sources(model, target)}
-  if not any(place.tap.layer in leading for place in found):
-    raise UsageError(f"Layer {layer!r}: expected a layer that the target depends on, but {', '.join(targets)} does not.")
   return found
-
-
-def _sources(model: keras.Model, layer: str) -> list[keras.layers.Layer]:
-  """Returns the layers that lead to a layer, itself included."""
-  return keras.Model(model.inputs, geometry.outputs_of(model.get_layer(layer))).layers
 
 
 def _prior(seed: tf.Tensor, active: tf.Tensor) -> tf.Tensor:

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 import os
 
 import numpy as np
-import tensorflow as tf
 
 from tbvis import progress
 from tbvis.datasets import reader as reader_lib
@@ -58,13 +57,7 @@ def evaluate(
   # A journal may come from a run over other groups of the same split: only its clips that belong here count.
   known = {entry["clip"]: entry for entry in finished.entries if groups is None or entry["group"] in groups}
 
-  model = checkpoint.model
-
-  def scores_of(appearance: tf.Tensor, motion: tf.Tensor) -> dict[str, tf.Tensor]:
-    outputs = model({"appearance": appearance, "motion": motion}, training=False)
-    return {name.removeprefix("scores_"): tf.cast(value, tf.float32) for name, value in outputs.items()}
-
-  forward = passes.program(scores_of)
+  forward = passes.scores(checkpoint)
   with progress.bar(total=total, description=f"{dataset.name} {split}", unit="clip") as bar:
     bar.update(len(known))
     stream = passes.clip_snippets(checkpoint, dataset, split, groups=groups, count=count, flips=flips, blank=blank, finished=known)

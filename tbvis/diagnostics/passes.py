@@ -169,6 +169,17 @@ def program(outputs: Callable[[tf.Tensor, tf.Tensor], Any]) -> Callable[[tf.Tens
   return tf.function(outputs, input_signature=[tf.TensorSpec([None, None, None, c], tf.float32) for c in channels])
 
 
+def scores(checkpoint: checkpoint_lib.Checkpoint) -> Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:
+  """Compiles the network's scores before the softmax, float32 (S, classes) by tower, of snippets of any number and size."""
+  model = checkpoint.model
+
+  def outputs(appearance: tf.Tensor, motion: tf.Tensor) -> dict[str, tf.Tensor]:
+    found = model({"appearance": appearance, "motion": motion}, training=False)
+    return {name.removeprefix("scores_"): tf.cast(value, tf.float32) for name, value in found.items()}
+
+  return program(outputs)
+
+
 def dataset_identity(dataset: reader_lib.PreparedDataset, split: str) -> list[Any]:
   """Returns what tells a prepared split from another of the same name: its name, clips and bytes on disk."""
   builder = getattr(dataset, "builder", None)

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from tbvis import files
 from tbvis.errors import UsageError
-from tbvis.maximization import adam, network, objectives, parameterizations, regularizers, transforms
+from tbvis.maximization import adam, kept, network, objectives, parameterizations, regularizers, transforms
 from tbvis.maximization import config as config_lib
 from tbvis.maximization.streams import Stream
 from tbvis.models import geometry
@@ -87,6 +87,8 @@ class Result:
     history: float32 (logged, rows) by term.
     gradient: float32 (rows, terms): the largest mean absolute gradient of the target that a row's inputs ever had.
     natural: float32 (rows, terms): a_hat of each target, times the locations that it sums.
+    kept_after: int (kept,): steps taken before each copy of the search.
+    kept: float16 (kept, rows, h, w, frames, components) by stream, the copies; without streams where none was kept.
   """
 
   inputs: Mapping[str, np.ndarray]
@@ -95,6 +97,8 @@ class Result:
   history: Mapping[str, np.ndarray]
   gradient: np.ndarray
   natural: np.ndarray
+  kept_after: np.ndarray
+  kept: Mapping[str, np.ndarray]
 
 
 class Snapshot:
@@ -411,6 +415,7 @@ class Ascent:
       "largest": np.zeros(shape, np.float32),
       "logged": [],
       "history": {},
+      "kept": {},
     }
 
   def _pack(self, state: Mapping[str, Any]) -> dict[str, Any]:
@@ -418,6 +423,7 @@ class Ascent:
     flat |= {f"input_{name}": x for name, x in state["inputs"].items()}
     flat |= {f"moment{i}_{name}": pair[i] for name, pair in state["moments"].items() for i in (0, 1)}
     flat |= {f"history_{term}": np.stack(values) for term, values in state["history"].items()}
+    flat |= {f"kept_{name}": np.stack(copies) for name, copies in state["kept"].items()}
     return {"logged": np.array(state["logged"], int), **{name: np.asarray(value) for name, value in flat.items()}}
 
   def _unpack(self, stored: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -431,7 +437,14 @@ class Ascent:
       "largest": stored["largest"],
       "logged": stored["logged"].tolist(),
       "history": history,
+      "kept": {name: list(stored[f"kept_{name}"]) for name in self.streams if f"kept_{name}" in stored},
     }
+
+  def _central(self, name: str, x: tf.Tensor) -> tf.Tensor:
+    """Returns what a stimulus is of the searched inputs of a stream: without the room for shifts."""
+    margin, time, frames = (self.shifts - 1) // 2, int(self.config.temporal_jitter) // 2, self.streams[name].frames
+    x = x[:, margin : margin + self.canvas, margin : margin + self.canvas]
+    return x[:, :, :, time : time + frames] if frames > 1 else x
 
   def run(self, rows: Rows, on_step: Callable[[int], None] | None = None, snapshot: Snapshot | None = None) -> Result:
     """Searches all rows together.
@@ -449,10 +462,14 @@ class Ascent:
       "kappa": tf.constant(rows.kappa, tf.float32),
       "chi": tf.constant(rows.chi, tf.float32),
     }
+    kept_after = kept.kept_after(steps, config.kept_steps)
     stored = snapshot.load() if snapshot else None
     state = self._unpack(stored) if stored else self._begin(rows)
     for step, draw in enumerate(self._draws(rows.seed)):
       if step >= state["step"]:
+        if step in kept_after:
+          for name, x in state["inputs"].items():
+            state["kept"].setdefault(name, []).append(kept.small_copy(self._central(name, x)))
         fall = adam.falling_rate(step, steps, config.final_rate)
         state["inputs"], state["moments"], state["weights"], state["level"], size, terms = compiled["step"](
           state["inputs"], state["moments"], state["weights"], state["level"], parameters, fixed, draw,
@@ -469,20 +486,15 @@ class Ascent:
       if on_step:
         on_step(step)
     activations = compiled["own"](state["inputs"], parameters).numpy()
-    margin, time = (self.shifts - 1) // 2, int(config.temporal_jitter) // 2
-    inside = slice(margin, margin + self.canvas)
     return Result(
-      {
-        name: x.numpy()[:, inside, inside, time : time + self.streams[name].frames]
-        if self.streams[name].frames > 1
-        else x.numpy()[:, inside, inside]
-        for name, x in state["inputs"].items()
-      },
+      {name: self._central(name, x).numpy() for name, x in state["inputs"].items()},
       activations,
       np.array(state["logged"]),
       {name: np.stack(values) for name, values in state["history"].items()},
       state["largest"],
       rows.scale * np.array(self._locations, np.float32),
+      np.array(kept_after, int),
+      {name: np.stack(copies) for name, copies in state["kept"].items()},
     )
 
 

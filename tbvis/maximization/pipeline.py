@@ -7,17 +7,20 @@ batch's stimuli as one event file. What is there is not made again, so an elemen
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Sequence
+import contextlib
 import dataclasses
 import functools
+import hashlib
+import itertools
 import pathlib
 from typing import Any
 
 from absl import logging
 
 from tbvis import beam as beam_lib
-from tbvis import files, summaries
+from tbvis import files, plans, summaries
 from tbvis.maximization import config as config_lib
-from tbvis.maximization import sweep
+from tbvis.maximization import provenance, sweep
 from tbvis.maximization.stimulus import Stimulus
 from tbvis.records import StimulusRecord
 
@@ -60,6 +63,20 @@ class Recipe:
     """Folder of the states of unfinished batches."""
     return summaries.state_folder(self.logdir, self.run) if self.logdir else None
 
+  @property
+  def sweeps(self) -> pathlib.Path | None:
+    """Folder of the plan, see `tbvis.plans`."""
+    return self.state.parent / plans.FOLDER if self.state else None
+
+  @property
+  def name(self) -> str:
+    """Tells the sweep from any other: 16 hexadecimal digits."""
+    return hashlib.sha256(repr(self).encode()).hexdigest()[:16]
+
+  def sign_of_life(self, worker: str) -> contextlib.AbstractContextManager[plans.SignOfLife | None]:
+    """Returns what a process tells where it is; None without a logdir."""
+    return plans.SignOfLife(self.sweeps, self.name, worker) if self.sweeps else contextlib.nullcontext()
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Opened:
@@ -69,6 +86,11 @@ class Opened:
   targets: list[sweep.Target]
   batches: list[sweep.Batch]
   statistics: Any
+
+  @functools.cached_property
+  def starts(self) -> list[int]:
+    """Place of each batch's first row among the rows of all batches."""
+    return [0, *itertools.accumulate(len(batch.rows) for batch in self.batches)]
 
 
 @functools.lru_cache(maxsize=1)
@@ -87,15 +109,65 @@ def open_recipe(recipe: Recipe) -> Opened:
   return Opened(job, found, batches, statistics)
 
 
+@contextlib.contextmanager
+def planned(recipe: Recipe, finished: Container[Any]) -> Iterator[plans.SignOfLife | None]:
+  """Writes down, for who looks on, what a sweep is going to find; forgets it when the block ends with all of it tried.
+
+  Args:
+    recipe: the sweep; without a logdir nothing is written.
+    finished: keys of what need not be found.
+
+  Yields:
+    What this process tells where it is.
+  """
+  folder, opened = recipe.sweeps, open_recipe(recipe)
+  clear_failures(recipe)
+  rows = [row for batch in opened.batches for row in batch.rows]
+  done = [index for index, row in enumerate(rows) if row.key in finished]
+  if folder and len(done) < len(rows):
+    order = sweep.layer_order(opened.job.model)
+    wanted = [row.target for row in rows[:: len(recipe.settings)]]
+    targets = [(t.name, t.layer, order(t), t.channel, t.class_name) for t in wanted]
+    settings = [dataclasses.astuple(setting) for setting in recipe.settings]
+    plans.write(folder, recipe.name, targets, settings, seed=recipe.seed, steps=recipe.config.steps, finished=done)
+  with recipe.sign_of_life("main") as life:
+    yield life
+  if folder and not failures(recipe):
+    plans.remove(folder, recipe.name)
+
+
 def search(
-  recipe: Recipe, batches: Sequence[sweep.Batch], finished: Container[Any], on_step: Callable[[sweep.Batch], None] | None = None
+  recipe: Recipe,
+  indices: Sequence[int],
+  finished: Container[Any],
+  on_step: Callable[[sweep.Batch], None] | None = None,
+  life: plans.SignOfLife | None = None,
 ) -> Iterator[tuple[Stimulus, StimulusRecord]]:
-  """Searches batches of a recipe, and yields what is missing among the keys of `finished`, stimulus by stimulus."""
-  for stimuli in sweep.search(open_recipe(recipe).job, batches, on_step, recipe.state, recipe.save_every):
-    for stimulus in stimuli:
-      record = stimulus.to_record()
-      if record.key not in finished:
-        yield stimulus, record
+  """Searches batches of a recipe, and yields what is missing among the keys of `finished`, stimulus by stimulus.
+
+  Args:
+    recipe: the sweep.
+    indices: of the batches in the plan.
+    finished: keys of what is there.
+    on_step: called with the batch after each of its steps.
+    life: where this process tells which rows it searches, and at which step.
+  """
+  opened = open_recipe(recipe)
+
+  def stepped(batch: sweep.Batch) -> None:
+    if life:
+      life.stepped()
+    if on_step:
+      on_step(batch)
+
+  for index in indices:
+    if life:
+      life.begin(*opened.starts[index : index + 2])
+    for stimuli in sweep.search(opened.job, [opened.batches[index]], stepped, recipe.state, recipe.save_every):
+      for stimulus in stimuli:
+        record = stimulus.to_record()
+        if record.key not in finished:
+          yield stimulus, dataclasses.replace(record, config={**record.config, **provenance.provenance(recipe, record)})
 
 
 def _search_batch(recipe: Recipe, index: int, keep: Keep | None) -> int:
@@ -105,8 +177,9 @@ def _search_batch(recipe: Recipe, index: int, keep: Keep | None) -> int:
   if not batch.is_open(finished):
     return 0
   written = 0
-  with summaries.StimulusWriter(recipe.logdir, recipe.run, at_once=True) as writer:
-    for stimulus, record in search(recipe, [batch], finished):
+  worker = recipe.sign_of_life(f"batch_{index:05d}")
+  with worker as life, summaries.StimulusWriter(recipe.logdir, recipe.run, at_once=True) as writer:
+    for stimulus, record in search(recipe, [index], finished, life=life):
       if keep:
         keep(stimulus, record)
       writer.write(record)

@@ -37,6 +37,8 @@ class Stimulus:
     history: float32 (logged,) by term: activation, data, energy_motion, tv_motion, ...
     config: every constant, as JSON.
     error: why there is no stimulus, else None.
+    kept_after: int (kept,): steps taken before each small copy of the search.
+    kept: float16 (kept, h, w, frames, components) by stream, the copies; without streams where none was kept.
   """
 
   target: Target
@@ -52,17 +54,18 @@ class Stimulus:
   history: dict[str, np.ndarray]
   config: dict[str, Any]
   error: str | None = None
+  kept_after: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, int))
+  kept: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
   @property
   def appearance(self) -> np.ndarray | None:
     """float32 (H, W, 3), the picture: of an input of colours (of a film its middle frame), or None."""
-    found = next((x for x in self.inputs.values() if x.shape[3] in (1, _COLOURS)), None)
-    return None if found is None else np.broadcast_to(found[:, :, found.shape[2] // 2], (*found.shape[:2], _COLOURS))
+    return _picture(self.inputs)
 
   @property
   def motion(self) -> np.ndarray | None:
     """float32 (H, W, T, 2), the flow (u, v) in network units (40/255 pixel a frame), or None."""
-    return next((x for x in self.inputs.values() if x.shape[3] == _VECTOR), None)
+    return _flow(self.inputs)
 
   @property
   def activation_over_a_hat(self) -> float:
@@ -88,7 +91,7 @@ class Stimulus:
     Raises:
       UsageError: if no input is a picture, a film or a flow.
     """
-    from tbvis.records import StimulusRecord
+    from tbvis.records import KeptSteps, StimulusRecord
 
     measured = {f"contrast_{name}": value for name, value in self.contrasts.items()}
     ratio = self.temporal_ratio
@@ -112,4 +115,16 @@ class Stimulus:
       a_hat=self.a_hat,
       config={**self.config, "measured": measured},
       error=self.error,
+      kept=KeptSteps(self.kept_after, _picture(self.kept), _flow(self.kept)) if self.kept else None,
     )
+
+
+def _picture(inputs: Mapping[str, np.ndarray]) -> np.ndarray | None:
+  """Returns (..., H, W, 3) of the first input (..., H, W, frames, components) that is a picture or a film, its middle frame."""
+  found = next((x for x in inputs.values() if x.shape[-1] in (1, _COLOURS)), None)
+  return None if found is None else np.broadcast_to(found[..., found.shape[-2] // 2, :], (*found.shape[:-2], _COLOURS))
+
+
+def _flow(inputs: Mapping[str, np.ndarray]) -> np.ndarray | None:
+  """Returns the first input (..., H, W, frames, 2)."""
+  return next((x for x in inputs.values() if x.shape[-1] == _VECTOR), None)

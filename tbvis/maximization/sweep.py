@@ -352,6 +352,12 @@ def prepare(
   return job, found, plan(job, found, settings, seed)
 
 
+def layer_order(model: keras.Model) -> Callable[[Target], int]:
+  """Returns what gives a target's place in the network's order: that of the first layer it reads."""
+  order = {layer: place for place, layer in enumerate(geometry.layer_geometry(model, whole=True))}
+  return lambda target: min(order[layer] for layer in target.layers)
+
+
 def search(
   job: Job, batches: Sequence[Batch], on_step: Callable[[Batch], None] | None = None, state: str | os.PathLike[str] | None = None,
   save_every: int = 0,
@@ -365,7 +371,7 @@ def search(
     state: folder of the states of unfinished batches; a batch that has one there goes on from it.
     save_every: steps between two states, 0 for none.
   """
-  order = list(geometry.layer_geometry(job.model, whole=True))
+  order = layer_order(job.model)
   for batch in batches:
     programs = [job.lower(row.target) for row in batch.rows]
     terms = tuple(ascent.Term(program.form, program.taps) for program in programs[0])
@@ -445,7 +451,7 @@ def _stimulus(
   row: Row,
   index: int,
   found: ascent.Result,
-  order: list[str],
+  order: Callable[[Target], int],
   job: Job,
   made: Mapping[str, Any],
   softmax: Sequence[str],
@@ -471,7 +477,7 @@ def _stimulus(
     logging.warning("%s at kappa = %g, chi = %g: %s.", row.target.name, row.setting.kappa, row.setting.chi, cause)
   return Stimulus(
     target=row.target,
-    layer_index=min(order.index(layer) for layer in row.target.layers),
+    layer_index=order(row.target),
     inputs={} if error else inputs,
     activation=activation,
     a_hat=a_hat,
@@ -483,4 +489,6 @@ def _stimulus(
     history=history,
     config={**made, "a_hat_by_layer": [float(value) for value in scale], "warnings": causes},
     error=error,
+    kept_after=found.kept_after,
+    kept={} if error else {stream: copies[:, index] for stream, copies in found.kept.items()},
   )

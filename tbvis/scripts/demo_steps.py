@@ -149,7 +149,8 @@ def demo_steps(data_dir: pathlib.Path, logdir: pathlib.Path, retrain: bool) -> l
         step_name,
         title,
         "maximize",
-        (f"--checkpoint={checkpoint}", f"--statistics={statistics}", f"--logdir={logdir}", f"--run={run}"),
+        # The clips of the statistics that come along are not filmed: of them the tab has names alone.
+        (f"--checkpoint={checkpoint}", f"--statistics={statistics}", f"--logdir={logdir}", f"--run={run}", *(of_set if retrain else ())),
         inputs=(checkpoint, statistics),
         outputs=(logdir / run,),
       )

@@ -19,6 +19,8 @@ from tbvis.rendering import export
 from tbvis.scripts import app
 
 if TYPE_CHECKING:
+  from tbvis import summaries
+  from tbvis.datasets import reader
   from tbvis.maximization import pipeline
   from tbvis.maximization.stimulus import Stimulus
   from tbvis.records import StimulusRecord
@@ -27,6 +29,10 @@ _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The network: a .keras fil
 _STATISTICS = flags.DEFINE_string(
   "statistics", None, "statistics.npz of tbvis-evaluate, which has a_hat of every unit; without it 1 stands in, with a warning."
 )
+_DATA_DIR = flags.DEFINE_string(
+  "data_dir", None, "Folder given to tbvis-prepare. With --dataset and --statistics, the clips that excite each unit most play on its page."
+)
+_DATASET = flags.DEFINE_string("dataset", None, "Name of the prepared set that the statistics are of, as stage_split1_dis.")
 _UNITS = flags.DEFINE_list(
   "units",
   None,
@@ -181,17 +187,33 @@ def _keep_files(stimulus: Stimulus, record: StimulusRecord, folder: str, formats
     export.export_stimulus(folder, name, stimulus.inputs, record.config, formats)
 
 
-def _search(recipe: pipeline.Recipe, sheets: _Pictures | None, keep: Any, writer: Any, finished: set[Any]) -> list[Stimulus]:
+def _add_statistics(opened: pipeline.Opened, writer: summaries.StimulusWriter, dataset: reader.PreparedDataset | None) -> None:
+  """Writes what clips say of the units, with the snippets that excite them most where their prepared set is given."""
+  from tbvis.diagnostics import top_clips
+  from tbvis.models import geometry
+
+  layers = opened.statistics.layers if opened.statistics else {}
+  known = [t for t in opened.targets if t.is_unit and set(t.layers) <= set(layers)]
+  described = {target.name: opened.statistics.describe(target.layers, target.channel) for target in known}
+  if described:
+    described = top_clips.with_fields(described, geometry.layer_geometry(opened.job.model, whole=True))
+  described, pictures = top_clips.kept_pictures(described, writer.statistics()), None
+  if dataset:
+    described, pictures = top_clips.with_pictures(described, dataset, opened.job.input_size)
+  writer.add_statistics(described, pictures)
+
+
+def _search(recipe: pipeline.Recipe, sheets: _Pictures | None, keep: Any, writer: Any, finished: set[Any], life: Any) -> list[Stimulus]:
   """Searches all that is not finished, in this process."""
   from tbvis import progress
   from tbvis.maximization import pipeline
 
   # A batch keeps its members, so that who shared it never depends on an interruption.
-  batches = [batch for batch in pipeline.open_recipe(recipe).batches if batch.is_open(finished)]
+  indices = list(pipeline.unfinished(recipe, finished))
   made = []
-  total = sum(len(batch.rows) for batch in batches) * recipe.config.steps
+  total = sum(len(pipeline.open_recipe(recipe).batches[index].rows) for index in indices) * recipe.config.steps
   with progress.bar(total=total, description="Maximising", unit="step") as bar:
-    for stimulus, record in pipeline.search(recipe, batches, finished, lambda batch: bar.update(len(batch.rows))):
+    for stimulus, record in pipeline.search(recipe, indices, finished, lambda batch: bar.update(len(batch.rows)), life):
       if keep:
         keep(stimulus, record)
       if sheets:
@@ -208,7 +230,6 @@ def _search_by_beam(recipe: pipeline.Recipe, keep: Any, finished: set[Any]) -> N
   from tbvis import progress, summaries
   from tbvis.maximization import pipeline
 
-  pipeline.clear_failures(recipe)
   indices = list(pipeline.unfinished(recipe, finished))
   batches = pipeline.open_recipe(recipe).batches
   total = sum(row.key not in finished for index in indices for row in batches[index].rows)
@@ -225,12 +246,14 @@ def main() -> None:
   checkpoint_path = app.required_path(_CHECKPOINT.value, "checkpoint")
   statistics_path = app.expand_path(_STATISTICS.value, "statistics")
   logdir, pictures = app.expand_path(_LOGDIR.value, "logdir"), app.expand_path(_PICTURES.value, "pictures")
-  exported = app.expand_path(_EXPORT.value, "export")
+  exported, data_dir = app.expand_path(_EXPORT.value, "export"), app.expand_path(_DATA_DIR.value, "data_dir")
   wanted = _wanted()
   if not (logdir or pictures or exported or _PLAN_ONLY.value):
     raise UsageError("--logdir, --pictures or --export is required, for the stimuli to be kept. See --help.")
   if _RUNNER.value and (pictures or not logdir):
     raise UsageError("--runner: expected --logdir, and no --pictures, which one process draws; --export goes with it.")
+  if bool(data_dir) != bool(_DATASET.value) or (data_dir and not statistics_path):
+    raise UsageError("--data_dir, --dataset and --statistics are given together, or --statistics alone, or none of them. See --help.")
   config = _config()
   chi, isotropic = app.parse_floats(_CHI.value, "chi"), app.parse_floats(_ISOTROPIC.value, "isotropic")
   if exported:
@@ -242,6 +265,11 @@ def main() -> None:
   from tbvis import summaries
   from tbvis.maximization import estimate, pipeline, sweep
 
+  dataset = None
+  if data_dir:
+    from tbvis.datasets import reader
+
+    dataset = reader.open_dataset(data_dir, _DATASET.value)
   recipe = pipeline.Recipe(
     checkpoint=str(checkpoint_path),
     statistics=str(statistics_path) if statistics_path else None,
@@ -268,16 +296,17 @@ def main() -> None:
   made: list[Stimulus] = []
   failed: list[dict[str, Any]] = []
   try:
-    if writer and opened.statistics:
-      known = [t for t in opened.targets if t.is_unit and set(t.layers) <= set(opened.statistics.layers)]
-      writer.add_statistics({target.name: opened.statistics.describe(target.layers, target.channel) for target in known})
-    if _RUNNER.value:
-      _search_by_beam(recipe, keep, finished)
-      failed = pipeline.failures(recipe)
-      count = len(writer.finished() - finished)
-    else:
-      made = _search(recipe, _Pictures(pictures, _FRAMES.value) if pictures else None, keep, writer, finished)
-      count = len(made)
+    if writer:
+      # Also where nothing is known of any unit: TensorBoard lists the run then, before it has a stimulus.
+      _add_statistics(opened, writer, dataset)
+    with pipeline.planned(recipe, finished) as life:
+      if _RUNNER.value:
+        _search_by_beam(recipe, keep, finished)
+        failed = pipeline.failures(recipe)
+        count = len(writer.finished() - finished)
+      else:
+        made = _search(recipe, _Pictures(pictures, _FRAMES.value) if pictures else None, keep, writer, finished, life)
+        count = len(made)
   finally:
     if writer:
       writer.close()

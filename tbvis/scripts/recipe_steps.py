@@ -160,7 +160,7 @@ def recipe_steps(
   title = "Score the test clips, and take the statistics of all units"
   steps.append(step("evaluate", title, arguments, (checkpoint, *made), scores, logdir / evaluation_run))
   statistics = scores / "statistics.npz"
-  arguments = (network, f"--statistics={statistics}", f"--logdir={logdir}", f"--run={stimuli_run}")
+  arguments = (network, *of_set, f"--statistics={statistics}", f"--logdir={logdir}", f"--run={stimuli_run}")
   # tbvis-maximize skips what it finds under the same unit and chi, whichever network it is of.
   steps.append(step("maximize", "Find the stimuli", arguments, (checkpoint, statistics), logdir / stimuli_run, keeps=False))
   state = data_dir / f"steps_{label}.json"

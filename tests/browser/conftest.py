@@ -1,9 +1,13 @@
-"""A real Chromium, and the tab in it."""
+"""A real Chromium and a real Firefox, and the tab in them."""
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import pytest
 
+from tests.browser import axe, firefox
 from tests.tb_plugin import serving, synthetic
 
 _ARGUMENTS = [
@@ -29,7 +33,28 @@ def browser(chromium):
 
 
 @pytest.fixture(scope="module")
+def fox(firefox_esr, tmp_path_factory):
+  """A running Firefox; at the end no page of it may have logged an error."""
+  pytest.importorskip("websockets.sync.client", reason="needs websockets: pip install websockets")
+  with firefox.running(firefox_esr, tmp_path_factory.mktemp("firefox")) as started:
+    yield started
+    assert not started.problems
+
+
+@pytest.fixture(scope="session")
+def axe_script(request):
+  """The text of axe-core; without it the test is skipped, or fails where CI=true and npm is there to fetch it."""
+  try:
+    return axe.source(request.config.cache.mkdir("axe-core"))
+  except axe.MissingError as error:
+    if os.environ.get("CI") == "true" and shutil.which("npm"):
+      pytest.fail(str(error))
+    pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
 def address(tmp_path_factory):
+  """Of a TensorBoard that all modules read from; who writes starts one of their own."""
   folder = tmp_path_factory.mktemp("browser")
   with serving.tensorboard(synthetic.write_logdir(folder / "logdir", size=48), folder, "--load_fast=true") as served:
     yield served

@@ -29,7 +29,8 @@ def test_grid_has_units_by_layer_and_chi_in_order_with_missing_and_failed_cells(
   assert heads == ["chi=0", "chi=1", "chi=5", "chi=10", "isotropic=5"]
   assert "isotropic" in _text(frame, "thead th[data-variant='isotropic=5']")
   row = "tr[data-unit='conv5_fusion/f004'] "
-  assert _text(frame, row + "td[data-variant='chi=5']") == "not run"
+  # Once the list has stayed the same; before that it may be still loading.
+  frame.wait_for_selector(row + "td[data-variant='chi=5'] .note:text-is('not run')")
   assert "activation became NaN at step 40" in _text(frame, row + "td[data-variant='chi=1'] .failed")
   assert _text(frame, "tr[data-unit='conv4_3_motion/f036'] td[data-variant='chi=0'] .absent") == "–"
 
@@ -134,22 +135,6 @@ def test_the_matrix_is_walked_with_the_keyboard(address, open_tab):
   frame.wait_for_selector(_PLAYING)
 
 
-def test_a_unit_opens_with_all_chi_activation_and_settings(address, open_tab):
-  _, frame = open_tab(address)
-  frame.click("tr[data-unit='conv5_fusion/f021'] .cell")
-  assert _text(frame, "tbvis-unit h2") == "conv5_fusion/f021"
-  captions = frame.eval_on_selector_all("tbvis-unit .large figcaption b", "(all) => all.map((e) => e.textContent)")
-  assert captions == ["χ = 0", "χ = 1", "χ = 5", "χ = 10", "κ = χ = 5"]
-  frame.wait_for_selector("tbvis-unit .notes span")
-  assert "= 1.1 â" in _text(frame, "tbvis-unit .notes")
-  assert _text(frame, "tbvis-unit .notes .warning") == synthetic.WARNING
-  frame.wait_for_selector(".curve polyline")
-  assert frame.locator(".curve polyline").count() == 5
-  frame.click("summary")
-  assert "nested.jitter" in _text(frame, ".config")
-  assert "PlayingCello" in _text(frame, ".means li")
-
-
 def test_a_link_opens_what_it_names_and_the_address_follows(address, open_tab):
   page, frame = open_tab(address, _PAIR, hosted=True)
   assert _text(frame, "tbvis-pair h2") == "PlayingCello taken for PlayingViolin"
@@ -211,12 +196,14 @@ def test_an_empty_logdir_says_what_was_looked_for_then_fills(open_tab, tmp_path)
   logdir = tmp_path / "logdir"
   logdir.mkdir()
   with serving.tensorboard(logdir, tmp_path, "--load_fast=true") as served:
-    _, frame = open_tab(served)
+    page, frame = open_tab(served)
     message = _text(frame, ".message.empty")
     for part in ("No stimuli and no confusions here", str(logdir), "tbvis/stimulus/", "tbvis/confusions", "no runs at all"):
       assert part in message
     synthetic.write_evaluation(logdir, thumbnails=False)
     frame.wait_for_selector("tbvis-matrix canvas")
+    # Before the server stops: a page goes on asking it.
+    page.close()
 
 
 def _screenshot(frame, path):

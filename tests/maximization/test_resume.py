@@ -12,6 +12,7 @@ import threading
 import numpy as np
 import pytest
 
+from tb_plugin import store, sweeps
 from tbvis import files, summaries
 from tbvis.maximization import api, ascent, pipeline, sweep
 from tbvis.maximization.config import MaximizationConfig
@@ -57,6 +58,9 @@ def test_a_broken_search_ends_as_an_unbroken_one_bit_for_bit(network, tmp_path):
       np.testing.assert_array_equal(one.steps, other.steps)
       for term in one.history:
         np.testing.assert_array_equal(one.history[term], other.history[term])
+      assert one.kept_after.tolist() == other.kept_after.tolist() == [0, 1, 2, 4, 6]
+      for stream in one.inputs:
+        np.testing.assert_array_equal(one.kept[stream], other.kept[stream])
 
 
 @pytest.mark.slow
@@ -100,7 +104,7 @@ def _command(checkpoint, logdir, *more):
 
 def _found(logdir):
   run = summaries.read_run(logdir, "stimuli").stimuli
-  return {s.key: (s.activation, s.appearance.tobytes(), s.motion.tobytes(), s.history["activation"].tobytes()) for s in run}
+  return {s.key: (s.activation, *(x.tobytes() for x in (s.appearance, s.motion, s.history["activation"], s.kept.motion))) for s in run}
 
 
 @pytest.mark.slow
@@ -131,7 +135,37 @@ def test_a_process_killed_at_random_moments_loses_nothing(checkpoint, tmp_path):
     expected = _found(tmp_path / f"whole{seed}")
     assert len(expected) == 10 and _found(broken) == expected
     assert not list(summaries.state_folder(broken, "stimuli").glob("*.npz"))
+    assert not (broken / "stimuli/tbvis/sweeps").exists(), "nothing is planned any more"
     seed += 1
+
+
+@pytest.mark.slow
+def test_who_looks_on_is_told_what_is_planned_running_and_interrupted(checkpoint, tmp_path):
+  recipe = _recipe(checkpoint, tmp_path, wanted=("prediction/*",), config=MaximizationConfig(steps=5, batch_size=3))
+  states = []
+
+  def listed():
+    return sweeps.planned(recipe.sweeps, store._file, [], lambda size: None, lambda tag, error: pytest.fail(f"{tag}: {error}"))
+
+  def look(_):
+    states.append([row["state"] for row in listed()])
+
+  records = {}
+  with pytest.raises(_Stop), pipeline.planned(recipe, set()) as life:
+    for _, record in pipeline.search(recipe, [0, 1], set(), look, life):
+      records[record.key] = record
+    told = {sweeps._KEY(row): row for row in listed()}
+    raise _Stop
+  assert len(states) == 2 * 5 and len(records) == 4
+  assert states[0] == ["running"] * 3 + ["planned"] and states[5] == ["planned"] * 3 + ["running"]
+  assert told.keys() == records.keys()
+  for key, row in told.items():
+    fields = ("layer", "layer_index", "channel", "class_name", "variant")
+    assert [row[name] for name in fields] == [getattr(records[key], name) for name in fields] and row["steps"] == 5
+  assert [row["state"] for row in listed()] == ["interrupted"] * 4, "a sweep that ended without its rows"
+  with pipeline.planned(recipe, set(list(records)[:3])):
+    assert [(row["unit"], row["chi"], row["state"]) for row in listed()] == [("prediction/Right", 10, "planned")]
+  assert not recipe.sweeps.exists()
 
 
 @pytest.mark.slow
@@ -193,11 +227,13 @@ def test_beam_finds_what_one_process_finds_and_goes_on_past_a_failure(checkpoint
   command = _command(checkpoint, tmp_path / "beam", *parallel, f"--json={tmp_path / 'out.json'}")
   done = subprocess.run(command, capture_output=True, text=True, check=False)
   assert done.returncode == 2 and "Failed: prediction/Left, prediction/Right" in done.stdout, done.stderr[-3000:]
+  assert [path.suffix for path in (tmp_path / "beam/stimuli/tbvis/sweeps").iterdir()] == [".json"], "the plan stays, nobody lives"
   assert json.loads((tmp_path / "out.json").read_text())["batches_failed"] == 1
   (tmp_path / "beam" / "stimuli" / "tbvis" / "stimuli" / "prediction").unlink()
   done = subprocess.run(command, capture_output=True, text=True, check=False)
   assert done.returncode == 0 and "6 stimuli are finished" in done.stdout, done.stderr[-3000:]
   assert _found(tmp_path / "beam") == _found(tmp_path / "one")
+  assert not (tmp_path / "beam/stimuli/tbvis/sweeps").exists()
 
 
 @pytest.mark.parametrize("flag", ["--runner=DirectRunner", "--unknown_flag=3"])

@@ -82,6 +82,7 @@ def test_retraining_films_everything_and_uses_what_it_trained(project, tmp_path)
   trained = str(pathlib.Path(flag(train, "output_dir")) / "checkpoint.keras")
   assert flag(evaluate, "checkpoint") == flag(maximize, "checkpoint") == trained
   assert flag(maximize, "statistics") == str(pathlib.Path(flag(evaluate, "output_dir")) / "statistics.npz")
+  assert flag(maximize, "dataset") == flag(evaluate, "dataset"), "the clips that excite units most are taken from it"
 
 
 def test_the_two_ways_share_neither_folders_nor_runs(project, tmp_path):

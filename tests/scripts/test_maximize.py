@@ -46,6 +46,16 @@ def test_stimuli_are_written_and_a_second_run_skips_them(network, tmp_path):
   assert numbers["stimuli"] == 4 and numbers["peak_memory_mib"] > 0 and numbers["temporal_ratio_median_prediction_chi=0"] > 0
   assert sorted(p.name for p in (tmp_path / "pictures").iterdir()) == ["conv2_2_f002.png", "prediction_PlayingCello.png"]
 
+  # Its own flags make a stimulus again, alone instead of among others.
+  config = found[3].config
+  assert (config["checkpoint"], config["statistics"], config["seed"], config["steps"]) == (str(network), None, 0, 3) and config["version"]
+  (tmp_path / "own.flags").write_text(config["flagfile"])
+  done = _run(f"--flagfile={tmp_path / 'own.flags'}", f"--logdir={tmp_path / 'again'}")
+  assert done.returncode == 0, done.stderr[-3000:]
+  (same,) = summaries.read_run(tmp_path / "again", "stimuli").stimuli
+  assert same.key == found[3].key and same.config["flagfile"] == config["flagfile"]
+  np.testing.assert_allclose(same.motion, found[3].motion, atol=0.05 * np.abs(found[3].motion).max())
+
   done = _run(*common, "--units=prediction/PlayingCello,conv2_2/f002", "--chi=0,10", "--isotropic=5")
   assert done.returncode == 0 and "4 stimuli are finished" in done.stdout
   numbers = json.loads(report.read_text())
@@ -71,9 +81,11 @@ def test_what_clips_say_of_the_units_is_written_beside_them(network, tmp_path):
   assert done.returncode == 0, done.stderr[-3000:]
   known = summaries.read_run(tmp_path, "stimuli").statistics["conv2_2/f002"]
   assert known["a_hat"] == 4 and known["class_means"] == {"PlayingViolin": 4}
-  assert [(top["clip"], top["layer"], top["frame"], top["value"]) for top in known["top_clips"]] == [
-    ("v_PlayingViolin_g08_c01", "conv2_2_appearance", 9, 2), ("v_PlayingViolin_g08_c01", "conv2_2_motion", 9, 2),
+  assert [(top["clip"], top["layer"], top["frame"], top["value"], top["field"]) for top in known["top_clips"]] == [
+    ("v_PlayingViolin_g08_c01", "conv2_2_appearance", 9, 2, 14), ("v_PlayingViolin_g08_c01", "conv2_2_motion", 9, 2, 14),
   ]  # fmt: skip
+  done = _run(f"--checkpoint={network}", f"--logdir={tmp_path}", "--data_dir=DATA", "--dataset=stage_split1_dis", "--units=conv2_2/f002")
+  assert done.returncode == 2 and "--data_dir, --dataset and --statistics are given together" in done.stderr
 
 
 def test_layers_times_units_sums_and_a_plan(network, tmp_path):

@@ -100,6 +100,7 @@ def test_a_recipe_trains_or_shows_what_it_is_given(tmp_path):
   trained = [str(pathlib.Path(_flag(train, "output_dir")[0]) / "checkpoint.keras")]
   assert _flag(evaluate, "checkpoint") == _flag(maximize, "checkpoint") == trained
   assert _flag(maximize, "statistics") == [str(pathlib.Path(_flag(evaluate, "output_dir")[0]) / "statistics.npz")]
+  assert _flag(maximize, "dataset") == _flag(evaluate, "dataset") and _flag(maximize, "data_dir") == _flag(evaluate, "data_dir")
   _, evaluate, maximize = _plan(tmp_path, checkpoint=tmp_path / "mine.keras").steps
   assert _flag(evaluate, "checkpoint") == _flag(maximize, "checkpoint") == [str(tmp_path / "mine.keras")]
   _, imported, evaluate, _ = _plan(tmp_path, imported=("--weights=appearance=A.mat,motion=B.mat", "--format=matconvnet")).steps

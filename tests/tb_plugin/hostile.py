@@ -16,7 +16,7 @@ import numpy as np
 from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from tbvis import events, summaries
+from tbvis import events, plans, summaries
 from tbvis.rendering import animation
 from tests.tb_plugin import synthetic
 
@@ -100,12 +100,20 @@ def _metas(good: dict[str, Any]) -> Iterator[tuple[str, Any]]:
   wrong = {
     "activation": ["12", float("nan"), []],
     "error": [5, ["no"]],
-    "config": [None, [], "x", {"warnings": "x"}, {"warnings": [{}]}],
+    "config": [None, [], "x", {"warnings": "x"}, {"warnings": [{}]}, {"flagfile": 3}, {"flagfile": "x" * 30_000}],
     "steps": [None, ["0"], [0]],
     "history": [None, [], {"activation": [1]}, {"activation": 3}, {"activation": ["x"] * 10}],
     "motion": [[], 1, {}, *(good["motion"] | {"frames": frames} for frames in (0, -1, 10**9, "10", None))],
     "appearance": ["x", {"size": [10**9, 10**9], "small": [1, 1]}, {"size": None, "small": None}],
     "files": [None, [], {"flow.webp": "many"}],
+    "kept": [
+      *([], 1, {}),
+      *(good["kept"] | {"steps": steps} for steps in ([], [3, 0, 40], [0, 0, 40], [-1, 3, 40], [0, 3, 10**400], None, [0, 3])),
+      *(good["kept"] | {"size": size} for size in ([0, 4], [10**9] * 2)),
+      *(good["kept"] | {"frames": frames} for frames in (0, -1, 10**9)),
+      *(good["kept"] | {"scales": scales} for scales in (None, [1.0, 1.0], ["1"] * 3, [float("nan")] * 3)),
+      *(good["kept"] | {"limits": limits} for limits in (None, [[0, 1]], [[0]] * 3, [0, 1, 2])),
+    ],
   }
   for name, values in wrong.items():
     for value in values:
@@ -152,6 +160,31 @@ def _confusions(good: dict[str, Any]) -> Iterator[tuple[str, Any]]:
   for name, values in wrong.items():
     for number, value in enumerate(values):
       yield f"{name} {number}", good | {name: value}
+
+
+def statistics() -> dict[str, Any]:
+  """What a run may say of units, by what is wrong with it."""
+  clip = {"clip": "a", "value": 1.0, "frame": 3, "x": 1, "y": 2}
+  shown = {"field": 8, "thumbnail": "a.webp", "frames": 10, "fired": 5, "size": [20, 10]}
+  wrong = {
+    "class": [1, ["a"]],
+    "layer": [{}, ""],
+    "field": [0, -1, "8", 10**9, [8]],
+    "thumbnail": [None, 7, "x" * 3000],
+    "frames": [0, 10**9, "10"],
+    "fired": [-1, 0.5, None, 10**9],
+    "size": [None, 20, [20], [0, 10], ["20", 10], [10**9, 10]],
+    "x": ["1", None],
+  }
+  found: dict[str, Any] = {"list": [], "means": {"class_means": {"a": "1"}}, "clips": {"top_clips": [1]}, "a_hat": {"a_hat": "x"}}
+  for name, values in wrong.items():
+    for number, value in enumerate(values):
+      found[f"{name} {number}"] = {"top_clips": [clip | shown | {name: value}]}
+  for name in ("frames", "fired", "size"):
+    found[f"without {name}"] = {"top_clips": [_without(clip | shown, name)]}
+  for name in clip:
+    found[f"without {name}"] = {"top_clips": [_without(clip, name)]}
+  return found
 
 
 def _with_secret(name: str) -> bytes:
@@ -201,7 +234,8 @@ def write(root: pathlib.Path) -> dict[str, Any]:
   with summaries.StimulusWriter(logdir, GOOD) as writer:
     writer.write(synthetic.record(size=24))
     means = {"PlayingCello": 2.0}
-    writer.add_statistics({"conv5_fusion/f021": {"a_hat": 10.0, "class_means": means, "top_clips": []}})
+    known = {"a_hat": 10.0, "class_means": means, "top_clips": []}
+    writer.add_statistics({"conv5_fusion/f021": known} | {f"spoilt/{what}": entry for what, entry in statistics().items()})
   synthetic.write_evaluation(logdir, GOOD)
   found = {tag: (content, blobs) for tag, _, content, blobs in events.read_values(logdir / GOOD, "tbvis")}
   made = {
@@ -243,8 +277,30 @@ def _write_stimuli(folder: pathlib.Path, content: dict[str, Any], blobs: list[by
   add("declared giants", blobs=[meta], dims=[1 << 31, 1 << 31])
   add("a negative size", dims=[-3])
   add("unknown type", dtype=99)
-  _append(folder, *protos)
+  _append(folder, *protos, *_curves([tag.removeprefix(summaries.STIMULUS_PREFIX) for tag in tags.values()]))
   return tags
+
+
+# Of the run SPOILT: the one curve that can be read, and the number of its stimulus, behind those whose curves are spoilt.
+CURVE, CURVE_OF = 0.25, 7
+
+
+def _curves(units: list[str]) -> Iterator[event_pb2.Event]:
+  """Curves of activations of which none but the last can be read."""
+  spoilt = (
+    {"dtype": _FLOAT, "float_val": [float("nan")]},
+    {"dtype": _FLOAT, "float_val": [float("inf")]},
+    {"dtype": _FLOAT, "float_val": [1.0, 2.0], "dims": [2]},
+    {"dtype": _FLOAT, "float_val": [], "dims": [0]},
+    {"dtype": _FLOAT, "float_val": [1.0], "dims": [1 << 40]},
+    {"dtype": _STRING, "string_val": [b"<script>"]},
+    {"dtype": 99, "float_val": [1.0]},
+  )
+  for unit, tensor in zip(units, (*spoilt, {"dtype": _FLOAT, "float_val": [CURVE]}), strict=False):
+    value = events.scalar_value(f"{unit}/activation", 0.0)
+    shape = tensor_shape_pb2.TensorShapeProto(dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=size) for size in tensor.pop("dims", [])])
+    value.tensor.CopyFrom(tensor_pb2.TensorProto(tensor_shape=shape, **tensor))
+    yield event_pb2.Event(step=1, wall_time=time.time(), summary=summary_pb2.Summary(value=[value]))
 
 
 def _write_evaluations(logdir: pathlib.Path, content: dict[str, Any], blobs: list[bytes]) -> dict[str, str]:
@@ -332,6 +388,9 @@ def _write_ways_out(logdir: pathlib.Path, outside: pathlib.Path, evaluation: tup
   (logdir / "linked_clips/tbvis/clips").symlink_to(outside)
   (logdir / "linked_clip/tbvis/clips").mkdir(parents=True)
   (logdir / "linked_clip/tbvis/clips/a.webp").symlink_to(outside / "a.webp")
+  hidden = [[SECRET.decode(), "outside", 0, 0, None]]
+  plans.write(outside, "0" * 16, hidden, [(1.0, 0.0, False)], seed=0, steps=1, finished=[])
+  (logdir / "linked_clip/tbvis/sweeps").symlink_to(outside)
   (logdir / "linked_run").symlink_to(outside)
   (logdir / "linked_events").mkdir()
   (logdir / "linked_events/events.out.tfevents.1.x").symlink_to(outside / "secret.json")

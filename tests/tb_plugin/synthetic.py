@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+import itertools
+import json
 import os
 import pathlib
+import tempfile
 
 import numpy as np
 
-from tbvis import summaries
+from tbvis import events, summaries
 from tbvis.rendering import animation
 
 CLASSES = ("ApplyEyeMakeup", "ApplyLipstick", "Billiards", "BrushingTeeth", "PlayingCello", "PlayingTabla", "PlayingViolin", "ShavingBeard")
@@ -25,7 +29,22 @@ SPLIT = "made-up test clips"
 WARNED, WARNING = "conv5_fusion/f021", "31% of its motion is pinned at the bound of 160"
 
 
-def record(unit=UNITS[3], *, kappa=1.0, chi=10.0, isotropic=False, seed=0, size=64, error=None) -> summaries.StimulusRecord:
+def kept(appearance, motion, steps=(0, 3, 40)) -> summaries.KeptSteps:
+  """Copies of a search that comes from noise: at each step the part step / 80 is there, of every second pixel."""
+  rng = np.random.default_rng(1)
+
+  def copies(values):
+    if values is None:
+      return None
+    small = values[::2, ::2]
+    return np.stack([step / 80 * small + (1 - step / 80) * rng.uniform(-20, 20, small.shape) for step in steps])
+
+  return summaries.KeptSteps(np.array(steps), copies(appearance), copies(motion))
+
+
+def record(
+  unit=UNITS[3], *, kappa=1.0, chi=10.0, isotropic=False, seed=0, size=64, error=None, with_steps=True
+) -> summaries.StimulusRecord:  # fmt: skip
   """A stimulus whose waves run the faster the smaller chi is."""
   name, index, channel, class_name = unit
   rng = np.random.default_rng([channel, index])
@@ -39,6 +58,8 @@ def record(unit=UNITS[3], *, kappa=1.0, chi=10.0, isotropic=False, seed=0, size=
   layer = name.split("/")[0]
   steps = np.arange(0, 200, 20)
   rise = 1 - np.exp(-steps / 60)
+  appearance = None if error or layer.endswith("_motion") else appearance.astype(np.float32)
+  motion = None if error or layer.endswith("_appearance") else (window[..., None] * motion).astype(np.float32)
   return summaries.StimulusRecord(
     unit=name,
     layer=layer,
@@ -49,14 +70,15 @@ def record(unit=UNITS[3], *, kappa=1.0, chi=10.0, isotropic=False, seed=0, size=
     chi=chi,
     isotropic=isotropic,
     seed=seed,
-    appearance=None if error or layer.endswith("_motion") else appearance.astype(np.float32),
-    motion=None if error or layer.endswith("_appearance") else (window[..., None] * motion).astype(np.float32),
+    appearance=appearance,
+    motion=motion,
     steps=steps,
     history={"activation": 12 * rise, "tv_motion": 3 * rise, "norm": 0.1 * rise},
     activation=float("nan") if error else float(12 * rise[-1]),
     a_hat=10.0,
     config={"iterations": 200, "learning_rate": 4.0, "nested": {"jitter": [4, 8]}, "warnings": [WARNING] if name == WARNED else []},
     error=error,
+    kept=kept(appearance, motion) if with_steps and not error else None,
   )
 
 
@@ -105,6 +127,56 @@ def write_logdir(logdir: str | os.PathLike[str], size: int = 64) -> pathlib.Path
     writer.add_statistics({"conv5_fusion/f021": {"a_hat": 10.0, "class_means": means, "top_clips": top}})
   write_evaluation(logdir)
   return pathlib.Path(logdir)
+
+
+def _patterns(size: int, count: int = 5) -> Iterator[tuple[dict, list[bytes]]]:
+  """The metadata and the blobs of a few stimuli that differ, as they stand in an event."""
+  with tempfile.TemporaryDirectory() as folder:
+    with summaries.StimulusWriter(folder, "patterns") as writer:
+      for channel in range(count):
+        writer.write(record((f"pattern/f{channel + 1:03d}", 0, channel, None), chi=2.0 * channel, size=size))
+    for _, _, _, blobs in events.read_values(pathlib.Path(folder) / "patterns", summaries.PLUGIN_NAME):
+      yield json.loads(blobs[2]), blobs[:2]
+
+
+def write_many(
+  logdir: str | os.PathLike[str],
+  layers: Sequence[tuple[str, int]],
+  kappas: Sequence[float] = (1.0,),
+  chis: Sequence[float] = CHIS,
+  seeds: Sequence[int] = (0,),
+  run: str = "many",
+  size: int = 24,
+) -> int:
+  """Writes small stimuli of all units of the layers (name, units), in events alone: no files beside them.
+
+  The activation of the n-th unit of a layer is n at the first variant, less at the others. Returns the number of stimuli.
+  """
+  file = events.EventFile(pathlib.Path(logdir) / run)
+  patterns = list(_patterns(size))
+  variants = list(itertools.product(kappas, chis, seeds))
+  written = 0
+  for index, (layer, units) in enumerate(layers):
+    for channel in range(units):
+      values = []
+      for number, (kappa, chi, seed) in enumerate(variants):
+        meta, pictures = patterns[(channel + number) % len(patterns)]
+        unit, variant = f"{layer}/f{channel + 1:03d}", summaries.variant_name(kappa, chi, False, seed)
+        identity = {
+          "kind": "stimulus", "version": 1, "unit": unit, "layer": layer, "layer_index": index, "channel": channel, "class_name": None,
+          "kappa": kappa, "chi": chi, "isotropic": False, "seed": seed,
+        }  # fmt: skip
+        activation = (channel + 1) / (number + 1)
+        blobs = [*pictures, events.to_json(meta | identity | {"activation": activation})]
+        prefix = f"{unit}/{variant}"
+        values += [
+          events.scalar_value(f"{prefix}/activation", activation),
+          events.blobs_value(f"{summaries.STIMULUS_PREFIX}{prefix}", blobs, summaries.PLUGIN_NAME, identity),
+        ]
+      file.add([(1, values)])
+      written += len(variants)
+  file.close()
+  return written
 
 
 if __name__ == "__main__":

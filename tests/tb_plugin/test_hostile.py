@@ -11,7 +11,7 @@ import urllib.parse
 
 import pytest
 
-from tests.tb_plugin import hostile, serving
+from tests.tb_plugin import hostile, hostile_sweeps, serving
 
 pytestmark = pytest.mark.slow
 
@@ -129,7 +129,9 @@ def _loaded(server: Server) -> dict:
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
   root = tmp_path_factory.mktemp("hostile")
-  return root / "logdir", hostile.write(root)
+  made = hostile.write(root)
+  hostile_sweeps.write(root / "logdir" / hostile.GOOD / "tbvis/sweeps", root / "outside")
+  return root / "logdir", made
 
 
 @pytest.fixture(scope="module", params=["auto", "false"])
@@ -159,6 +161,7 @@ def _good_is_served(server: Server) -> None:
     server.get("confusions", run=run): "application/json",
     server.get("clips", run=run, tower="fused", true="PlayingCello", predicted="PlayingViolin"): "application/json",
     server.get("statistics", run=run): "application/json",
+    server.get("measures", run=run): "application/json",
     server.ours(f"{ROOT}static/index.js"): "text/javascript",
     server.ours(f"{ROOT}static/base.css"): "text/css",
   }
@@ -196,6 +199,13 @@ def test_every_spoilt_stimulus_is_refused_by_name(served):
   assert "a later tbvis wrote it" in later
 
 
+def test_curves_that_are_none_are_left_out(served):
+  server, made, _ = served
+  reply = server.get("measures", run=hostile.SPOILT)
+  assert reply.status == 200
+  assert _strict(reply.body)["activations"] == {list(made["stimuli"].values())[hostile.CURVE_OF]: hostile.CURVE}
+
+
 def test_every_spoilt_evaluation_is_refused_and_the_others_are_shown(served):
   server, made, _ = served
   asked = {"tower": "fused", "true": "PlayingCello", "predicted": "PlayingViolin"}
@@ -205,6 +215,14 @@ def test_every_spoilt_evaluation_is_refused_and_the_others_are_shown(served):
       server.refused("confusions", {413, 422}, run=run)
   for tower, true, predicted in (("none", "Billiards", "Billiards"), ("fused", "<b>", "Billiards"), ("fused", "x" * 9000, "\0")):
     server.refused("clips", {400}, run=hostile.GOOD, tower=tower, true=true, predicted=predicted)
+
+
+def test_every_spoilt_entry_of_the_statistics_is_named_and_the_others_are_shown(served):
+  server, _, _ = served
+  found = json.loads(server.get("statistics", run=hostile.GOOD).body)
+  assert found["conv5_fusion/f021"]["class_means"] == {"PlayingCello": 2.0} and found["conv5_fusion/f021"]["selectivity"] is None
+  for what in hostile.statistics():
+    assert "expected" in found[f"spoilt/{what}"]["error"], what
 
 
 def test_no_name_of_a_file_leads_out_of_the_run(served):
@@ -242,7 +260,7 @@ def test_no_run_or_tag_that_tensorboard_does_not_show(served):
   for run in RUNS:
     server.refused("cell", {404}, run=run, tag=hostile.GOOD_TAG)
     server.refused("media", {404}, run=run, tag=hostile.GOOD_TAG, name="flow.webp")
-    for route in ("confusions", "statistics"):
+    for route in ("confusions", "statistics", "measures"):
       server.refused(route, {404}, run=run)
     server.refused("clip", {404}, run=run, name="a.webp")
   for tag in TAGS:
@@ -261,14 +279,14 @@ def test_no_path_leaves_the_pages_own_files(served):
 
 def test_methods_and_parameters_that_make_no_sense(served):
   server, _, _ = served
-  routes = ("contents", "cell", "meta", "media", "confusions", "clips", "clip", "statistics")
+  routes = ("contents", "cell", "meta", "media", "confusions", "clips", "clip", "statistics", "measures")
   for route in routes:
     for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"):
       server.refused(route, {405}, method, run=hostile.GOOD, tag=hostile.GOOD_TAG)
   for route in routes[1:]:
     server.refused(route, {400})
     server.refused(route, {400}, run="")
-    if route not in ("confusions", "statistics"):  # These want no more than a run.
+    if route not in ("confusions", "statistics", "measures"):  # These want no more than a run.
       server.refused(route, {400, 404}, run=hostile.GOOD, **{"tag[]": "x", "__proto__": "x"})
     for query in ("run", "run=%", "run=%zz&tag=%ff", "&&&===", "run=good&run=..", "run=" + "%00" * 5000):
       path = f"{ROOT}{route}?{query}"

@@ -15,7 +15,7 @@ from tensorboard.plugins import base_plugin
 from werkzeug import test as werkzeug_test
 from werkzeug import wrappers
 
-from tb_plugin import checks, loader, plugin, store
+from tb_plugin import checks, loader, measures, plugin, refusals, store
 from tbvis import summaries
 from tbvis.rendering import animation
 from tests.tb_plugin import synthetic
@@ -183,7 +183,46 @@ def test_the_matrix_agrees_with_the_lists_of_clips(client):
 
 
 def test_statistics_of_units(client):
-  assert _json(client, "statistics", run="stimuli")["conv5_fusion/f021"]["class_means"]["PlayingCello"] == 8
+  known = _json(client, "statistics", run="stimuli")["conv5_fusion/f021"]
+  means = list(known["class_means"].values())
+  others = (sum(means) - 8) / (len(means) - 1)
+  assert max(means) == 8 and known["selectivity"] == pytest.approx((8 - others) / (8 + others))
+
+
+def test_a_run_of_stimuli_serves_the_animations_that_its_statistics_name(tmp_path):
+  picture = synthetic.clip_animation(1)
+  with summaries.StimulusWriter(tmp_path, "stimuli") as writer:
+    writer.add_statistics({"conv1/f001": {"a_hat": 1.0}}, {"top_a.webp": picture})
+  assert _get(_client(tmp_path), "clip", run="stimuli", name="top_a.webp").get_data() == picture
+  assert "found none" in _json(_client(tmp_path), "clip", 404, run="stimuli", name="top_b.webp")["error"]
+
+
+def test_measures_of_units(client):
+  found = _json(client, "measures", run="stimuli")
+  assert found["activations"][TAG] == pytest.approx(12 * (1 - np.exp(-3)), abs=1e-5) and found["error"] is None
+  (unit,) = found["units"].values()
+  # Means 1 + i / 8, but 8 for the cello, the fifth.
+  others = np.mean([1 + i / 8 for i in range(8) if i != 4])
+  assert unit == {"a_hat": 10, "class": "PlayingCello", "selectivity": pytest.approx((8 - others) / (8 + others))}
+  assert _json(client, "measures", run="evaluation") == {"activations": {}, "units": {}, "error": None}
+  assert "found none" in _json(client, "measures", 404, run="none")["error"]
+
+
+def test_measures_are_read_in_parts_and_without_what_is_spoilt():
+  asked = []
+
+  def read(tags):
+    asked.append(len(tags))
+    if spoilt & {*tags}:
+      raise ValueError("no scalar")
+    return {tag: float("nan") if tag == "t7" else 1.0 for tag in tags}
+
+  tags, spoilt = [f"t{i}" for i in range(2 * measures.BATCH + 5)], {"t3", "t9000"}
+  found = measures.last_values(read, tags)
+  assert set(tags) - set(found) == {"t3", "t9000", "t7"} and max(asked) == measures.BATCH and len(asked) < 70
+  spoilt = {*tags}
+  with pytest.raises(refusals.DamagedError, match="cannot read"):
+    measures.last_values(read, tags)
 
 
 @pytest.mark.parametrize(

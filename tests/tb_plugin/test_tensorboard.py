@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 import urllib.parse
 
@@ -34,6 +35,8 @@ def _loaded(address):
 def test_both_loaders_serve_everything(logdir, tmp_path, fast):
   with serving.tensorboard(logdir, tmp_path, f"--load_fast={fast}") as address:
     contents = _loaded(address)
+    # Nowhere in the process: TensorBoard says so itself.
+    assert "TensorFlow installation not found" in (tmp_path / "log.txt").read_text()
     listed = json.loads(serving.fetch(f"{address}/data/plugins_listing"))
     assert listed["tbvis"]["enabled"] and listed["images"]["enabled"] and listed["scalars"]["enabled"]
 
@@ -45,6 +48,11 @@ def test_both_loaders_serve_everything(logdir, tmp_path, fast):
     tag = "tbvis/stimulus/prediction/PlayingCello/chi=10"
     assert get("media", run="stimuli", tag=tag, name="flow.webp")[:4] == b"RIFF"
     assert json.loads(get("confusions", run="evaluation"))["accuracies"]["fused"] == pytest.approx(77 / 80)
+    measures = json.loads(get("measures", run="stimuli"))
+    # The failed one has a curve too, and it is of numbers.
+    assert len(measures["activations"]) == len(synthetic.UNITS) * len(synthetic.CHIS)
+    assert measures["activations"][tag] == pytest.approx(12 * (1 - math.exp(-3)), abs=1e-5)
+    assert measures["units"]["conv5_fusion/f021"]["class"] == "PlayingCello"
     found = json.loads(get("clips", run="evaluation", tower="fused", true="PlayingCello", predicted="PlayingViolin"))
     assert found["counts"]["confused"] == 3
     assert get("clip", run="evaluation", name=found["confused"][0]["thumbnail"])[:4] == b"RIFF"

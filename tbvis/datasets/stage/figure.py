@@ -264,7 +264,15 @@ def _draw_mouth(head: Pen, cast: Cast, pose: Pose) -> None:
 
 
 def draw_arm(
-  pen: Pen, cast: Cast, pose: Pose, hand: tuple[float, float], grip: float = 0.0, *, right: bool, elbow: tuple[float, float] | None = None
+  pen: Pen,
+  cast: Cast,
+  pose: Pose,
+  hand: tuple[float, float],
+  grip: float = 0.0,
+  *,
+  right: bool,
+  elbow: tuple[float, float] | None = None,
+  shoulder: tuple[float, float] | None = None,
 ) -> tuple[float, float]:
   """Draws an arm and its hand; returns where the hand came to lie.
 
@@ -276,8 +284,9 @@ def draw_arm(
     grip: the direction of the fingers, degrees above level to the right.
     right: whether it is the person's right arm (left on the frame).
     elbow: where the elbow is, for arms that point at the viewer and so look shorter; None for an arm in the plane of the frame.
+    shoulder: where the arm starts; None for the shoulder of an upright body.
   """
-  shoulder = shoulder_of(pose, cast, right)
+  shoulder = shoulder or shoulder_of(pose, cast, right)
   if elbow is None:
     elbow, hand = reach(shoulder, hand, right)
   sleeve, dark = cast.shirt, shade(cast.shirt, 0.45)

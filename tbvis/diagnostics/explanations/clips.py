@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 import dataclasses
 
 import cv2
@@ -19,23 +19,6 @@ from tbvis.models import checkpoint as checkpoint_lib
 _SMOOTHING = 1 / 30
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class ClipInputs:
-  """A few snippets of a clip, cut to the square in its middle that stimuli fill.
-
-  Attributes:
-    name: of the clip.
-    label: class number.
-    group: group number.
-    inputs: by stream, float32 (snippets, S, S, C), as the network takes them.
-  """
-
-  name: str
-  label: int
-  group: int
-  inputs: dict[str, np.ndarray]
-
-
 def read(
   checkpoint: checkpoint_lib.Checkpoint,
   dataset: reader_lib.PreparedDataset,
@@ -43,8 +26,9 @@ def read(
   labels: Iterable[int],
   groups: Iterable[int] | None = None,
   count: int = 3,
-) -> Iterator[ClipInputs]:
-  """Reads the clips of some classes.
+  names: Container[str] | None = None,
+) -> Iterator[passes.ClipSnippets]:
+  """Reads the clips of some classes, cut to the square in their middle that stimuli fill.
 
   Args:
     checkpoint: gives the size of the inputs and the mean.
@@ -53,13 +37,20 @@ def read(
     labels: class numbers.
     groups: groups to keep; all by default.
     count: snippets a clip, evenly over its length.
+    names: of clips to keep; all by default.
   """
   size = checkpoint.input_size
-  found = passes.clip_snippets(checkpoint, dataset, split, groups=groups, count=count, flips=False, labels=labels)
-  for clip in found:
-    top, left = (max(0, (side - size) // 2) for side in clip.appearance.shape[1:3])
-    middle = {name: getattr(clip, name).numpy()[:, top : top + size, left : left + size] for name in ("appearance", "motion")}
-    yield ClipInputs(clip.clip, clip.label, clip.group, middle)
+  for clip in passes.clip_snippets(checkpoint, dataset, split, groups=groups, count=count, flips=False, labels=labels):
+    if names is None or clip.clip in names:
+      top, left = (max(0, (side - size) // 2) for side in clip.appearance.shape[1:3])
+      yield dataclasses.replace(
+        clip, **{name: getattr(clip, name)[:, top : top + size, left : left + size] for name in ("appearance", "motion")}
+      )
+
+
+def inputs_of(clip: passes.ClipSnippets) -> dict[str, np.ndarray]:
+  """Returns a clip's snippets by stream, as the network takes them."""
+  return {"appearance": clip.appearance.numpy(), "motion": clip.motion.numpy()}
 
 
 class Measurer:
@@ -77,21 +68,22 @@ class Measurer:
     self.probes = tuple(probes)
     self._mean = checkpoint.appearance_mean
     self._pixel = PUBLISHED_SIZE / checkpoint.input_size
-    target = attribution.class_score(a, tower) - attribution.class_score(b, tower)
-    self._attribute = attribution.Attributor(checkpoint.model, target, classes=checkpoint.classes)
+    self._target = attribution.class_score(a, tower) - attribution.class_score(b, tower)
+    self._attribute = attribution.Attributor(checkpoint.model, classes=checkpoint.classes)
 
   def weights(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Returns how much each place counts, by stream float32 (snippets, H, W)."""
-    found = self._attribute(inputs)
+    found = self._attribute(inputs, self._target)
     return {name: _smooth(np.abs(maps)) for name, maps in found.signed.items()}
 
-  def __call__(self, clip: ClipInputs) -> np.ndarray:
+  def __call__(self, clip: passes.ClipSnippets) -> np.ndarray:
     """Returns float (probes,), the mean over snippets that have a value."""
-    weights = self.weights(clip.inputs)
+    inputs = inputs_of(clip)
+    weights = self.weights(inputs)
     values = []
-    for i in range(len(clip.inputs["appearance"])):
+    for i, (appearance, motion) in enumerate(zip(*inputs.values(), strict=True)):
       of_snippet = {name: maps[i] for name, maps in weights.items()}
-      media = probes_lib.from_inputs(clip.inputs["appearance"][i], clip.inputs["motion"][i], self._mean, of_snippet, self._pixel)
+      media = probes_lib.from_inputs(appearance, motion, self._mean, of_snippet, self._pixel)
       values.append([probe(media) for probe in self.probes])
     values = np.array(values)
     known = np.isfinite(values)
@@ -125,22 +117,16 @@ class Measured:
     return self.values[self.labels == label]
 
 
-def measure(
-  clips: Iterable[ClipInputs], measurer: Measurer, description: str, also: Callable[[ClipInputs], None] | None = None
-) -> Measured:
+def measure(clips: Iterable[passes.ClipSnippets], measurer: Measurer, description: str, total: int | None = None) -> Measured:
   """Measures clips one after the other, so that one is in memory at a time.
 
   Args:
     clips: see `read`.
     measurer: what measures.
     description: of the progress bar.
-    also: called with each clip.
+    total: number of clips, where it is known.
   """
-  found = []
-  with progress.bar(clips, description=description, unit="clip") as bar:
-    for clip in bar:
-      found.append((clip.name, clip.label, clip.group, measurer(clip)))
-      if also:
-        also(clip)
+  with progress.bar(clips, total=total, description=description, unit="clip") as bar:
+    found = [(clip.clip, clip.label, clip.group, measurer(clip)) for clip in bar]
   names, labels, groups, values = zip(*found, strict=True) if found else ((), (), (), ())
   return Measured(tuple(names), np.array(labels, int), np.array(groups, int), np.array(values).reshape(len(names), len(measurer.probes)))

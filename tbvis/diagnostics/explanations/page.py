@@ -12,7 +12,6 @@ import numpy as np
 from tbvis.diagnostics.explanations import stimuli as stimuli_lib
 from tbvis.diagnostics.explanations.record import Explanation
 from tbvis.diagnostics.explanations.verdicts import InterventionTest, Judged
-from tbvis.maximization.stimulus import Stimulus
 from tbvis.rendering import animation
 from tbvis.rendering.appearance import appearance_to_rgb
 from tbvis.rendering.flow_color import flow_to_rgb, motion_frames
@@ -84,7 +83,7 @@ def _stimuli(found: Explanation) -> str:
   return f"<p>{_text(said)} One of {len(pair.seeds)} starts is shown.</p>{''.join(rows)}"
 
 
-def _stimulus(stimulus: Stimulus, alt: str) -> str:
+def _stimulus(stimulus: stimuli_lib.Found, alt: str) -> str:
   pictures = []
   if stimulus.appearance is not None:
     pictures.append(_image(animation.encode_png(appearance_to_rgb(stimulus.appearance)), "png", f"appearance of {alt}", 168))

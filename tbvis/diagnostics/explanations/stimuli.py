@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import pathlib
 from typing import Any
 
 import numpy as np
 
+from tbvis import files, npz
+from tbvis.diagnostics import passes
 from tbvis.diagnostics import probes as probes_lib
 from tbvis.errors import UsageError, unknown_name
 from tbvis.maximization import api
 from tbvis.maximization import config as config_lib
-from tbvis.maximization.stimulus import Stimulus
 from tbvis.models import checkpoint as checkpoint_lib
 
 # By tower: the layers whose class units' sum is its score.
@@ -43,6 +45,19 @@ def objective(tower: str, name: str, other: str | None = None) -> str:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Found:
+  """What was found from one start.
+
+  Attributes:
+    appearance: float32 (H, W, 3), in the network's units; None where the tower has none.
+    motion: float32 (H, W, T, 2), in the network's units; None where the tower has none.
+  """
+
+  appearance: np.ndarray | None
+  motion: np.ndarray | None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class PairStimuli:
   """Stimuli of two classes.
 
@@ -51,7 +66,7 @@ class PairStimuli:
     tower: whose scores they excite.
     chi: temporal weights of total variation, slow ones large.
     seeds: of the starts.
-    stimuli: `Stimulus` by (class, objective, chi, seed), objectives in the order of `OBJECTIVES`.
+    stimuli: `Found` by (class, objective, chi, seed), objectives in the order of `OBJECTIVES`.
   """
 
   classes: tuple[str, str]
@@ -118,6 +133,7 @@ def make(
   seeds: Sequence[int] = (0, 1, 2, 3),
   config: config_lib.MaximizationConfig | None = None,
   a_hat: Any = None,
+  folder: pathlib.Path | None = None,
   on_step: Callable[[Any], None] | None = None,
 ) -> PairStimuli:
   """Searches the stimuli of two classes, each by itself and against the other.
@@ -131,6 +147,7 @@ def make(
     seeds: of the starts, at least two.
     config: constants of the search.
     a_hat: see `tbvis.maximize`.
+    folder: where the stimuli of each seed are kept, and taken from by a later call with the same network and settings.
     on_step: called after each step.
 
   Raises:
@@ -141,22 +158,34 @@ def make(
       raise unknown_name("class", name, checkpoint.classes)
   if a == b or len(set(seeds)) < 2 or not chi:
     raise UsageError(f"Expected two classes, two seeds or more and a chi, received {a!r}, {b!r}, {len(set(seeds))} seeds, {len(chi)} chi.")
-  missing = [layer for layer in LAYERS[tower] if layer not in {found.name for found in checkpoint.model.layers}] if tower in LAYERS else []
-  if missing:
-    raise UsageError(f"--tower: expected one that the network has, but for {tower!r} it lacks the layer {missing[0]!r}.")
   targets = [objective(tower, *pair) for pair in ((a,), (a, b), (b,), (b, a))]
-  found = [api.maximize(checkpoint, targets, chi=chi, config=config, a_hat=a_hat, seed=seed, on_step=on_step) for seed in seeds]
-  broken = next((s for of_seed in found for s in of_seed if s.error), None)
-  if broken:
-    raise UsageError(f"{broken.target.name}: no stimulus was found: {broken.error}")
+  layers = {layer.name for layer in checkpoint.model.layers}
+  missing = next((layer for layer in LAYERS[tower] if layer not in layers), None)
+  if missing:
+    raise UsageError(f"--tower: expected one that the network has, but for {tower!r} it lacks the layer {missing!r}.")
+  config = config or config_lib.MaximizationConfig()
+  identity = passes.network_key(checkpoint, targets=targets, chi=list(chi), config=dataclasses.asdict(config))
   stimuli = np.empty((2, len(OBJECTIVES), len(chi), len(seeds)), object)
-  for place, of_seed in enumerate(found):
-    stimuli[..., place] = np.array(_boxed(of_seed), object).reshape(2, len(OBJECTIVES), len(chi))
+  for place, seed in enumerate(seeds):
+    path = folder / f"stimuli_{identity}_seed{seed}.npz" if folder else None
+    found = _load(path) if path and path.is_file() else None
+    if found is None:
+      made = api.maximize(checkpoint, targets, chi=chi, config=config, a_hat=a_hat, seed=seed, on_step=on_step)
+      broken = next((stimulus for stimulus in made if stimulus.error), None)
+      if broken:
+        raise UsageError(f"{broken.target.name}: no stimulus was found: {broken.error}")
+      found = [Found(stimulus.appearance, stimulus.motion) for stimulus in made]
+      if path:
+        _save(path, found)
+    stimuli[..., place].flat = found
   return PairStimuli((a, b), tower, tuple(map(float, chi)), tuple(seeds), stimuli)
 
 
-def _boxed(stimuli: Sequence[Stimulus]) -> np.ndarray:
-  # NumPy would look into objects for sequences.
-  boxed = np.empty(len(stimuli), object)
-  boxed[:] = stimuli
-  return boxed
+def _save(path: pathlib.Path, found: Sequence[Found]) -> None:
+  arrays = {f"{name}_{i}": getattr(one, name) for i, one in enumerate(found) for name in ("appearance", "motion")}
+  files.write_npz(path, count=np.array(len(found)), **{name: value for name, value in arrays.items() if value is not None})
+
+
+def _load(path: pathlib.Path) -> list[Found]:
+  arrays = npz.read_arrays(path, "an npz file of stimuli")
+  return [Found(arrays.get(f"appearance_{i}"), arrays.get(f"motion_{i}")) for i in range(int(arrays["count"]))]

@@ -1,0 +1,90 @@
+"""Clips of the report, playing, with where the network looked laid over both streams."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import dataclasses
+
+import numpy as np
+
+from tbvis import progress
+from tbvis.datasets import reader as reader_lib
+from tbvis.datasets.snippets import FLOW_FRAMES
+from tbvis.diagnostics import attribution
+from tbvis.diagnostics.explanations import clips as clips_lib
+from tbvis.diagnostics.explanations.record import ShownClip
+from tbvis.models import checkpoint as checkpoint_lib
+from tbvis.rendering import animation
+from tbvis.rendering.flow_color import flow_to_rgb
+from tbvis.rendering.overlay import overlay
+
+# Snippets a film, spread over the clip.
+FRAMES = 12
+_MILLISECONDS = 160
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+  """A clip to play.
+
+  Attributes:
+    name: of the clip.
+    kind: what it is, for the report.
+    class_name: the class whose score is attributed: the one that the clip was called.
+  """
+
+  name: str
+  kind: str
+  class_name: str
+
+
+def play(
+  checkpoint: checkpoint_lib.Checkpoint,
+  dataset: reader_lib.PreparedDataset,
+  split: str,
+  label: int,
+  wanted: Sequence[Wanted],
+  tower: str,
+  layer: str,
+) -> tuple[ShownClip, ...]:
+  """Makes the films of some clips of a class.
+
+  Args:
+    checkpoint: the network.
+    dataset: the prepared set.
+    split: its split.
+    label: class number of the clips.
+    wanted: which clips.
+    tower: whose score is attributed.
+    layer: where Grad-CAM is taken, as "conv5_fusion" or "conv5_3" (each stream's own).
+
+  Returns:
+    The clips in the order of `wanted`; each has a film a stream and method.
+  """
+  by_name = {clip.name: clip for clip in wanted}
+  if not by_name:
+    return ()
+  attributors = {
+    title: attribution.Attributor(checkpoint.model, method, layer, classes=checkpoint.classes)
+    for method, title in (("grad_cam", "Grad-CAM"), ("excitation_backprop", "excitation backpropagation"))
+  }
+  found = {}
+  clips = clips_lib.read(checkpoint, dataset, split, [label], None, FRAMES, by_name)
+  with progress.bar(clips, total=len(by_name), description="films", unit="clip") as bar:
+    for clip in bar:
+      chosen, inputs = by_name[clip.clip], clips_lib.inputs_of(clip)
+      films = {}
+      for title, attribute in attributors.items():
+        maps = attribute(inputs, attribution.class_score(chosen.class_name, tower)).maps
+        films |= {f"{stream}: {title} at {layer}": data for stream, data in _films(inputs, maps, checkpoint.appearance_mean).items()}
+      found[clip.clip] = ShownClip(clip.clip, chosen.kind, films)
+  return tuple(found[clip.name] for clip in wanted if clip.name in found)
+
+
+def _films(inputs: dict[str, np.ndarray], maps: dict[str, np.ndarray], mean: Sequence[float]) -> dict[str, bytes]:
+  """Returns a looping WebP by stream: a frame a snippet."""
+  pictures = np.clip(inputs["appearance"] + np.float32(mean), 0, 255).astype(np.uint8)
+  stacks = inputs["motion"].reshape(*inputs["motion"].shape[:3], FLOW_FRAMES, 2)
+  flow = flow_to_rgb(stacks[..., FLOW_FRAMES // 2, :])
+  drawn = {"appearance": overlay(pictures, maps["appearance"]), "motion": overlay(flow, maps["motion"], spotlight=True)}
+  return {stream: animation.encode_webp(frames, _MILLISECONDS) for stream, frames in drawn.items()}
