@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tbvis.diagnostics.analysis import class_units, failures, invariance, report, responses, similarity, trend
+from tbvis.diagnostics.analysis import class_units, failures, invariance, report, responses, similarity, stimuli, trend
 from tbvis.records import Confusions
 
 
@@ -113,7 +113,7 @@ def test_a_class_without_clips_takes_no_part():
 
 def test_films_are_brought_to_one_contrast():
   films = np.stack([np.full((2, 2, 20), 8.0), np.full((2, 2, 20), -2.0), np.zeros((2, 2, 20))])
-  np.testing.assert_allclose(invariance.at_equal_contrast(films)[:, 0, 0, 0], [4, -4, 0], rtol=1e-6)
+  np.testing.assert_allclose(stimuli.at_equal_contrast(films)[:, 0, 0, 0], [4, -4, 0], rtol=1e-6)
   assert np.isnan(invariance.evenness(np.array([[-1.0, -2.0]]))[0])
 
 

@@ -25,17 +25,18 @@ FEATURES = "relu4_3_appearance"
 TOP_CLIPS = 5
 # A unit that loses less than this without a stream does not use it.
 _USES = 0.1
+_PAIR = 2
 _HOW = (
-  "Appearance change is 1 - correlation of two stimuli's pictures after the best shift within the search's own jitter (0: the same, "
-  "1: unrelated), between stimuli that differ in chi of the motion alone (same start noise), in the start alone, and in both. What "
-  "chi adds is the change with both less the change with the start alone. The same in the appearance tower's eyes: correlation of "
-  f"mean channel values of {FEATURES}, standardised over all stimuli of the network, which does not ask where a texture lies. 'Told "
-  "apart' is how often two starts of one unit are more alike than two units (0.5: the measure tells nothing). Drop is the part of "
-  "the unit's value before its ReLU, in float32, that is lost when one stream is replaced by zeros (the mean frame, no motion): at "
-  f"its stimuli (median over them), and at its own {TOP_CLIPS} best held-out clips, at the place that fired. Before the ReLU a "
-  "fusion of one 1x1 convolution is a sum of what both towers give, so that both drops add up to 1 but for the biases. As "
-  "initialised (0.25 I of appearance, 0.75 I of motion) the same towers are fused without training: what it shows too is no "
-  "evidence of learning."
+  "Appearance change is 1 - correlation of two stimuli's pictures after the best shift within the search's own jitter (0: the "
+  "same, 1: unrelated), between stimuli that differ in chi of the motion alone (same start noise), in the start alone, and in "
+  "both. What chi adds is the change with both less the change with the start alone. The same in the appearance tower's eyes: "
+  f"correlation of mean channel values of {FEATURES}, pictures at equal contrast, standardised over all stimuli of the network: it "
+  "does not ask where a texture lies. 'Told apart' is how often two starts of one unit are more alike than two units (0.5: the "
+  "measure tells nothing). Drop is the part of the unit's value before its ReLU, in float32, that is lost when one stream is "
+  f"replaced by zeros (the mean frame, no motion): at its stimuli (median over them), and at its own {TOP_CLIPS} best held-out "
+  "clips, at the place that fired. Before the ReLU a 1x1 fusion is a sum of what both towers give, so that both drops add up to 1 "
+  "but for the biases. As initialised (0.25 I of appearance, 0.75 I of motion) the same towers are fused without training: what "
+  "it shows too is no evidence of learning."
 )
 
 
@@ -65,11 +66,15 @@ class FusionMeasures:
 
 
 def channel_means(checkpoint: checkpoint_lib.Checkpoint, records: Sequence[StimulusRecord]) -> np.ndarray:
-  """Returns what the appearance tower has in its channels, float32 (stimuli, channels), means over places at `FEATURES`."""
+  """Returns what the appearance tower has in its channels, float32 (stimuli, channels), means over places at `FEATURES`.
+
+  Pictures are brought to one contrast first: how strong a stimulus ended is the search's doing.
+  """
   tap = network.Tap(FEATURES)
   net = network.CutNetwork(checkpoint.model, [tap])
   call = tf.function(lambda appearance: tf.reduce_mean(net({"appearance": appearance}, float32=True)[tap], axis=(1, 2)))
-  return np.concatenate([call(tf.constant(record.appearance[None], tf.float32)).numpy() for record in records])
+  pictures = stimuli_lib.at_equal_contrast(np.stack([record.appearance for record in records]))
+  return np.concatenate([call(tf.constant(picture[None], tf.float32)).numpy() for picture in pictures])
 
 
 def measure(
@@ -147,6 +152,7 @@ def finding(measured: Mapping[str, FusionMeasures], moved: float) -> Finding:
   for name, found in measured.items():
     said += _said(name, found)
     numbers |= _numbers(name, found)
+  said += _against(measured)
   charts = {
     "fusion_appearance": strip_chart(
       "What chi of the motion alone does to the appearance, beside another start (a point a unit)",
@@ -197,6 +203,25 @@ def _said(name: str, found: FusionMeasures) -> list[str]:
         f"{name}, at {where}: without appearance a unit loses {lost['appearance']}, without motion {lost['motion']} (medians); "
         f"{uses} of {len(smaller)} lose {_USES:.0%} or more without either, the smaller loss is {_median(smaller):.0%} (median)."
       )
+  return lines
+
+
+def _against(measured: Mapping[str, FusionMeasures]) -> list[str]:
+  """Says what the first network has more of than the second, unit by unit; nothing of one network alone."""
+  if len(measured) < _PAIR:
+    return []
+  (name, first), (other, second) = list(measured.items())[:_PAIR]
+  common = [unit for unit in first.units if unit in second.units]
+  own, others = ([found.units.index(unit) for unit in common] for found in (first, second))
+  pairs = {f"what chi adds to {measure}": (first.added(measure), second.added(measure)) for measure in first.changes}
+  for where, kind in (("stimuli", "stimulus_drops"), ("best clips", "clip_drops")):
+    if getattr(first, kind) and getattr(second, kind):
+      pairs[f"the smaller loss at {where}"] = (_smaller(getattr(first, kind)), _smaller(getattr(second, kind)))
+  lines = []
+  for words, (a, b) in pairs.items():
+    more = a[own] - b[others]
+    p = permutations.sign_test(more[:, None], np.arange(len(more))).p[0]
+    lines.append(f"{name} less {other}: {words} {_median(more):+.3f} (median of {len(common)} units; p = {p:.2g} that it is more).")
   return lines
 
 

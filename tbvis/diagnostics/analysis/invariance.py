@@ -16,12 +16,15 @@ from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.records import StimulusRecord
 from tbvis.rendering.charts import Strip, strip_chart
 
+# Two starts that agree by less have no common direction that chi could change.
+_TELLING = 0.1
 # What is measured of a unit, and its words.
 FIELDS = {
   "evenness": "activation at the worst chi over the best, as found",
   "evenness_at_equal_contrast": "the same with motion at equal contrast",
   "across_chi": "direction agreement across chi, from two starts",
   "between_starts": "direction agreement of two starts at one chi",
+  "lost_to_chi": "direction agreement lost to chi",
   "between_units": "direction agreement of two units at one chi",
   "quotient": "speed ratio, fast to slow",
 }
@@ -30,13 +33,14 @@ _HOW = (
   "starts differ too. Activation is relative to a_hat. The search adapts each stimulus' data weight until it comes to about twice "
   "a_hat (--calibrate), so that evenness as found says mostly that it succeeds; at equal contrast the films of a unit are first "
   "scaled to one root mean square, appearances as they are, and the activation at the worst chi is divided by that at the best: 1 "
-  "is a unit that likes all its speeds alike. Direction agreement is the mean cosine of the mean flow, places weighted by how much "
-  "moves in both films (1 the same direction, 0 unrelated, -1 opposite); between two starts at one chi it is what could be reached "
-  "at best, between two units what chance gives. Speed is the mean change from frame to frame over that from pixel to pixel; the "
-  "ratio is that at the smallest chi over that at the largest (6 to 8 in the authors' published pictures), and noise has a high one "
-  "too: the control shows how high. The trend is Spearman's rank correlation of the layers' medians with depth (layers with weights "
-  "on the way from the input), its p-value from permutations of the layers. The control is the network with the convolutions of its "
-  "motion tower as they were before training, at an a_hat of its own."
+  "is a unit that likes all its speeds alike. Direction agreement is the mean cosine of the mean flow, places weighted by how "
+  "much moves in both films (1 the same direction, 0 unrelated, -1 opposite); between two starts at one chi it is what could be "
+  "reached at best, and what is less across chi is lost to chi; between two units it is what chance gives. Speed is the mean "
+  "change from frame to frame over that from pixel to pixel; the ratio is that at the smallest chi over that at the largest (6 to "
+  "8 in the authors' published pictures), and noise has a high one too: the control shows how high. The trend is Spearman's rank "
+  "correlation of the layers' medians with depth (layers with weights on the way from the input), its p-value from permutations "
+  "of the layers. The control is the network with the convolutions of its motion tower as they were before training, at an a_hat "
+  "of its own."
 )
 
 
@@ -72,17 +76,6 @@ def evenness(activations: np.ndarray) -> np.ndarray:
   return np.where(largest > 0, np.maximum(activations.min(axis=1), 0) / np.where(largest > 0, largest, 1), np.nan)
 
 
-def at_equal_contrast(motions: np.ndarray) -> np.ndarray:
-  """Returns films (films, H, W, C) scaled to the geometric mean of their root mean squares; still ones stay as they are."""
-  motions = np.asarray(motions, np.float32)
-  size = np.sqrt((motions.astype(np.float64) ** 2).mean(axis=(1, 2, 3)))
-  moving = size > 0
-  if not moving.any():
-    return motions
-  common = np.exp(np.log(size[moving]).mean())
-  return motions * np.where(moving, common / np.where(moving, size, 1), 1).astype(np.float32)[:, None, None, None]
-
-
 def measure(checkpoint: checkpoint_lib.Checkpoint, found: Mapping[str, stimuli_lib.Found]) -> dict[str, LayerInvariance]:
   """Measures units layer by layer.
 
@@ -106,7 +99,7 @@ def _layer(checkpoint: checkpoint_lib.Checkpoint, layer: str, units: Mapping[str
   for of_unit in units.values():
     keys, records = list(of_unit), list(of_unit.values())
     inputs = stimuli_lib.inputs_of(records)
-    inputs["motion"] = at_equal_contrast(inputs["motion"])
+    inputs["motion"] = stimuli_lib.at_equal_contrast(inputs["motion"])
     scaled = value(inputs, [record.channel for record in records])
     as_found.append([np.mean([r.activation / r.a_hat for (c, _), r in of_unit.items() if c == one]) for one in chi])
     equal.append([np.mean([v for (c, _), v in zip(keys, scaled, strict=True) if c == one]) for one in chi])
@@ -125,6 +118,7 @@ def _layer(checkpoint: checkpoint_lib.Checkpoint, layer: str, units: Mapping[str
       "evenness_at_equal_contrast": evenness(np.array(equal)),
       "across_chi": np.array([of_unit["both"] for of_unit in kinds]),
       "between_starts": np.array([of_unit["seed"] for of_unit in kinds]),
+      "lost_to_chi": np.array([of_unit["seed"] - of_unit["both"] for of_unit in kinds]),
       "between_units": np.array(chance) if len(chance) == count else np.full(count, np.nan),
       "quotient": np.median(speeds, axis=0) if speeds else np.full(count, np.nan),
     },
@@ -155,9 +149,15 @@ def finding(measured: Mapping[str, Mapping[str, LayerInvariance]], depths: Mappi
       trends.append((name, words, with_depth.rho, with_depth.p, with_depth.layers))
       numbers |= {f"invariance_{key}_{field}_trend_rho": with_depth.rho, f"invariance_{key}_{field}_trend_p": with_depth.p}
       numbers |= {f"invariance_{key}_{field}_median_{layer}": value for layer, value in zip(own, values.tolist(), strict=True)}
-      if field in ("evenness_at_equal_contrast", "across_chi"):
+      if field in ("evenness_at_equal_contrast", "across_chi", "lost_to_chi"):
         parts.append(f"{words}: {with_depth}")
-    said.append(f"{name}: " + "; ".join(parts) + ".")
+    said += [f"{name}, {part}." for part in parts]
+    unsure = [layer for layer in own if not found[layer].median("between_starts") >= _TELLING]
+    if unsure:
+      said.append(
+        f"{name}: in {', '.join(unsure)} two starts at one chi agree by less than {_TELLING:g} already, so what chi does to direction "
+        "cannot be told there."
+      )
     quotients = np.concatenate([found[layer].values["quotient"] for layer in own]) if own else np.array([np.nan])
     if np.isfinite(quotients).any():
       low, middle, high = np.nanpercentile(quotients, [25, 50, 75])

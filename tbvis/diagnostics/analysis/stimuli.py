@@ -176,3 +176,14 @@ def inputs_of(records: Iterable[StimulusRecord]) -> dict[str, np.ndarray]:
       stacked = np.stack(arrays).astype(np.float32)
       found[stream] = stacked.reshape(*stacked.shape[:3], -1)
   return found
+
+
+def at_equal_contrast(inputs: np.ndarray) -> np.ndarray:
+  """Returns inputs (N, H, W, C) scaled to the geometric mean of their root mean squares; those without anything stay as they are."""
+  inputs = np.asarray(inputs, np.float32)
+  size = np.sqrt((inputs.astype(np.float64) ** 2).mean(axis=(1, 2, 3)))
+  strong = size > 0
+  if not strong.any():
+    return inputs
+  common = np.exp(np.log(size[strong]).mean())
+  return inputs * np.where(strong, common / np.where(strong, size, 1), 1).astype(np.float32)[:, None, None, None]
