@@ -131,6 +131,10 @@ def test_invariance_is_of_films_from_other_starts(checkpoint):
   told = invariance.finding({"trained": {"conv5_fusion": layer}}, {"conv5_fusion": 14})
   assert "no trend can be told of 1 layers" in told.said[0] and any("cannot be told there" in line for line in told.said)
   assert told.tables[0].rows[0][:4] == ("conv5_fusion", 14, "trained", 2)
+  worse = dataclasses.replace(layer, values={**layer.values, "evenness_at_equal_contrast": np.array([0.25, 0.5])})
+  better = dataclasses.replace(layer, values={**layer.values, "evenness_at_equal_contrast": np.array([0.5, 1.0])})
+  told = invariance.finding({"trained": {"conv5_fusion": better}, "motion untrained": {"conv5_fusion": worse}}, {"conv5_fusion": 14})
+  assert any("trained less motion untrained" in line and "+0.375 (median of 2 units" in line for line in told.said)
 
 
 def _replace_motion(record, motion):

@@ -72,9 +72,9 @@ def channel_means(checkpoint: checkpoint_lib.Checkpoint, records: Sequence[Stimu
   """
   tap = network.Tap(FEATURES)
   net = network.CutNetwork(checkpoint.model, [tap])
-  call = tf.function(lambda appearance: tf.reduce_mean(net({"appearance": appearance}, float32=True)[tap], axis=(1, 2)))
   pictures = stimuli_lib.at_equal_contrast(np.stack([record.appearance for record in records]))
-  return np.concatenate([call(tf.constant(picture[None], tf.float32)).numpy() for picture in pictures])
+  maps = [net({"appearance": tf.constant(picture[None])}, float32=True)[tap].numpy() for picture in pictures]
+  return np.stack([of_picture.mean(axis=(0, 1, 2)) for of_picture in maps])
 
 
 def measure(

@@ -11,6 +11,7 @@ from tbvis.diagnostics.analysis import similarity
 from tbvis.diagnostics.analysis import stimuli as stimuli_lib
 from tbvis.diagnostics.analysis import trend as trend_lib
 from tbvis.diagnostics.analysis.report import Finding, Table
+from tbvis.diagnostics.explanations import permutations
 from tbvis.maximization import measures
 from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.records import StimulusRecord
@@ -18,10 +19,11 @@ from tbvis.rendering.charts import Strip, strip_chart
 
 # Two starts that agree by less have no common direction that chi could change.
 _TELLING = 0.1
+_PAIR = 2
 # What is measured of a unit, and its words.
 FIELDS = {
   "evenness": "activation at the worst chi over the best, as found",
-  "evenness_at_equal_contrast": "the same with motion at equal contrast",
+  "evenness_at_equal_contrast": "activation at the worst chi over the best, motion at equal contrast",
   "across_chi": "direction agreement across chi, from two starts",
   "between_starts": "direction agreement of two starts at one chi",
   "lost_to_chi": "direction agreement lost to chi",
@@ -164,6 +166,7 @@ def finding(measured: Mapping[str, Mapping[str, LayerInvariance]], depths: Mappi
       said.append(
         f"{name}: the fast stimuli change {middle:.1f} times as much as the slow ones (median; half of the units {low:.1f} to {high:.1f})."
       )
+  said += _against(measured)
   charts = {
     f"invariance_{field}": strip_chart(
       f"{FIELDS[field][0].upper()}{FIELDS[field][1:]} (a point a unit, the input above)",
@@ -188,6 +191,24 @@ def finding(measured: Mapping[str, Mapping[str, LayerInvariance]], depths: Mappi
     _layers(measured, layers, depths), Table("invariance_trends", "Trends with depth", head, tuple(trends)), _units(measured, layers)
   )  # fmt: skip
   return Finding("invariance", "Invariance to speed with depth", _HOW, tuple(said), tables, charts, numbers)
+
+
+def _against(measured: Mapping[str, Mapping[str, LayerInvariance]]) -> list[str]:
+  """Says how much more even the first network's units are than the second's, unit by unit; nothing of one network alone."""
+  if len(measured) < _PAIR:
+    return []
+  field = "evenness_at_equal_contrast"
+  (name, first), (other, second) = list(measured.items())[:_PAIR]
+  by_unit = [
+    {unit: value for of_layer in found.values() for unit, value in zip(of_layer.units, of_layer.values[field], strict=True)}
+    for found in (first, second)
+  ]
+  more = np.array([value - by_unit[1][unit] for unit, value in by_unit[0].items() if unit in by_unit[1]])
+  more = more[np.isfinite(more)]
+  if not len(more):
+    return []
+  p = permutations.sign_test(more[:, None], np.arange(len(more))).p[0]
+  return [f"{name} less {other}, {FIELDS[field]}: {np.median(more):+.3f} (median of {len(more)} units; p = {p:.2g} that it is more)."]
 
 
 def _settings(measured: Mapping[str, Mapping[str, LayerInvariance]]) -> Sequence[float]:

@@ -139,7 +139,9 @@ def collect(
   forward = _program(checkpoint.model, layers, blanked)
   with progress.bar(total=total, description=description, unit="clip", initial=len(kept.entries)) as bar:
     finished = [entry["clip"] for entry in kept.entries]
-    for clip in passes.clip_snippets(checkpoint, dataset, "train", groups=groups, count=count, flips=False, finished=finished):
+    # Finding out that no clip is left would read them all.
+    clips = passes.clip_snippets(checkpoint, dataset, "train", groups=groups, count=count, flips=False, finished=finished)
+    for clip in clips if len(finished) < total else ():
       best: dict[str, dict[str, np.ndarray]] = {}
       for appearance, motion, _ in clip.batches():
         for name, new in tf.nest.map_structure(lambda t: t.numpy(), forward(appearance, motion)).items():

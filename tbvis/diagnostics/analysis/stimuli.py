@@ -147,7 +147,6 @@ class Activations:
     self._tap = network.Tap(layer)
     self._net = network.CutNetwork(checkpoint.model, [self._tap])
     self.streams = self._net.streams
-    self._call = tf.function(lambda inputs: self._net(inputs, float32=True)[self._tap], reduce_retracing=True)
 
   def __call__(self, inputs: Mapping[str, np.ndarray], channels: Sequence[int]) -> np.ndarray:
     """Returns float32 (rows,).
@@ -159,7 +158,8 @@ class Activations:
     found = []
     for start in range(0, len(channels), _ROWS):
       part = {name: tf.constant(np.asarray(inputs[name][start : start + _ROWS], np.float32)) for name in self.streams}
-      maps = self._call(part).numpy()
+      # Not compiled: a few calls, each of another size.
+      maps = self._net(part, float32=True)[self._tap].numpy()
       maps = maps.reshape(len(maps), -1, *maps.shape[-3:])[:, 0] if maps.ndim > 4 else maps
       middle = maps[:, maps.shape[1] // 2, maps.shape[2] // 2]
       found += [row[channel] for row, channel in zip(middle, channels[start : start + _ROWS], strict=True)]
