@@ -11,16 +11,19 @@ import json
 import math
 import re
 from typing import Any
+import zlib
 
 import numpy as np
 
 from tb_plugin.refusals import DamagedError, TooLargeError, short
-from tbvis import plans, summaries
+from tbvis import events, plans, summaries
 from tbvis.diagnostics import selectivity
 
 LARGEST_IDENTITY = 1 << 13
 LARGEST_META = 4 << 20
 LARGEST_JSON = 32 << 20
+# Of 12,000 units and 101 classes there are 37 million bytes.
+LARGEST_STATISTICS = 128 << 20
 LARGEST_SCORES = 256 << 20
 LARGEST_PLAN = 8 << 20
 LARGEST_SIGN = 1 << 12
@@ -35,6 +38,8 @@ _MOST_PLANNED = 1 << 18
 _MOST_FRAMES = 1000
 _LARGEST_SIDE = 1 << 14
 _LARGEST_INTEGER = 1 << 52
+
+_ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 Test = Callable[[Any], bool]
 
@@ -99,6 +104,11 @@ _IDENTITY: dict[str, tuple[Test, str]] = {
   "isotropic": (_is_boolean, "true or false"),
   "seed": (_is_integer, "an integer"),
 }
+# Of a stimulus when it was first written, at this step.
+_TOLD: dict[str, tuple[Test, str]] = {
+  "activation": (_optional(_is_number), "a number or null"),
+  "step": (_optional(_is_integer), "an integer or null"),
+}
 _META: dict[str, tuple[Test, str]] = _IDENTITY | {
   "activation": (_optional(_is_number), "a number or null"),
   "a_hat": (_optional(_is_number), "a number or null"),
@@ -116,6 +126,7 @@ _MOTION: dict[str, tuple[Test, str]] = _PICTURE | {
   "frames": (_is_frames, f"1 to {_MOST_FRAMES}"),
   "step": (_is_number, "a finite number"),
   "small_step": (_is_number, "a finite number"),
+  "small_by_row": (_is_boolean, "true or false"),
 }
 _KEPT: dict[str, tuple[Test, str]] = {
   "steps": (lambda value: _list(_is_integer)(value) and value == sorted({*value}) and len(value) > 0 <= value[0], "ascending steps"),
@@ -182,6 +193,14 @@ def _fields(found: Mapping[str, Any], fields: Mapping[str, tuple[Test, str]], wh
       raise DamagedError(f"{what}: expected {expected} as {name!r}, found {short(found[name])}.")
 
 
+def unpacked(data: bytes, what: str, largest: int) -> bytes:
+  """Returns a blob's JSON, deflated or not; of more than `largest` bytes, as many and one more."""
+  try:
+    return events.unpacked_json(data, largest)
+  except zlib.error as error:
+    raise DamagedError(f"{what}: expected deflated JSON, found {len(data):,} bytes that are not ({error}).") from None
+
+
 def json_object(data: bytes, what: str, largest: int) -> dict[str, Any]:
   """Decodes a JSON object as strictly as a browser does: UTF-8, no NaN.
 
@@ -204,7 +223,7 @@ def json_object(data: bytes, what: str, largest: int) -> dict[str, Any]:
 def to_json(content: Any, what: str) -> bytes:
   """Encodes what is sent; numbers too large for JSON (1e999 was read as infinity) are refused."""
   try:
-    return json.dumps(content, allow_nan=False, separators=(",", ":")).encode()
+    return _ENCODER.encode(content).encode()
   except (ValueError, RecursionError):
     raise DamagedError(f"{what}: expected finite numbers, found others.") from None
 
@@ -223,16 +242,19 @@ def kind(content: bytes, expected: str, what: str) -> dict[str, Any]:
 
 
 def identity(content: bytes, what: str) -> dict[str, Any]:
-  """Returns which stimulus a tag is of: the fields of `tbvis.summaries.StimulusRecord` that say so, and no others."""
-  found = kind(content, "stimulus", what)
-  _fields(found, _IDENTITY, what)
-  return {name: found[name] for name in _IDENTITY}
+  """Returns which stimulus a tag is of, by fields of `tbvis.summaries.StimulusRecord`, and the activation that it had at "step"."""
+  found = {"activation": None, "step": None} | kind(content, "stimulus", what)  # An older logdir does not tell these.
+  _fields(found, _IDENTITY | _TOLD, what)
+  return {name: found[name] for name in (*_IDENTITY, *_TOLD)}
 
 
 def meta(data: bytes, what: str) -> dict[str, Any]:
   """Returns what is known of a stimulus."""
-  found = json_object(data, what, LARGEST_META)
+  found = json_object(unpacked(data, what, LARGEST_META), what, LARGEST_META)
   _fields(found, _META, what)
+  if found["motion"] is not None:
+    # In an older logdir frames are one below the other.
+    found["motion"].setdefault("small_by_row", False)
   for name, fields in (("appearance", _PICTURE), ("motion", _MOTION)):
     if found[name] is not None:
       _fields(found[name], fields, f"{what}, {name}")
@@ -305,7 +327,7 @@ def statistics(data: bytes, what: str) -> dict[str, Any]:
 
   "selectivity" of each is the index of its class means (see `tbvis.diagnostics.selectivity`), None where it has none.
   """
-  found = json_object(data, what, LARGEST_JSON)
+  found = json_object(unpacked(data, what, LARGEST_STATISTICS), what, LARGEST_STATISTICS)
   kept = {}
   for unit, entry in found.items():
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import hashlib
 import json
 import logging
 import mimetypes
@@ -92,7 +93,13 @@ class Plugin(base_plugin.TBPlugin):
         # A mistake of ours or of TensorBoard's: its log has the traceback, the page a sentence.
         _log.exception("tbvis: request for %s failed", short(request.path))
         return self._fail(request, "The plugin failed at this request; TensorBoard's log says where.", 500)
-      headers = [*_HEADERS, ("Content-Disposition", "attachment")] if kind == _BYTES else _HEADERS
+      headers = [*_HEADERS, ("Content-Disposition", "attachment")] if kind == _BYTES else [*_HEADERS]
+      if not keep:
+        # What is asked for again and again is sent again only where it changed.
+        tag = hashlib.blake2b(content, digest_size=16).hexdigest()
+        headers += [("ETag", f'W/"{tag}"')]
+        if request.if_none_match.contains_weak(tag):
+          return wrappers.Response(status=304, headers=[*headers, ("Cache-Control", "no-cache, must-revalidate")])
       return http_util.Respond(request, content, kind, expires=keep, headers=headers)
 
     return serve

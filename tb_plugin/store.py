@@ -7,9 +7,13 @@ what is damaged is refused by name while the rest is served.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+import dataclasses
 import functools
+import itertools
+import json
 import logging
 import math
+import operator
 import os
 import pathlib
 import re
@@ -31,6 +35,8 @@ _LARGEST_FILE = 128 << 20
 # Of tags and identities, before they become the list that the page asks for; 70,000 stimuli have 20 million.
 _LARGEST_LIST = 1 << 27
 _NAMED = 50
+# Stimuli whose blobs are looked for together.
+_BLOCK = 64
 _LONGEST_TAG = 1000
 _SHOWN_TAG = 160
 # By kind: how many blobs an event has.
@@ -58,6 +64,7 @@ class Store:
     self._provider = provider
     self._logdir = pathlib.Path(os.path.expanduser(logdir)) if logdir else None
     self._downsample = downsample or _EVERYTHING
+    self._kept: _Kept | None = None
 
   def contents(self, ctx: context_lib.RequestContext, experiment: str) -> bytes:
     """Returns, as JSON, every run of ours with its stimuli (in the network's order), and what else there is if there is none.
@@ -66,14 +73,21 @@ class Store:
     "damaged" lists the first records that could not be read, each with run, tag and why; "damaged_count" counts all.
     """
     listed = self._provider.list_blob_sequences(ctx, experiment_id=experiment, plugin_name=summaries.PLUGIN_NAME)
-    damaged = _Damaged()
-    runs = [self._run(name, tags, damaged) for name, tags in sorted(listed.items())]
-    contents = {"logdir": str(self._logdir or ""), "runs": runs, "seen": None}
-    if not any(run["stimuli"] or run["planned"] or run["confusions"] for run in runs):
-      contents["seen"] = self._seen(ctx, experiment)
-    return checks.to_json(contents | {"damaged": damaged.named, "damaged_count": damaged.count}, "list of runs")
+    kept, state = self._kept, _state(experiment, listed)
+    if kept is None or kept.state != state:
+      damaged = _Damaged()
+      runs = [self._run(name, tags, damaged) for name, tags in sorted(listed.items())]
+      kept = self._kept = _Kept(experiment, state, runs, damaged)
+    # Plans lie beside the events and change without them.
+    damaged = kept.damaged.copy()
+    planned = [self._planned(run, damaged) for run in kept.runs]
+    shown = any(planned) or any(run.stimuli or run.known["confusions"] for run in kept.runs)
+    contents = {"logdir": str(self._logdir or ""), "seen": None if shown else self._seen(ctx, experiment)}
+    contents |= {"damaged": damaged.named, "damaged_count": damaged.count}
+    runs = [_joined(run.known | {"planned": of_run}, "stimuli", run.stimuli) for run, of_run in zip(kept.runs, planned, strict=True)]
+    return _joined(contents, "runs", runs)
 
-  def _run(self, name: str, tags: Mapping[str, provider_lib.BlobSequenceTimeSeries], damaged: _Damaged) -> dict[str, Any]:
+  def _run(self, name: str, tags: Mapping[str, provider_lib.BlobSequenceTimeSeries], damaged: _Damaged) -> _Run:
     stimuli = []
     others = {"confusions": None, "unit_statistics": None}
     for tag, series in tags.items():
@@ -84,20 +98,20 @@ class Store:
         kind = _kind_of(tag)
         content = _check(series, kind, "Its metadata")
         if kind == "stimulus":
-          stimuli.append(_listed(tag, content, series))
+          # As text at once: 70,000 of them as objects would take a hundred megabytes, which Python then keeps.
+          stimuli.append((_order(content), tag, checks.to_json(_listed(tag, content, series), "list of runs")))
         else:
           others[kind] = _version(series)
       except RefusedError as error:
         damaged.add(name, tag, error)
-    stimuli.sort(key=lambda s: (s["layer_index"], s["channel"], s["unit"], s["isotropic"], s["kappa"], s["chi"], s["seed"]))
-    planned = sweeps.planned(self._sweeps(name), _file, stimuli, damaged.take, functools.partial(damaged.add, name))
-    return {
-      "name": name,
-      "stimuli": stimuli,
-      "planned": planned,
-      "confusions": others["confusions"],
-      "statistics": others["unit_statistics"],
-    }
+    stimuli.sort(key=operator.itemgetter(0))
+    known = {"name": name, "confusions": others["confusions"], "statistics": others["unit_statistics"]}
+    return _Run(known, [text for _, _, text in stimuli], {tag: place for place, (_, tag, _) in enumerate(stimuli)})
+
+  def _planned(self, run: _Run, damaged: _Damaged) -> list[dict[str, Any]]:
+    """Returns what a run's sweeps are still going to find, see `sweeps.planned`."""
+    name = run.known["name"]
+    return sweeps.planned(self._sweeps(name), _file, map(json.loads, run.stimuli), damaged.take, functools.partial(damaged.add, name))
 
   def _sweeps(self, run: str) -> pathlib.Path | None:
     """Returns the folder of a run's plans; None where it would lie outside of the logdir."""
@@ -124,27 +138,43 @@ class Store:
       "logdir_exists": exists,
     }
 
-  def _blobs(self, ctx: context_lib.RequestContext, experiment: str, run: str, tag: str) -> Callable[[int], bytes]:
-    """Returns a function that reads one blob of the tag's last event, by index."""
-    chosen = {
+  def _keys(self, ctx: context_lib.RequestContext, experiment: str, run: str, tag: str) -> list[str]:
+    """Returns the provider's keys of the blobs of a tag's last event."""
+    kind = _kind_of(tag)
+    kept = self._kept
+    near = kept.near(experiment, run, tag) if kept else []
+    missing = NotFoundError(f"Expected tag {short(tag)} in run {short(run)}, found none (it may still be loading).")
+    if not near:
+      chosen = self._chosen(experiment, run, [tag])
+      series = self._provider.list_blob_sequences(ctx, **chosen).get(run, {}).get(tag)
+      if series is None:
+        raise missing
+      # Before anything is read: an event may declare more blobs than fit into memory, and the slow loader would name each.
+      _check(series, kind, f"Tag {short(tag)}")
+    elif (run, tag) in kept.keys:
+      return kept.keys[run, tag]
+    # To find one of 70,000 tags takes the fast loader as long as to find fifty: it looks at each.
+    found = self._provider.read_blob_sequences(ctx, downsample=self._downsample, **self._chosen(experiment, run, near or [tag]))
+    # Of a stimulus made again, the later counts.
+    last = {name: max(data, key=lambda datum: datum.step).values for name, data in found.get(run, {}).items() if data}
+    if near:
+      kept.keys.update({(run, name): [value.blob_key for value in values] for name, values in last.items() if len(values) == _PARTS[kind]})
+    if tag not in last:
+      raise missing
+    if len(last[tag]) != _PARTS[kind]:
+      raise DamagedError(f"Tag {short(tag)}: expected {_PARTS[kind]} blobs, found {len(last[tag])}.")
+    return [value.blob_key for value in last[tag]]
+
+  def _chosen(self, experiment: str, run: str, tags: Sequence[str]) -> dict[str, Any]:
+    return {
       "experiment_id": experiment,
       "plugin_name": summaries.PLUGIN_NAME,
-      "run_tag_filter": provider_lib.RunTagFilter(runs=[run], tags=[tag]),
+      "run_tag_filter": provider_lib.RunTagFilter(runs=[run], tags=tags),
     }
-    missing = NotFoundError(f"Expected tag {short(tag)} in run {short(run)}, found none (it may still be loading).")
-    series = self._provider.list_blob_sequences(ctx, **chosen).get(run, {}).get(tag)
-    if series is None:
-      raise missing
-    # Before anything is read: an event may declare more blobs than fit into memory, and the slow loader would name each.
-    kind = _kind_of(tag)
-    _check(series, kind, f"Tag {short(tag)}")
-    data = self._provider.read_blob_sequences(ctx, downsample=self._downsample, **chosen).get(run, {}).get(tag, [])
-    if not data:
-      raise missing
-    # Of a stimulus made again, the later counts.
-    keys = [value.blob_key for value in max(data, key=lambda datum: datum.step).values]
-    if len(keys) != _PARTS[kind]:
-      raise DamagedError(f"Tag {short(tag)}: expected {_PARTS[kind]} blobs, found {len(keys)}.")
+
+  def _blobs(self, ctx: context_lib.RequestContext, experiment: str, run: str, tag: str) -> Callable[[int], bytes]:
+    """Returns a function that reads one blob of the tag's last event, by index."""
+    keys = self._keys(ctx, experiment, run, tag)
 
     def read(index: int) -> bytes:
       try:
@@ -246,19 +276,22 @@ class Store:
     ).get(run)
     if listed is None:
       raise NotFoundError(f"Expected run {short(run)}, found none (it may still be loading).")
-    curves = {
-      f"{tag.removeprefix(summaries.STIMULUS_PREFIX)}/activation": tag
-      for tag in listed
-      if tag.startswith(summaries.STIMULUS_PREFIX) and len(tag) <= _LONGEST_TAG
-    }
+    # An older logdir, or a stimulus that was written again: their curves tell, where there are any.
+    activations, curves = {}, {}
+    for tag, series in listed.items():
+      if tag.startswith(summaries.STIMULUS_PREFIX) and len(tag) <= _LONGEST_TAG:
+        activations[tag] = _told_activation(series)
+        if activations[tag] is None:
+          curves[f"{tag.removeprefix(summaries.STIMULUS_PREFIX)}/activation"] = tag
 
     def read(tags: Sequence[str]) -> dict[str, float]:
       chosen = provider_lib.RunTagFilter(runs=[run], tags=tags)
       found = self._provider.read_last_scalars(ctx, experiment_id=experiment, plugin_name=_SCALAR_PLUGIN, run_tag_filter=chosen)
       return {tag: float(datum.value) for tag, datum in found.get(run, {}).items()}
 
-    values = measures.last_values(read, list(curves))
-    answer = {"activations": {curves[curve]: value for curve, value in values.items()}, "units": {}, "error": None}
+    activations |= {curves[curve]: value for curve, value in measures.last_values(read, list(curves)).items()}
+    known = {tag: value for tag, value in activations.items() if value is not None}
+    answer = {"activations": known, "units": {}, "error": None}
     if summaries.STATISTICS_TAG in listed:
       try:
         answer["units"] = measures.of_units(self.statistics(ctx, experiment, run))
@@ -295,6 +328,36 @@ class Store:
     return data
 
 
+@dataclasses.dataclass(frozen=True)
+class _Run:
+  """What is listed of a run: its fields, each of its stimuli as JSON, and the place of each by its tag."""
+
+  known: dict[str, Any]
+  stimuli: list[bytes]
+  places: dict[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kept:
+  """What was made of one state of TensorBoard's list, for whoever asks again before it changes, and keys of blobs by run and tag."""
+
+  experiment: str
+  state: int
+  runs: list[_Run]
+  damaged: _Damaged
+  keys: dict[tuple[str, str], list[str]] = dataclasses.field(default_factory=dict)
+
+  def near(self, experiment: str, run: str, tag: str) -> list[str]:
+    """Returns the tags of stimuli listed around one, which a page is likely to ask for next; none where it is not listed."""
+    places = next((of.places for of in self.runs if of.known["name"] == run), {}) if experiment == self.experiment else {}
+    if tag not in places:
+      return []
+    first = places[tag] // _BLOCK * _BLOCK
+    return list(itertools.islice(places, first, first + _BLOCK))
+
+
+
+
 class _Damaged:
   """Records that could not be listed: the first by name, the others by number."""
 
@@ -308,6 +371,12 @@ class _Damaged:
     if len(self.named) < _NAMED:
       shown = tag if len(tag) <= _SHOWN_TAG else f"{tag[:_SHOWN_TAG]}…"
       self.named.append({"run": run[:_LONGEST_TAG], "tag": shown, "why": str(why)})
+
+  def copy(self) -> _Damaged:
+    """Returns another that goes on from here."""
+    other = _Damaged()
+    other.named, other.count, other._left = list(self.named), self.count, self._left
+    return other
 
   def take(self, size: int) -> None:
     """Counts what goes into the list, and refuses what would make it too long."""
@@ -333,15 +402,41 @@ def _check(series: provider_lib.BlobSequenceTimeSeries, kind: str, what: str) ->
   return checks.identity(series.plugin_content, what) if kind == "stimulus" else checks.kind(series.plugin_content, kind, what)
 
 
+def _state(experiment: str, listed: Mapping[str, Mapping[str, provider_lib.BlobSequenceTimeSeries]]) -> int:
+  """Tells one list of TensorBoard's from another; the fast loader's order says nothing."""
+  every = ((run, tag, series) for run, tags in listed.items() for tag, series in tags.items())
+  return hash((experiment, frozenset((run, tag, of.plugin_content, of.max_length, of.max_wall_time) for run, tag, of in every)))
+
+
+def _order(identity: Mapping[str, Any]) -> tuple[Any, ...]:
+  return tuple(identity[name] for name in ("layer_index", "channel", "unit", "isotropic", "kappa", "chi", "seed"))
+
+
+def _joined(fields: Mapping[str, Any], name: str, texts: Sequence[bytes]) -> bytes:
+  """Returns a JSON object of some fields and one list whose members are JSON already."""
+  return b'%s,"%s":[%s]}' % (checks.to_json(fields, "list of runs")[:-1], name.encode(), b",".join(texts))
+
+
 def _version(series: provider_lib.BlobSequenceTimeSeries) -> float:
   # Only to tell one writing from another; a spoilt time must not spoil the list.
   time = series.max_wall_time
   return time if time and math.isfinite(time) else 1
 
 
+def _told_activation(series: provider_lib.BlobSequenceTimeSeries) -> float | None:
+  try:
+    identity = checks.identity(series.plugin_content, "Its metadata")
+  except RefusedError:
+    return None
+  return identity["activation"] if identity["step"] == series.max_step else None
+
+
 def _listed(tag: str, identity: dict[str, Any], series: provider_lib.BlobSequenceTimeSeries) -> dict[str, Any]:
   variant = summaries.variant_name(identity["kappa"], identity["chi"], identity["isotropic"], identity["seed"])
-  return identity | {"variant": variant, "tag": tag, "v": _version(series)}
+  # Of a stimulus that was written again the activation is not known without reading it.
+  activation = identity["activation"] if identity["step"] == series.max_step else None
+  known = {name: value for name, value in identity.items() if name != "step"} | {"activation": activation}
+  return known | {"variant": variant, "tag": tag, "v": _version(series)}
 
 
 def _small(data: bytes, name: str, described: Mapping[str, Any] | None, what: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import functools
 import itertools
 import operator
@@ -30,7 +30,7 @@ _KEY = operator.itemgetter("unit", "kappa", "chi", "isotropic", "seed")
 def planned(
   folder: pathlib.Path | None,
   read: Reader,
-  stimuli: Sequence[Mapping[str, Any]],
+  stimuli: Iterable[Mapping[str, Any]],
   take: Callable[[int], None],
   damaged: Callable[[str, RefusedError], None],
   now: float | None = None,
@@ -40,7 +40,8 @@ def planned(
   Args:
     folder: of the run's sweeps, in the logdir; None or missing where there are none.
     read: returns an ordinary file's bytes, None if it is too large, and raises OSError if it is none.
-    stimuli: those of the run that are there, as they are listed; one that was written before a plan is made again by it.
+    stimuli: those of the run that are there, as they are listed, gone through where there is a plan; one that was written before a
+      plan is made again by it.
     take: is told how large a part of the list will be, and raises TooLargeError where it is too large.
     damaged: is told which file cannot be used, and why.
     now: the time in seconds, of this machine's clock by default.
@@ -51,12 +52,14 @@ def planned(
     sign of life for a minute); "step" is the last that was told, of "steps".
   """
   now = time.time() if now is None else now
-  written = {_KEY(stimulus): stimulus["v"] for stimulus in stimuli}
+  written: dict[Any, float] | None = None
   found: dict[Any, dict[str, Any]] = {}
   names = _names(folder, damaged) if folder else []
   for name in filter(plans.PLAN_NAME.fullmatch, names):
     try:
       plan = _plan(folder / name, read, take)
+      if written is None:
+        written = {_KEY(stimulus): stimulus["v"] for stimulus in stimuli}
       count = len(plan["settings"])
       take(sum(count * (len(unit) + 2 * len(layer) + _ROW_BYTES) for unit, layer, *_ in plan["targets"]))
       for row in _rows(plan, _signs(folder, name.partition(".")[0], names, read, damaged), now):

@@ -13,6 +13,7 @@ import socket
 import struct
 import time
 from typing import Any
+import zlib
 
 from google.protobuf import message
 from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
@@ -24,6 +25,8 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from tbvis.errors import UsageError
 
 _COUNTER = itertools.count()
+# The first byte of what zlib writes; no JSON begins so.
+_DEFLATED = b"x"
 
 
 def _plain(value: Any) -> Any:
@@ -35,6 +38,9 @@ def _plain(value: Any) -> Any:
   if isinstance(value, os.PathLike):
     return os.fspath(value)
   if hasattr(value, "tolist"):
+    if getattr(value, "dtype", None) == "float32":
+      # The shortest digits that tell float32 values apart: as float64 they would have seventeen.
+      value = value.astype(str).astype(float)
     return _plain(value.tolist())
   if isinstance(value, float) and not math.isfinite(value):
     return None
@@ -48,6 +54,33 @@ def to_json(content: Any) -> bytes:
   b'{"a":null,"b":[1,2]}'
   """
   return json.dumps(_plain(content), separators=(",", ":"), allow_nan=False, default=str).encode()
+
+
+def packed_json(content: Any) -> bytes:
+  """Returns `to_json` deflated: TensorBoard holds blobs in memory, and numbers deflate to a half."""
+  return zlib.compress(to_json(content))
+
+
+def unpacked_json(data: bytes, largest: int = 1 << 30) -> bytes:
+  """Returns the JSON of a blob that `packed_json` or, in an older logdir, `to_json` made.
+
+  Args:
+    data: the blob.
+    largest: bytes of JSON that are at most unpacked; of more, one byte more is returned.
+
+  Raises:
+    zlib.error: if the blob is damaged.
+
+  >>> unpacked_json(packed_json({"a": 1})), unpacked_json(b'{"a":1}')
+  (b'{"a":1}', b'{"a":1}')
+  """
+  if data[:1] != _DEFLATED:
+    return data
+  unpacker = zlib.decompressobj()
+  unpacked = unpacker.decompress(data, largest + 1)
+  if len(unpacked) <= largest and not unpacker.eof:
+    raise zlib.error("cut short")
+  return unpacked
 
 
 def scalar_value(tag: str, value: float) -> summary_pb2.Summary.Value:

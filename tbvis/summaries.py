@@ -9,7 +9,8 @@ A run's folder `<logdir>/<run>` has an event file and, beside it, `tbvis/`:
     tbvis/explanations/<true>_<predicted>_<tower>.json  evidence for a confusion; form in tb_plugin/explanations.py
 
 The plugin's tags are `tbvis/stimulus/<unit>/<variant>` with blobs [appearance WebP, flow planes WebP, JSON] (small
-pictures, empty where a stream has none), `tbvis/confusions` [JSON, float32 scores] and `tbvis/unit_statistics` [JSON].
+pictures, empty where a stream has none), `tbvis/confusions` [JSON, float32 scores] and `tbvis/unit_statistics` [JSON];
+JSON of stimuli and statistics is deflated. TensorBoard holds all of it in memory: about 22 KB a stimulus.
 A stimulus is finished when its event is there, and the event is written last.
 """
 
@@ -25,12 +26,12 @@ from typing import Any
 
 import numpy as np
 
-from tbvis import events, files, limits
+from tbvis import events, files, limits, stock_tabs
 from tbvis.errors import UsageError, unknown_name
 from tbvis.records import PLUGIN_NAME, TOWERS, Confusions, KeptSteps, Key, Run, StimulusRecord, safe_name, variant_name
 from tbvis.rendering import animation
 from tbvis.rendering.appearance import appearance_limits, appearance_to_rgb
-from tbvis.rendering.flow_color import flow_to_rgb, motion_frames
+from tbvis.rendering.flow_color import motion_frames
 from tbvis.rendering.planes import encode_planes
 from tbvis.rendering.steps import decode_steps, encode_steps
 
@@ -60,8 +61,10 @@ STATISTICS_TAG = "tbvis/unit_statistics"
 MEDIA_FOLDER = "tbvis"
 _VERSION = 1
 _THUMBNAIL = 96
-# Few levels in the small flow: they compress to half, and no eye tells them apart at this size.
-_THUMBNAIL_LEVELS = 40
+# Of the small flow as many levels are kept as fit: TensorBoard holds all events in memory, and two gigabytes are to hold 70,000.
+# Smooth flow, where an eye would see steps, has most.
+_THUMBNAIL_LEVELS = (10, 12, 16, 20, 28, 40)
+_THUMBNAIL_BYTES = 14_000
 
 
 def _run_folder(logdir: str | os.PathLike[str], run: str) -> pathlib.Path:
@@ -89,16 +92,20 @@ class StimulusWriter:
     run: the run's name inside it.
     stock_gifs: flow GIFs (half a megabyte each, kept in TensorBoard's memory) for the Images tab, besides those
       of class units, which always have one.
+    stock: stimuli whose curves and appearance the tabs Scalars and Images get (up to 150 KB each in TensorBoard's memory);
+      of later class units they get the pictures, of other later ones nothing. The plugin's own tab shows all of all.
     at_once: whether all that is written is finished together when the writer is closed, for writers of one run beside others.
 
   Raises:
     UsageError: if the folder cannot be written.
   """
 
-  def __init__(self, logdir: str | os.PathLike[str], run: str, stock_gifs: int = 48, at_once: bool = False):
+  def __init__(
+    self, logdir: str | os.PathLike[str], run: str, stock_gifs: int = 48, stock: int = stock_tabs.STIMULI, at_once: bool = False
+  ):
     self._folder = files.ensure_writable(_run_folder(logdir, run), "logdir")
     self._events = events.EventFile(self._folder, at_once)
-    self._gifs_left = stock_gifs - sum(not content.get("class_name") for content, _ in _stimuli(self._folder).values())
+    self._stock = stock_tabs.StockTabs(stock, stock_gifs, [content for content, _ in _stimuli(self._folder).values()])
 
   def __enter__(self) -> StimulusWriter:
     return self
@@ -131,15 +138,11 @@ class StimulusWriter:
     files.write_bytes(self._folder / place / "stimulus.json", events.to_json(meta))
 
     prefix = f"{record.unit}/{record.variant}"
-    steps = np.asarray(record.steps, int)
-    curves = [
-      (int(step), [events.scalar_value(f"{prefix}/{term}", float(values[i])) for term, values in record.history.items()])
-      for i, step in enumerate(steps)
-    ]
-    last = int(steps[-1]) if len(steps) else 0
-    shown = self._stock_pictures(record, prefix, media)
-    own = events.blobs_value(f"{STIMULUS_PREFIX}{prefix}", [*small, events.to_json(meta)], PLUGIN_NAME, identity)
-    self._events.add([*curves, (last, shown), (events.version_step(), [own])])
+    # Where it is written again, TensorBoard goes on to show what was told of the first: the step says of which this is.
+    step = events.version_step()
+    told = identity | {"activation": record.activation, "step": step}
+    own = events.blobs_value(f"{STIMULUS_PREFIX}{prefix}", [*small, events.packed_json(meta)], PLUGIN_NAME, told)
+    self._events.add([*self._stock.events(record, prefix, media), (step, [own])])
 
   def statistics(self) -> dict[str, Any]:
     """Returns what the run says of units from clips, as `add_statistics` took it."""
@@ -164,20 +167,8 @@ class StimulusWriter:
     known = (before or {}) | statistics
     if known != before:
       content = {"kind": "unit_statistics", "version": _VERSION}
-      value = events.blobs_value(STATISTICS_TAG, [events.to_json(known)], PLUGIN_NAME, content)
+      value = events.blobs_value(STATISTICS_TAG, [events.packed_json(known)], PLUGIN_NAME, content)
       self._events.add([(events.version_step(), [value])])
-
-  def _stock_pictures(self, record: StimulusRecord, prefix: str, media: Mapping[str, bytes]) -> list[Any]:
-    values = []
-    if record.appearance is not None:
-      height, width = record.appearance.shape[:2]
-      values.append(events.image_value(f"{prefix}/appearance", media["appearance.png"], width, height))
-    if record.motion is not None and (record.class_name or self._gifs_left > 0):
-      self._gifs_left -= not record.class_name
-      height, width = record.motion.shape[:2]
-      gif = animation.encode_gif(flow_to_rgb(motion_frames(record.motion)))
-      values.append(events.image_value(f"{prefix}/motion", gif, width, height, "R = u, G = v, B = |(u, v)|, one scale a clip, grey = 0"))
-    return values
 
 
 def finished_stimuli(logdir: str | os.PathLike[str], run: str) -> set[Key]:
@@ -206,7 +197,7 @@ def _encode(record: StimulusRecord) -> tuple[dict[str, bytes], list[bytes], dict
     "config": record.config,
     "error": record.error,
     "steps": np.asarray(record.steps, int),
-    "history": {term: np.asarray(values, float) for term, values in record.history.items()},
+    "history": record.history,
     "appearance": None,
     "motion": None,
     "kept": None,
@@ -224,8 +215,8 @@ def _encode(record: StimulusRecord) -> tuple[dict[str, bytes], list[bytes], dict
       raise UsageError(f"Stimulus of {record.unit}: expected finite motion, found NaN or infinity.")
     size = _small(flow.shape[1:3])
     media["flow.webp"], step = encode_planes(flow)
-    small[1], small_step = encode_planes(animation.resize_values(flow, *size), levels=_THUMBNAIL_LEVELS)
-    meta["motion"] = {"size": flow.shape[1:3], "small": size, "frames": len(flow), "step": step, "small_step": small_step}
+    small[1], read = _small_planes(animation.resize_values(flow, *size))
+    meta["motion"] = {"size": flow.shape[1:3], "small": size, "frames": len(flow), "step": step, **read}
     values["motion"] = np.asarray(record.motion, np.float16)
   if record.kept:
     media["steps.webp"], known = encode_steps(record.kept.appearance, record.kept.motion)
@@ -237,10 +228,28 @@ def _encode(record: StimulusRecord) -> tuple[dict[str, bytes], list[bytes], dict
   return media, small, meta
 
 
+def _small_planes(flow: np.ndarray) -> tuple[bytes, dict[str, Any]]:
+  """Returns `encode_planes` of a small flow with the most levels that fit, or the fewest, and how it is to be read."""
+  # Smooth in time it is much smaller by rows, else a little larger.
+  tried = {by_row: encode_planes(flow, _THUMBNAIL_LEVELS[0], by_row) for by_row in (False, True)}
+  by_row = min(tried, key=lambda order: len(tried[order][0]))
+  best = tried[by_row]
+  for levels in _THUMBNAIL_LEVELS[1:]:
+    finer = encode_planes(flow, levels, by_row)
+    if len(finer[0]) > _THUMBNAIL_BYTES:
+      break
+    best = finer
+  return best[0], {"small_step": best[1], "small_by_row": by_row}
+
+
+def _unpacked(blob: bytes) -> dict[str, Any]:
+  return json.loads(events.unpacked_json(blob))
+
+
 def _stimuli(folder: pathlib.Path) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
   """Returns (identity, metadata) by tag; of a stimulus written twice, the later."""
   return {
-    tag: (content, json.loads(blobs[-1]))
+    tag: (content, _unpacked(blobs[-1]))
     for tag, _, content, blobs in events.read_values(folder, PLUGIN_NAME)
     if tag.startswith(STIMULUS_PREFIX)
   }
@@ -271,7 +280,7 @@ def read_run(logdir: str | os.PathLike[str], run: str) -> Run:
 
 def _latest(folder: pathlib.Path) -> dict[str, Any]:
   """Returns by tag what was written last of a run's confusions and statistics, in one pass over its events."""
-  readers = {CONFUSIONS_TAG: _read_confusions, STATISTICS_TAG: lambda blobs: json.loads(blobs[0])}
+  readers = {CONFUSIONS_TAG: _read_confusions, STATISTICS_TAG: lambda blobs: _unpacked(blobs[0])}
   found = {tag: blobs for tag, _, _, blobs in events.read_values(folder, PLUGIN_NAME) if tag in readers}
   return {tag: readers[tag](blobs) for tag, blobs in found.items()}
 

@@ -18,7 +18,7 @@ from tensorboard.compat.proto import event_pb2
 
 from tbvis import events, summaries
 from tbvis.errors import UsageError
-from tbvis.rendering import animation
+from tbvis.rendering import animation, planes
 from tbvis.rendering.appearance import appearance_to_rgb
 from tests.tb_plugin import synthetic
 
@@ -93,10 +93,10 @@ def test_small_and_full_pictures_show_the_same_values(tmp_path):
   np.testing.assert_array_equal(animation.decode((folder / "appearance.png").read_bytes())[0], appearance_to_rgb(record.appearance))
   meta = json.loads((folder / "stimulus.json").read_text())
   ((_, _, _, blobs),) = events.read_values(tmp_path / "stimuli", "tbvis")
-  assert json.loads(blobs[2]) == meta
+  assert json.loads(events.unpacked_json(blobs[2])) == meta
   small, full = animation.decode(blobs[1])[0], animation.decode((folder / "flow.webp").read_bytes())[0]
   assert small.shape == (10 * 96, 96, 3) and full.shape == (10 * 160, 160, 3)
-  values = (small[:96, :, 0].astype(float) - 128) * meta["motion"]["small_step"]
+  values = planes.decode_planes(blobs[1], meta["motion"]["small_step"], frames=10, by_row=meta["motion"]["small_by_row"])[0, ..., 0]
   expected = animation.resize_values(record.motion[:, :, 0][None], 96, 96)[0, ..., 0]
   assert np.abs(values - expected).max() <= 0.51 * meta["motion"]["small_step"]
 
@@ -113,6 +113,17 @@ def test_without_kept_steps_nothing_of_them_is_written_and_an_older_logdir_is_re
       dataclasses.replace(good.kept, steps=np.array(steps))
   with pytest.raises(UsageError, match="kept steps of the inputs that it has"):
     dataclasses.replace(good, appearance=None)
+
+
+def test_small_flow_has_as_many_levels_as_fit(tmp_path):
+  rough, smooth = synthetic.record(size=96), synthetic.record(size=24)
+  levels = []
+  for index, record in enumerate((smooth, rough)):
+    _write(tmp_path / str(index), record)
+    ((_, _, _, blobs),) = events.read_values(tmp_path / str(index) / "stimuli", "tbvis")
+    step = json.loads(events.unpacked_json(blobs[2]))["motion"]["small_step"]
+    levels.append(round(float(np.abs(record.motion).max()) / step))
+  assert levels == [40, 10]
 
 
 def test_stock_dashboards_get_curves_a_png_and_a_gif_that_moves(tmp_path):
@@ -140,6 +151,21 @@ def test_gifs_are_capped_but_for_class_units(tmp_path):
   motion = [tag for tag in tags if tag.endswith("/motion")]
   assert len([tag for tag in motion if tag.startswith("conv5_fusion")]) == 2
   assert len([tag for tag in motion if tag.startswith("prediction")]) == 2
+
+
+def test_later_stimuli_leave_the_stock_tabs_little(tmp_path):
+  general = [synthetic.record(chi=chi) for chi in (0, 1, 5)]
+  class_unit = synthetic.record(synthetic.UNITS[4], chi=0)
+  _write(tmp_path, general[0], stock=2)
+  _write(tmp_path, *general[1:], class_unit, stock=2)
+  multiplexer = _multiplexer(tmp_path)
+  tags = multiplexer.PluginRunToTagToContent("scalars")["stimuli"]
+  curves = {chi: sorted(tag.rsplit("/", 1)[1] for tag in tags if f"f021/chi={chi}/" in tag) for chi in (0, 1, 5)}
+  assert curves == {0: sorted(class_unit.history), 1: sorted(class_unit.history), 5: []}
+  pictures = multiplexer.PluginRunToTagToContent("images")["stimuli"]
+  assert not any("f021/chi=5" in tag for tag in pictures)
+  assert {"prediction/PlayingCello/chi=0/appearance", "prediction/PlayingCello/chi=0/motion"} <= set(pictures)
+  assert len(multiplexer.PluginRunToTagToContent("tbvis")["stimuli"]) == 4
 
 
 def test_finished_names_whole_stimuli_only(tmp_path):

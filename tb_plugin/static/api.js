@@ -42,8 +42,16 @@ async function get(route, parameters = {}) {
   throw new Error(message);
 }
 
-/** Every run with its stimuli, as text: two equal texts mean that nothing changed. */
-export const contentsText = async () => (await get("contents")).text();
+let list = {version: null, text: ""};
+
+/** Every run with its stimuli, as text: two equal texts mean that nothing changed. What did not change is not read again. */
+export async function contentsText() {
+  const response = await get("contents");
+  const version = response.headers.get("ETag");
+  if (version && version === list.version) response.body.cancel();
+  else list = {version, text: await response.text()};
+  return list.text;
+}
 
 /** Small pictures of a stimulus: {meta, appearance: Blob|null, flow: Blob|null}; Dropped where `wanted` says no in time. */
 export function cell(run, stimulus, wanted) {

@@ -52,7 +52,8 @@ class Confusions extends HTMLElement {
       return this.replaceChildren(h("div.message", {}, h("h2", {}, "No confusions in this logdir"),
         h("p", {}, "tbvis-evaluate writes them: predictions of every tower on labelled clips (tag tbvis/confusions).")));
     }
-    if (version === this.version) return this.render();
+    // What is shown depends on this alone, and on choices that are told of apart: a list made anew would lose the focus.
+    if (version === this.version) return;
     this.version = version;
     this.data = null;
     this.replaceChildren(h("div.message", {}, h("p", {}, "Loading confusions …")));

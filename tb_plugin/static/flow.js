@@ -5,6 +5,7 @@ import {readNpz} from "./npz.js";
 /** One unit of the network's motion input, in pixels of the 256-scaled frame a frame. */
 export const PIXELS_PER_UNIT = 40 / 255;
 
+let reader = null;
 let honest = null;
 
 /** Whether a page is given back what it drew: browsers that hide who uses them give noise instead. */
@@ -22,13 +23,17 @@ export async function pixels(blob) {
   honest ??= readsBack();
   if (!honest) throw new Error("This browser alters pictures that a page reads (resistFingerprinting).");
   const bitmap = await createImageBitmap(blob, {colorSpaceConversion: "none", premultiplyAlpha: "none"});
-  const canvas = document.createElement("canvas");
-  [canvas.width, canvas.height] = [bitmap.width, bitmap.height];
-  // Kept off the GPU, whose read-back may round values.
-  const context = canvas.getContext("2d", {willReadFrequently: true});
-  context.drawImage(bitmap, 0, 0);
+  const {width, height} = bitmap;
+  // One canvas for all, and kept off the GPU, whose read-back may round values.
+  reader ??= document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+  const {canvas} = reader;
+  if (canvas.width < width || canvas.height < height) {
+    [canvas.width, canvas.height] = [Math.max(canvas.width, width), Math.max(canvas.height, height)];
+  }
+  reader.clearRect(0, 0, width, height);
+  reader.drawImage(bitmap, 0, 0);
   bitmap.close();
-  return context.getImageData(0, 0, canvas.width, canvas.height);
+  return reader.getImageData(0, 0, width, height);
 }
 
 /** A clip of flow, in network units. */
@@ -40,26 +45,37 @@ export class Flow {
    */
   constructor(values, [frames, height, width], step = 0) {
     Object.assign(this, {values, frames, height, width, step});
-    let [low, largest] = [Infinity, 0];
+    let [low, high, largest] = [Infinity, -Infinity, 0];
     for (let i = 0; i < values.length; i += 2) {
-      const [u, v] = [values[i], values[i + 1]];
+      const u = values[i];
+      const v = values[i + 1];
       low = Math.min(low, u, v);
+      high = Math.max(high, u, v);
       largest = Math.max(largest, u * u + v * v);
     }
     /** The smallest of all u and v (a magnitude is never smaller than its u). */
     this.low = low;
+    /** How many steps the farthest u or v is from zero, where values were rounded; else 0. */
+    this.levels = step ? Math.round(Math.max(high, -low) / step) : 0;
     /** The largest magnitude. */
     this.largest = Math.sqrt(largest);
   }
 
-  /** From a picture of frames one below the other, R = 128 + u / step, G = 128 + v / step. */
-  static fromPlanes({data, width, height}, frames, step) {
+  /**
+   * From a picture of R = 128 + u / step, G = 128 + v / step: frames one below the other, or `byRow`, the first rows of
+   * all frames before all second ones.
+   */
+  static fromPlanes({data, width, height}, frames, step, byRow = false) {
     const values = new Float32Array(data.length / 2);
-    for (let i = 0, j = 0; i < data.length; i += 4, j += 2) {
-      values[j] = (data[i] - 128) * step;
-      values[j + 1] = (data[i + 1] - 128) * step;
+    const rows = height / frames;
+    for (let row = 0, i = 0; row < height; row += 1) {
+      const to = byRow ? (row % frames) * rows + Math.floor(row / frames) : row;
+      for (let j = 2 * to * width; j < 2 * (to + 1) * width; i += 4, j += 2) {
+        values[j] = (data[i] - 128) * step;
+        values[j + 1] = (data[i + 1] - 128) * step;
+      }
     }
-    return new Flow(values, [frames, height / frames, width], step);
+    return new Flow(values, [frames, rows, width], step);
   }
 
   /** From the array `motion` (H, W, T, 2) of a file values.npz. */

@@ -101,7 +101,8 @@ class Stimulus extends HTMLElement {
       if (cell.meta.error) return this.fail(cell.meta.error);
       known.note(this.run, cell.meta.kept);
       const [still, strip] = await Promise.all([cell.appearance, cell.flow].map((blob) => blob && pixels(blob)));
-      this.fill(still, strip && Flow.fromPlanes(strip, cell.meta.motion.frames, cell.meta.motion.small_step));
+      const {motion} = cell.meta;
+      this.fill(still, strip && Flow.fromPlanes(strip, motion.frames, motion.small_step, motion.small_by_row));
       this.setState("ready");
       this.tell();
       if (this.full) await this.loadFull();

@@ -60,8 +60,10 @@ class Unit extends HTMLElement {
     player.addEventListener("ready", ({detail}) => {
       below.replaceChildren(h("p.notes", {}, ...notes(detail, player)), downloads(run, item, player));
     });
-    const element = h("figure.large", {}, h("figcaption", {}, h("b", {}, main), small && ` ${small}`), player, below);
-    return {element, player, below};
+    // Apart: the player writes below it when it is ready, be that before or after its record failed.
+    const trouble = h("div");
+    const element = h("figure.large", {}, h("figcaption", {}, h("b", {}, main), small && ` ${small}`), player, below, trouble);
+    return {element, player, trouble};
   }
 
   /** What other units of the run have and this one has not. */
@@ -77,15 +79,19 @@ class Unit extends HTMLElement {
     const answers = await Promise.allSettled(items.map((item) => api.meta(run, item)));
     const read = [];
     answers.forEach(({status, value: meta, reason}, i) => {
-      const {below, player} = figures[i];
+      const {trouble, player} = figures[i];
       const said = reason ? `Its curve and settings failed to load: ${reason.message}` : "Nothing was found: the same tbvis-maximize command tries it again.";
-      if (status === "rejected" || meta.error !== null) below.replaceChildren(h("p.notes", {}, said));
+      if (status === "rejected" || meta.error !== null) trouble.replaceChildren(h("p.notes", {}, said));
       if (status === "fulfilled") read.push({item: items[i], meta, player});
     });
+    if (!read.length) {
+      this.charts.replaceChildren(h("p.quiet", {}, "No record of these stimuli could be read, so that there are no curves to show."));
+      return;
+    }
     const [known, metas] = [read.map(({item}) => item), read.map(({meta}) => meta)];
     this.response.replaceChildren(response(known, metas, read.map(({player}) => player)));
     this.charts.replaceChildren(...curves(known, metas));
-    if (read.length) this.settings.replaceChildren(...settings(known, metas));
+    this.settings.replaceChildren(...settings(known, metas));
   }
 
   async statistics(name) {

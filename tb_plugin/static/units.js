@@ -10,7 +10,7 @@ import {chosenFilter, chosenOrder, side, state} from "./state.js";
 /** How far above and below the window rows are kept, in pixels. */
 const BEYOND = 240;
 const count = (shown, all) => (shown === all ? `${all} ${all === 1 ? "unit" : "units"}` : `${shown} of ${all} units`);
-const THUMBNAILS = "Pictures here are drawn from small copies: at most 96 pixels wide, 40 steps from zero to the largest value. "
+const THUMBNAILS = "Pictures here are drawn from small copies: at most 96 pixels wide, 10 to 40 steps from zero to the largest value. "
   + "A unit's page has the values themselves.";
 
 class Units extends HTMLElement {
@@ -290,7 +290,7 @@ class Units extends HTMLElement {
   }
 
   /** Brings a unit into view, and the keyboard to it. */
-  go(unit, column = 0) {
+  go(unit, column = unit === this.cursor.unit ? this.cursor.column : 0) {
     const index = this.places.get(`unit\n${unit}`);
     if (index === undefined || !this.clientHeight) return;
     const item = this.items[index];

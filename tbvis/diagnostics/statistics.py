@@ -192,12 +192,13 @@ class UnitStatistics:
       "value", "frame", "x", "y"}, ...]}: the clips best first, by their value over the layer's a_hat.
     """
     a_hat = {layer: float(self.a_hat(layer)[channel]) for layer in layers}
+    # float32, written with its own few digits: a layer has hundreds of units, and each a mean of every class.
     means = np.sum([self.class_means(layer)[:, channel] for layer in layers], axis=0)
     top = [(layer, clip) for layer in layers for clip in self.top_clips(layer, channel)]
     top.sort(key=lambda found: -found[1].value / a_hat[found[0]])
     return {
       "a_hat": sum(a_hat.values()),
-      "class_means": {name: float(mean) for name, mean in zip(self.classes, means, strict=True) if np.isfinite(mean)},
+      "class_means": {name: float(str(mean)) for name, mean in zip(self.classes, means, strict=True) if np.isfinite(mean)},
       "top_clips": [
         {
           "clip": clip.clip, "class": self.classes[clip.label], "layer": layer, "value": clip.value,

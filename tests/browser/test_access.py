@@ -16,7 +16,8 @@ _UNIT = "view=unit%3Aconv5_fusion%2Ff021"
 _PAIR = "view=pair%3APlayingCello~PlayingViolin"
 _MATRIX = "tbvis-matrix canvas"
 _LISTED = {"run": "stimuli", "tag": "tbvis/stimulus/x", "why": "Expected JSON, received something else."}
-_OPERABLE = "button, input, select, textarea, summary, a[href], [tabindex='0']"
+# The grid is one stop: its cells are reached by arrow keys from there.
+_OPERABLE = ":is(button, input, select, textarea, summary, a[href]):not([tabindex='-1']), [tabindex='0']"
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +103,7 @@ def _press(page, *keys):
 
 
 def _tab_to(page, selector, key="Tab"):
-  """Presses Tab until an element has the focus; of several that are meant, the first that is come to."""
+  """Presses a key until an element has the focus; of several that are meant, the first that is come to."""
   focused = page.locator(f"{selector}:focus")
   for _ in range(200):
     if focused.count():
@@ -170,10 +171,16 @@ def test_the_grid_and_the_toolbar_are_operated_by_keys(address, open_tab):
   frame.wait_for_function("() => document.querySelectorAll('tr.unit').length === 1")
   _press(page, "Control+a", "Delete")
   frame.wait_for_function("() => document.querySelectorAll('tr.unit').length === 7")
-  _tab_to(page, "[data-value=l]")
-  _press(page, "Enter")
-  assert frame.eval_on_selector(".grid", "(e) => getComputedStyle(e).getPropertyValue('--tile')") == "136px"
-  assert page.evaluate("document.activeElement.dataset.value") == "l"
+  _tab_to(page, "#size")
+  _press(page, "End")
+  frame.wait_for_function("() => document.querySelector('tr.unit .tile').getBoundingClientRect().width > 200")
+  assert page.evaluate("document.activeElement.id") == "size"
+  _press(page, "Home")
+  _tab_to(page, "#sort")
+  page.keyboard.type("Name")
+  frame.wait_for_function("() => document.querySelector('#sort').value === 'name'")
+  assert "p.tbvis.sort=name" in page.evaluate("location.hash")
+  page.keyboard.type("Net")
   _tab_to(page, "#play")
   _press(page, "Space")
   assert text(frame, "#play") == "Play"
@@ -192,7 +199,10 @@ def test_the_grid_and_the_toolbar_are_operated_by_keys(address, open_tab):
   _tab_to(page, "#scale")
   _press(page, "ArrowDown")
   assert "p.tbvis.scale=paper" in page.evaluate("location.hash")
-  _tab_to(page, "tr[data-unit='conv5_fusion/f004'] td[data-variant='chi=1'] .cell")
+  _tab_to(page, "tr.unit button")
+  _press(page, "Control+Home")
+  _tab_to(page, "tr[data-unit='conv5_fusion/f004'] button", "ArrowDown")
+  _tab_to(page, "tr[data-unit='conv5_fusion/f004'] td[data-variant='chi=1'] .cell", "ArrowRight")
   said = page.locator("tr[data-unit='conv5_fusion/f004'] td[data-variant='chi=1']")
   assert said.get_by_role("button", name="conv5_fusion/f004, chi=1: failed, activation became NaN at step 40").count() == 1
   _press(page, "Enter")

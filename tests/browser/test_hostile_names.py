@@ -42,7 +42,7 @@ def _write(logdir) -> None:
       writer.write(dataclasses.replace(base, unit=UNIT, chi=chi, **odd))
       for index in (0, 1):
         name = CLASSES[index]
-        failed = {"appearance": None, "motion": None, "error": f"error {ALL}"} if chi and index else {}
+        failed = {"appearance": None, "motion": None, "kept": None, "error": f"error {ALL}"} if chi and index else {}
         unit = {"unit": f"{LAYER}/{name}", "class_name": name, "channel": index, "chi": chi}
         writer.write(dataclasses.replace(base, **odd, **unit, **failed))
     writer.write(dataclasses.replace(base, unit="__proto__/constructor", layer="__proto__"))

@@ -91,9 +91,9 @@ def test_a_server_that_stops_and_comes_back(address, page, spoil):
 @pytest.mark.parametrize(
   ("route", "chosen", "place", "words"),
   [
-    ("cell", "", "tr.unit .note.failed", "failed"),
+    ("cell", "", "tr.unit .note.failed", "not readable"),
     ("confusions", "", "tbvis-confusions .message", "Confusions failed to load"),
-    ("meta", _UNIT, ".charts", "The curves failed to load"),
+    ("meta", _UNIT, "tbvis-unit .notes:has-text('failed to load')", "Its curve and settings failed to load"),
     ("statistics", _UNIT, ".known", "Statistics of units failed to load"),
     ("media", _UNIT, ".scale-text:has-text('could not be read')", "Small picture: the full-size file could not be read"),
     ("clips", _PAIR, "tbvis-pair .clips .message", "Clips failed to load"),

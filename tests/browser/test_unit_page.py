@@ -140,16 +140,16 @@ def test_every_term_has_a_chart_and_a_shared_step_is_read_by_pointing_and_by_key
     return page.eval_on_selector(f"[data-term={term}] .values li", "(e) => e.textContent")
 
   assert _text(page, ".step output") == "180"
-  assert first("activation") == f"χ = 0: {12 * (1 - np.exp(-3)):.3g}" and first("tv_motion") == "χ = 0: 1"
+  assert first("activation") == f"χ = 0, κ = 1: {12 * (1 - np.exp(-3)):.3g}" and first("tv_motion") == "χ = 0, κ = 1: 1"
   page.focus(".step input")
   for _ in range(4):
     page.keyboard.press("ArrowLeft")
-  assert _text(page, ".step output") == "100" and first("norm") == "χ = 0: no number"
-  assert first("tv_motion") == f"χ = 0: {float(f'{10 ** (3 - 100 / 60):.3g}'):g}"
+  assert _text(page, ".step output") == "100" and first("norm") == "χ = 0, κ = 1: no number"
+  assert first("tv_motion") == f"χ = 0, κ = 1: {float(f'{10 ** (3 - 100 / 60):.3g}'):g}"
   assert page.get_attribute(".step input", "aria-valuetext") == "step 100"
   box = page.locator("[data-term=norm] svg").bounding_box()
   page.mouse.move(box["x"] + box["width"] * 0.99, box["y"] + 20)
-  assert _text(page, ".step output") == "180" and first("norm").startswith("χ = 0: 0.95")
+  assert _text(page, ".step output") == "180" and first("norm").startswith("χ = 0, κ = 1: 0.95")
 
 
 def test_the_response_across_chi_stands_beside_the_speeds(page):

@@ -129,11 +129,12 @@ def test_clip_thumbnail_has_frames_beside_flow():
     animation.clip_thumbnail(frames, np.zeros((2, 24, 32, 2)))
 
 
-def test_planes_return_values_to_half_a_step_and_zero_exactly():
+@pytest.mark.parametrize("by_row", [False, True])
+def test_planes_return_values_to_half_a_step_and_zero_exactly(by_row):
   flow = _clip()
   flow[2, 3, 3] = 0
-  data, step = planes.encode_planes(flow)
-  again = planes.decode_planes(data, step, frames=4)
+  data, step = planes.encode_planes(flow, by_row=by_row)
+  again = planes.decode_planes(data, step, frames=4, by_row=by_row)
   assert again.shape == flow.shape
   assert np.abs(again - flow).max() <= 0.5001 * step
   assert again[2, 3, 3].tolist() == [0, 0]

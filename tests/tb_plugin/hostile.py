@@ -85,6 +85,8 @@ def _identities(good: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     "class_name": [["PlayingCello"], 3],
     "version": [2, 10**6, 0, "1", None],
     "kind": ["confusions", None, 1],
+    "activation": ["12", float("inf"), [1], 10**400],
+    "step": ["0", 0.5, {}],
   }
   for name, values in wrong.items():
     for value in values:
@@ -120,6 +122,9 @@ def _metas(good: dict[str, Any]) -> Iterator[tuple[str, Any]]:
       yield f"{name} {str(value)[:24]!r}", good | {name: value}
   yield "activation 1e999", json.dumps(good | {"activation": 77.5}).replace("77.5", "1e999").encode()
   yield "much", good | {"more": "x" * (5 << 20)}
+  yield "deflated, much", events.packed_json(good | {"more": "x" * (200 << 20)})
+  yield "deflated, half", events.packed_json(good)[:-20]
+  yield "deflated, no JSON", events.packed_json(good)[:2] + b"<script>"
 
 
 def _pictures(good: bytes) -> Iterator[tuple[str, bytes]]:
@@ -259,7 +264,7 @@ def _write_stimuli(folder: pathlib.Path, content: dict[str, Any], blobs: list[by
 
   for what, spoilt in _identities(content):
     add(f"identity: {what}", spoilt)
-  for what, spoilt in _metas(json.loads(meta)):
+  for what, spoilt in _metas(json.loads(events.unpacked_json(meta))):
     data = spoilt if isinstance(spoilt, bytes) else json.dumps(spoilt).encode()
     add(f"meta: {what}", blobs=[appearance, flow, data])
   for what, spoilt in _pictures(flow):
@@ -326,7 +331,7 @@ def _write_evaluations(logdir: pathlib.Path, content: dict[str, Any], blobs: lis
 
 def _write_places(run: pathlib.Path, outside: pathlib.Path, content: dict[str, Any], blobs: list[bytes]) -> dict[str, Any]:
   """Stimuli that are fine but for where their files are said to lie, or what lies there."""
-  good = json.loads(blobs[2])
+  good = json.loads(events.unpacked_json(blobs[2]))
   folders, spoilt, fine = {}, {}, {}
 
   def add(kept: dict[str, str], what: str, tag: str, wall_time: float | None = None, **changes: Any) -> None:

@@ -42,22 +42,32 @@ def fetch(address: str) -> bytes:
 
 @contextlib.contextmanager
 def tensorboard(logdir: pathlib.Path, folder: pathlib.Path, *arguments: str, seconds: float = 60) -> Iterator[str]:
-  """Starts TensorBoard on a free port and yields its address once it answers.
+  """Starts TensorBoard without TensorFlow, and yields its address; see `process`."""
+  with process(logdir, folder, *arguments, seconds=seconds) as (address, _):
+    yield address
+
+
+@contextlib.contextmanager
+def process(
+  logdir: pathlib.Path, folder: pathlib.Path, *arguments: str, seconds: float = 60, tensorflow: bool = False
+) -> Iterator[tuple[str, int]]:
+  """Starts TensorBoard on a free port and yields its address once it answers, and its process' number.
 
   Args:
     logdir: the logdir.
     folder: for its log and the entry point of a project that is not installed.
     *arguments: more flags of TensorBoard.
     seconds: how long it may take to start.
+    tensorflow: whether it may import TensorFlow, which is not needed, and takes seconds to import.
   """
   port = _free_port()
-  # TensorFlow is not needed, and takes seconds to import.
   (folder / "bare").mkdir(parents=True, exist_ok=True)
-  (folder / "bare" / "tensorflow.py").write_text("raise ImportError('left out by the tests')\n")
+  if not tensorflow:
+    (folder / "bare" / "tensorflow.py").write_text("raise ImportError('left out by the tests')\n")
   paths = [str(folder / "bare"), *_search_path(folder / "entry"), os.environ.get("PYTHONPATH", "")]
   command = [sys.executable, "-m", "tensorboard.main", f"--logdir={logdir}", f"--port={port}", "--reload_interval=1", *arguments]
   with open(folder / "log.txt", "wb") as log:
-    process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))})
+    server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))})
   address = f"http://localhost:{port}"
   try:
     deadline = time.monotonic() + seconds
@@ -66,14 +76,14 @@ def tensorboard(logdir: pathlib.Path, folder: pathlib.Path, *arguments: str, sec
         fetch(f"{address}/data/plugins_listing")
         break
       except OSError:
-        if process.poll() is not None or time.monotonic() > deadline:
+        if server.poll() is not None or time.monotonic() > deadline:
           raise AssertionError(f"TensorBoard did not start:\n{(folder / 'log.txt').read_text()}") from None
         time.sleep(0.2)
-    yield address
+    yield address, server.pid
   finally:
-    process.terminate()
+    server.terminate()
     try:
-      process.wait(10)
+      server.wait(10)
     except subprocess.TimeoutExpired:
-      process.kill()
-      process.wait()
+      server.kill()
+      server.wait()

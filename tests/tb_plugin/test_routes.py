@@ -26,12 +26,18 @@ TAG = "tbvis/stimulus/conv5_fusion/f021/chi=10"
 
 def _client(logdir, /, **context) -> werkzeug_test.Client:
   multiplexer = plugin_event_multiplexer.EventMultiplexer(tensor_size_guidance={"tbvis": 10, "images": 10, "scalars": 100})
-  multiplexer.AddRunsFromDirectory(str(logdir))
-  multiplexer.Reload()
+
+  def reload():
+    multiplexer.AddRunsFromDirectory(str(logdir))
+    multiplexer.Reload()
+
+  reload()
   provider = multiplexer_provider.MultiplexerDataProvider(multiplexer, str(logdir))
   context = {"data_provider": provider, "logdir": str(logdir), **context}
   made = loader.Loader().load(base_plugin.TBContext(**context))
-  return werkzeug_test.Client(application.TensorBoardWSGI([made], data_provider=provider), wrappers.Response)
+  client = werkzeug_test.Client(application.TensorBoardWSGI([made], data_provider=provider), wrappers.Response)
+  client.reload = reload
+  return client
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +76,23 @@ def test_contents_list_stimuli_in_the_networks_order_and_chi_as_numbers(client):
   assert list(dict.fromkeys(s["layer"] for s in stimuli)) == ["conv3_3_appearance", "conv4_3_motion", "conv5_fusion", "prediction"]
   variants = [s["variant"] for s in stimuli if s["unit"] == "conv5_fusion/f021"]
   assert variants == ["chi=0", "chi=1", "chi=5", "chi=10", "isotropic=5"]
+
+
+def test_the_list_is_sent_again_only_where_it_changed(tmp_path):
+  client = _client(tmp_path)
+  tags = []
+  for chi in (0, 1, 1):
+    with summaries.StimulusWriter(tmp_path, "stimuli") as writer:
+      writer.write(synthetic.record(chi=chi, size=32))
+    client.reload()
+    changed = client.get(f"{ROOT}contents", headers={"If-None-Match": tags[-1] if tags else '"none"'})
+    assert changed.status_code == 200 and len(changed.get_json()["runs"][0]["stimuli"]) == 1 + min(1, len(tags))
+    tags.append(changed.headers["ETag"])
+    again = client.get(f"{ROOT}contents", headers={"If-None-Match": tags[-1]})
+    assert again.status_code == 304 and not again.get_data() and again.headers["ETag"] == tags[-1]
+    assert again.headers["Content-Security-Policy"] == changed.headers["Content-Security-Policy"]
+  # Written again, it has the same name and a later time.
+  assert len(set(tags)) == 3
 
 
 def test_a_cell_carries_both_pictures_and_what_is_written_below_them(client):
@@ -239,6 +262,7 @@ def test_bad_requests_are_named(client, route, parameters, message):
 
 def test_what_is_too_large_is_refused_and_the_rest_is_served(client, monkeypatch):
   monkeypatch.setattr(store, "_LARGEST_LIST", 2000)
+  monkeypatch.setattr(store, "_state", lambda *_: object())  # Nothing that was listed before.
   contents = _json(client, "contents")
   listed = sum(len(run["stimuli"]) for run in contents["runs"])
   # Two tags more are those of statistics and confusions.
@@ -304,4 +328,34 @@ def test_a_stimulus_made_again_shows_the_later_one(tmp_path):
   for activation in (5.0, 7.0):
     with summaries.StimulusWriter(tmp_path, "stimuli") as writer:
       writer.write(dataclasses.replace(synthetic.record(size=32), activation=activation))
-  assert _json(_client(tmp_path), "meta", run="stimuli", tag=TAG)["activation"] == 7
+    client = _client(tmp_path)
+    ((stimulus,),) = (run["stimuli"] for run in _json(client, "contents")["runs"])
+    # What TensorBoard lists is told of the first; the later's is read.
+    assert stimulus["activation"] == (5 if activation == 5 else None)
+    assert _json(client, "meta", run="stimuli", tag=TAG)["activation"] == activation
+
+
+def test_blobs_of_stimuli_listed_together_are_looked_for_once(tmp_path, monkeypatch):
+  provider = multiplexer_provider.MultiplexerDataProvider
+  looked, read = [], provider.read_blob_sequences
+
+  def counted(self, *args, **keywords):
+    looked.append(keywords["run_tag_filter"].tags)
+    return read(self, *args, **keywords)
+
+  monkeypatch.setattr(provider, "read_blob_sequences", counted)
+  with summaries.StimulusWriter(tmp_path, "stimuli") as writer:
+    for chi in range(3):
+      writer.write(synthetic.record(chi=chi, size=32))
+  client = _client(tmp_path)
+  alone = [_get(client, "cell", run="stimuli", tag=f"{TAG[:-2]}{chi}").get_data() for chi in range(3)]
+  assert len(looked) == 3
+  _json(client, "contents")
+  assert [_get(client, "cell", run="stimuli", tag=f"{TAG[:-2]}{chi}").get_data() for chi in range(3)] == alone
+  assert len(looked) == 4 and len(looked[-1]) == 3
+  # What is written again is looked for again, once the list has it.
+  with summaries.StimulusWriter(tmp_path, "stimuli") as writer:
+    writer.write(dataclasses.replace(synthetic.record(chi=1, size=32), activation=7.0))
+  client.reload()
+  _json(client, "contents")
+  assert _json(client, "meta", run="stimuli", tag=f"{TAG[:-2]}1")["activation"] == 7 and len(looked) == 5
