@@ -28,7 +28,8 @@ REQUIREMENTS = [
   # Decoding, scaling, DIS and TV-L1 flow, filming. "contrib" has TV-L1 (cv2.optflow), which opencv-python
   # lacks; "headless" needs no libGL, which a server or a container lacks. The module is the same cv2.
   "opencv-contrib-python-headless>=4.9",
-  "pillow>=10",  # PNG, GIF and WebP of stimuli: OpenCV writes no animated GIF with a palette of our choice.
+  # PNG, GIF and WebP of stimuli: OpenCV writes no animated GIF with a palette of our choice. Its own font, for plots, came with 10.1.
+  "pillow>=10.1",
   "protobuf>=4.22",  # Caffe's files: messages defined in Python, and their text form (tbvis-import). TensorFlow needs it too.
   "tensorboard>=2.21",  # The host of the plugin; older ones do not start beside a current setuptools (pkg_resources).
   "tensorflow>=2.17",  # Data pipelines, maximisation, summaries, and the default Keras backend; 2.17 is Keras 3 throughout.
@@ -60,7 +61,7 @@ EXTRAS = {
   ],
 }
 
-SCRIPTS = ("prepare", "train", "evaluate", "maximize", "demo")
+SCRIPTS = ("prepare", "train", "evaluate", "maximize", "analyze", "demo")
 
 setup(
   name="tbvis",

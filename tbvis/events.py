@@ -19,6 +19,7 @@ from google.protobuf import message
 from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
 from tensorboard.plugins.image import metadata as image_metadata
 from tensorboard.plugins.scalar import metadata as scalar_metadata
+from tensorboard.plugins.text import metadata as text_metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from tbvis.errors import UsageError
@@ -101,6 +102,16 @@ def image_value(tag: str, data: bytes, width: int, height: int, description: str
   metadata = image_metadata.create_summary_metadata(display_name="", description=description)
   metadata.data_class = summary_pb2.DATA_CLASS_BLOB_SEQUENCE
   return summary_pb2.Summary.Value(tag=tag, tensor=_strings([b"%d" % width, b"%d" % height, data]), metadata=metadata)
+
+
+def text_value(tag: str, markdown: str) -> summary_pb2.Summary.Value:
+  """Returns a page in Markdown for the Text tab."""
+  metadata = text_metadata.create_summary_metadata(display_name="", description="")
+  metadata.data_class = summary_pb2.DATA_CLASS_TENSOR
+  tensor = tensor_pb2.TensorProto(
+    dtype=types_pb2.DT_STRING, string_val=[markdown.encode()], tensor_shape=tensor_shape_pb2.TensorShapeProto()
+  )
+  return summary_pb2.Summary.Value(tag=tag, tensor=tensor, metadata=metadata)
 
 
 def blobs_value(tag: str, blobs: list[bytes], plugin: str, content: Any) -> summary_pb2.Summary.Value:

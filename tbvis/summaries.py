@@ -49,6 +49,7 @@ __all__ = [
   "StimulusWriter",
   "finished_stimuli",
   "read_run",
+  "run_names",
   "state_folder",
   "variant_name",
   "write_confusions",
@@ -270,7 +271,7 @@ def read_run(logdir: str | os.PathLike[str], run: str) -> Run:
   """
   folder = _run_folder(logdir, run)
   if not folder.is_dir():
-    raise unknown_name("run", run, _runs(logdir), where=str(logdir))
+    raise unknown_name("run", run, run_names(logdir), where=str(logdir))
   stimuli = [_read_stimulus(folder, content, meta) for content, meta in _stimuli(folder).values() if _complete(folder, content, meta)]
   stimuli.sort(key=lambda r: (r.layer_index, r.channel, r.unit, r.isotropic, r.kappa, r.chi, r.seed))
   latest = _latest(folder)
@@ -284,7 +285,8 @@ def _latest(folder: pathlib.Path) -> dict[str, Any]:
   return {tag: readers[tag](blobs) for tag, blobs in found.items()}
 
 
-def _runs(logdir: str | os.PathLike[str]) -> list[str]:
+def run_names(logdir: str | os.PathLike[str]) -> list[str]:
+  """Returns the names of a logdir's runs, those that have event files."""
   root = pathlib.Path(logdir)
   return sorted({path.parent.relative_to(root).as_posix() for path in root.rglob("*tfevents*")}) if root.is_dir() else []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Sequence
 import math
 import time
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import tensorflow as tf
 from tbvis.models import geometry
 
 if TYPE_CHECKING:
-  from tbvis.maximization.sweep import Job
+  from tbvis.maximization.sweep import Batch, Job
 
 _MATRIX = 1024
 _SECONDS = 0.2
@@ -52,3 +53,36 @@ def multiplications_per_second(job: Job) -> float:
     tf.linalg.matmul(matrix, matrix).numpy()
     products += 1
   return _EFFICIENCY * products * _MATRIX**3 / (time.perf_counter() - started)
+
+
+def _duration(seconds: float) -> str:
+  minutes = round(seconds / 60)
+  return f"{round(seconds)} s" if seconds < 90 else f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.1f} h"
+
+
+def plan_text(job: Job, batches: Sequence[Batch], finished: Container[Any]) -> str:
+  """Returns a plan as people read it: a line for each kind of batch with what is done and about how long the rest takes, and the sum.
+
+  Args:
+    job: the network and the constants.
+    batches: the plan.
+    finished: keys of stimuli that are done.
+  """
+  rate = multiplications_per_second(job)
+  lines = [f"{'layers':<44}{'batches':>8}{'stimuli':>8}{'done':>6}{'canvas':>8}{'about':>9}"]
+  groups: dict[tuple[Any, ...], list[Batch]] = {}
+  for batch in batches:
+    groups.setdefault((batch.layers, batch.canvas), []).append(batch)
+  total = 0.0
+  for (layers, canvas), group in groups.items():
+    rows = [row for batch in group for row in batch.rows]
+    done = sum(row.key in finished for row in rows)
+    left = [batch for batch in group if batch.is_open(finished)]
+    seconds = multiplications(job, layers, canvas) * job.config.steps * sum(len(batch.rows) for batch in left) / rate
+    seconds += COMPILATION_SECONDS if left else 0.0
+    total += seconds
+    name = ", ".join(layers)
+    shown = name if len(name) < 43 else name[:40] + "..."
+    lines.append(f"{shown:<44}{len(group):>8}{len(rows):>8}{done:>6}{canvas:>8}{_duration(seconds):>9}")
+  count = sum(len(batch.rows) for batch in batches)
+  return "\n".join([*lines, f"Plan: {count} stimuli in {len(batches)} batches, about {_duration(total)} on this machine."])

@@ -178,36 +178,6 @@ def _wanted() -> list[str]:
   return [f"{layer.strip()}/{text}" for layer in _LAYERS.value for text in units or ["*"]]
 
 
-def _duration(seconds: float) -> str:
-  minutes = round(seconds / 60)
-  return f"{round(seconds)} s" if seconds < 90 else f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.1f} h"
-
-
-def _print_plan(opened: pipeline.Opened, finished: set[Any]) -> None:
-  """Prints the work items, and about how long they will take."""
-  from tbvis.maximization import estimate
-
-  job, batches = opened.job, opened.batches
-  rate = estimate.multiplications_per_second(job)
-  print(f"{'layers':<44}{'batches':>8}{'stimuli':>8}{'done':>6}{'canvas':>8}{'about':>9}")
-  groups: dict[tuple[Any, ...], list[Any]] = {}
-  for batch in batches:
-    groups.setdefault((batch.layers, batch.canvas), []).append(batch)
-  total = 0.0
-  for (layers, canvas), group in groups.items():
-    rows = [row for batch in group for row in batch.rows]
-    done = sum(row.key in finished for row in rows)
-    left = [batch for batch in group if batch.is_open(finished)]
-    seconds = estimate.multiplications(job, layers, canvas) * job.config.steps * sum(len(batch.rows) for batch in left) / rate
-    seconds += estimate.COMPILATION_SECONDS if left else 0.0
-    total += seconds
-    name = ", ".join(layers)
-    shown = name if len(name) < 43 else name[:40] + "..."
-    print(f"{shown:<44}{len(group):>8}{len(rows):>8}{done:>6}{canvas:>8}{_duration(seconds):>9}")
-  count = sum(len(batch.rows) for batch in batches)
-  print(f"Plan: {count} stimuli in {len(batches)} batches, about {_duration(total)} on this machine.", flush=True)
-
-
 def _keep_files(stimulus: Stimulus, record: StimulusRecord, folder: str, formats: Sequence[str]) -> None:
   """Writes a stimulus as files (--export)."""
   if not stimulus.error:
@@ -293,7 +263,7 @@ def main() -> None:
   # After the flags are known to be good: TensorFlow takes seconds to load.
   app.load_tensorflow()
   from tbvis import summaries
-  from tbvis.maximization import pipeline, sweep
+  from tbvis.maximization import estimate, pipeline, sweep
 
   dataset = None
   if data_dir:
@@ -316,7 +286,7 @@ def main() -> None:
   started = time.monotonic()
   writer = summaries.StimulusWriter(logdir, _RUN.value) if logdir and not _PLAN_ONLY.value else None
   finished = writer.finished() if writer else set()
-  _print_plan(opened, finished)
+  print(estimate.plan_text(opened.job, opened.batches, finished), flush=True)
   if _PLAN_ONLY.value:
     return
   skipped = sum(row.key in finished for batch in opened.batches for row in batch.rows)
