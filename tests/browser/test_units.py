@@ -40,7 +40,7 @@ def logdir(tmp_path_factory):
         # Of the last unit at chi 5 no activation is known.
         activation = {"PlayingCello": 8 - chi, "PlayingViolin": 4 + chi, "BrushingTeeth": float("nan")}[name]
         history = {"activation": base.history["activation"] * 0 + activation}
-        writer.write(dataclasses.replace(base, **unit, chi=chi, history=history))
+        writer.write(dataclasses.replace(base, **unit, chi=chi, history=history, activation=activation))
     writer.add_statistics(
       {f"prediction/{name}": {"a_hat": 2.0, "class_means": dict(zip(MEANS, means, strict=False))} for name, means in MEANS.items()}
     )
@@ -122,7 +122,7 @@ def test_many_units_are_few_rows_which_the_keyboard_and_links_reach(grid, addres
   page.keyboard.press("Enter")
   assert _text(page, "tbvis-unit h2") == "conv2/f300"
   page.keyboard.press("Escape")
-  page.wait_for_function(f"() => ({focused})() === 'conv2/f300'")
+  page.wait_for_function(f"() => ({focused})() === 'conv2/f300 chi=10'")
   page.goto("about:blank")
   page.goto(f"{address}/data/plugin_entry.html?name=tbvis#tbvis&p.tbvis.run=many&p.tbvis.view=unit%3Aconv2%2Ff123")
   page.click("tbvis-unit .close")
@@ -182,7 +182,7 @@ def test_units_are_ordered_within_and_across_layers(grid):
   assert _units(page)[:4] == ["conv1/f001", "conv2/f001", "conv1/f002", "conv2/f002"]
   page.focus("tr[data-unit='conv2/f002'] .name")
   page.evaluate("async () => (await import('./static/state.js')).state.set({sort: 'activation', at: 'no such'})")
-  page.wait_for_function("() => document.querySelector('tr.unit').dataset.unit === 'conv2/f300'")
+  page.wait_for_function("() => document.querySelector('tr.unit').dataset.unit === 'conv2/f300 chi=10'")
   assert page.evaluate(f"() => {_FOCUSED}") == "conv2/f002" and page.evaluate(_MISPLACED) == []
   assert page.input_value("#at") == ""
 
