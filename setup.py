@@ -52,6 +52,7 @@ EXTRAS = {
     "imageio-ffmpeg>=0.5",
     "playwright>=1.40",  # Drives Debian's Chromium; its own browser download is not used.
     "pytest>=8",
+    "pytest-xdist>=3.5",  # Two workers: much of the suite waits for processes to start and for browsers.
     "ruff>=0.6",  # Style.
     "safetensors>=0.4",
     "scipy>=1.10",  # Writes MATLAB's files and correlates, beside our own reader and convolutions.
