@@ -74,7 +74,7 @@ def test_the_suite_runs_after_installation_and_style(with_browser):
   assert set(torch) == {"-c import torch"}
   assert installation.endswith("--editable .[test]")
   assert style == "-m ruff check ."
-  assert suite == "-m pytest -m not slow tests/test_errors.py"
+  assert suite == "-m pytest -n 2 --dist loadfile -m not slow tests/test_errors.py"
 
 
 def test_pytorch_is_installed_where_it_is_asked_for(with_browser):

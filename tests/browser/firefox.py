@@ -81,10 +81,20 @@ class Page:
     self._firefox.call("browsingContext.close", context=self.context)
 
   def child(self, part: str) -> Page:
-    """The frame whose address contains `part`."""
-    (tree,) = self._firefox.call("browsingContext.getTree", root=self.context)["contexts"]
-    (found,) = (child["context"] for child in tree["children"] if part in child["url"])
-    return Page(self._firefox, found)
+    """The frame whose address contains `part`; TensorBoard may make a second one while it starts, and the last one stays."""
+
+    def frames() -> list[str]:
+      (tree,) = self._firefox.call("browsingContext.getTree", root=self.context)["contexts"]
+      return [child["context"] for child in tree["children"] if part in child["url"]]
+
+    before: list[str] = []
+    for _ in range(_SECONDS):
+      now = frames()
+      if len(now) == 1 and now == before:
+        return Page(self._firefox, now[0])
+      before = now
+      time.sleep(1)
+    raise AssertionError(f"expected one frame of {part} that stays, found {before}")
 
   def evaluate(self, expression: str) -> Any:
     """The value of an expression, awaited, as JSON can hold it."""

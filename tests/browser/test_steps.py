@@ -115,7 +115,8 @@ def test_the_slider_goes_through_the_search_of_all_stimuli_at_once(browser, addr
   page.keyboard.press("End")
   _wait_for_step(page, None, _cell(_UNIT))
   assert (_pixels(page, f"{_cell(_UNIT)} canvas.flow") == end).all()
-  assert "step=" not in page.evaluate("location.hash") and page.locator(".step-note:visible").count() == 0
+  assert "step=" not in page.evaluate("location.hash")
+  page.wait_for_function("() => ![...document.querySelectorAll('.step-note')].some((e) => e.checkVisibility())")
   page.close()
 
 
