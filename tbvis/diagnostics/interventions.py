@@ -184,7 +184,7 @@ class Shift(Intervention):
     way = "up" if self.up >= 0 else "down"
     return f"{' and '.join(self.streams)} moved {way} by {abs(self.up):g} of the height"
 
-  def change(self, stream: str, values: tf.Tensor) -> tf.Tensor:
+  def _change(self, stream: str, values: tf.Tensor) -> tf.Tensor:
     """See the base."""
     height = tf.shape(values)[1]
     rows = tf.range(height) + tf.cast(tf.round(self.up * tf.cast(height, tf.float32)), tf.int32)
@@ -337,7 +337,7 @@ class BlankRegion(Intervention):
     return (self.stream,)
 
   def _told(self) -> tuple[str, str]:
-    name, words = f"blank_{self.label}_of_{self.stream}", f"{self.label} of the {self.stream} replaced by"
+    name, words = f"blank_{self.label.replace(' ', '_')}_of_{self.stream}", f"{self.label} of the {self.stream} replaced by"
     if self.fill == "surround":
       return f"{name}_surround", f"{words} the mean of the rest"
     return name, f"{words} {'the mean frame' if self.stream == 'appearance' else 'no motion'}"

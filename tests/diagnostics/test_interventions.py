@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tbvis.diagnostics import effects, passes
-from tbvis.diagnostics.interventions import Blank, BlankRegion, Freeze, FreezeInTime, Mirror, Reverse, Rotate, Slow
+from tbvis.diagnostics.interventions import Blank, BlankRegion, Freeze, FreezeInTime, Mirror, Reverse, Rotate, Shift, Slow
 from tbvis.errors import UsageError
 
 
@@ -58,6 +58,17 @@ def test_a_small_turn_moves_a_point_by_its_angle_and_edges_are_mirrored():
   assert set(np.unique(corners)) <= set(np.arange(0, 4.5, 0.5))
 
 
+def test_a_shift_moves_rows_and_mirrors_what_comes_in():
+  inputs = _inputs(height=8)
+  up = Shift(0.25)(inputs)
+  for stream, values in inputs.items():
+    np.testing.assert_array_equal(up[stream][:, :6], values[:, 2:])
+    np.testing.assert_array_equal(up[stream][:, 6:], values[:, [6, 5]])
+  down = Shift(-0.25, ("motion",))(inputs)
+  np.testing.assert_array_equal(down["motion"][:, 2:], inputs["motion"][:, :6])
+  assert down["appearance"] is inputs["appearance"]
+
+
 def test_speed_halves_and_time_stretches():
   inputs = _inputs()
   np.testing.assert_allclose(Slow(0.5)(inputs)["motion"], inputs["motion"] / 2)
@@ -108,7 +119,8 @@ def test_tensors_stay_tensors_and_names_tell_settings_apart():
   inputs = {name: tf.constant(values) for name, values in _inputs().items()}
   changes = [
     Rotate(30), Rotate(30, ("motion",)), Rotate(-30), Slow(0.5), Slow(0.5, stretch=True), Freeze(), FreezeInTime(), Mirror(), Reverse(),
-    Blank("motion"), Blank("appearance"), BlankRegion("motion", (0, 0, 1, 0.5)), BlankRegion("motion", (0, 0, 1, 0.5), fill="surround"),
+    Shift(0.1), Shift(-0.1), Blank("motion"), Blank("appearance"), BlankRegion("motion", (0, 0, 1, 0.5), "the mouth"),
+    BlankRegion("motion", (0, 0, 1, 0.5), fill="surround"),
   ]  # fmt: skip
   for change in changes:
     found = change(inputs)
@@ -129,6 +141,7 @@ def test_tensors_stay_tensors_and_names_tell_settings_apart():
     (lambda: Rotate(30, "motion"), "tuple"),
     (lambda: Rotate(float("nan")), "degrees"),
     (lambda: Slow(-1), "at least 0"),
+    (lambda: Shift(1.5), "from -1 to 1"),
     (lambda: Blank("apearance"), "appearance"),
     (lambda: BlankRegion("motion", (0.5, 0, 0.2, 1)), "top < bottom"),
     (lambda: BlankRegion("motion", np.full((3, 3), 2.0)), "0 to 1"),
