@@ -173,19 +173,12 @@ class Shift(Intervention):
     if not -1 <= self.up <= 1:
       raise UsageError(f"Shift: expected a part of the height from -1 to 1, received {self.up!r}.")
 
-  @property
-  def name(self) -> str:
-    """ "shift_0.1_motion"."""
-    return f"shift_{self.up:g}_{'_'.join(self.streams)}"
-
-  @property
-  def words(self) -> str:
-    """See the base."""
+  def _told(self) -> tuple[str, str]:
     way = "up" if self.up >= 0 else "down"
-    return f"{' and '.join(self.streams)} moved {way} by {abs(self.up):g} of the height"
+    words = f"{' and '.join(self.streams)} moved {way} by {abs(self.up):g} of the height"
+    return f"shift_{self.up:g}_{'_'.join(self.streams)}", words
 
   def _change(self, stream: str, values: tf.Tensor) -> tf.Tensor:
-    """See the base."""
     height = tf.shape(values)[1]
     rows = tf.range(height) + tf.cast(tf.round(self.up * tf.cast(height, tf.float32)), tf.int32)
     return tf.gather(values, _mirrored(rows, height), axis=1)
