@@ -86,6 +86,7 @@ def test_only_the_fusion_goes_back_to_its_start(checkpoint, own):
       np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.slow
 def test_identical_pictures_change_by_nothing_and_chi_adds_what_it_does(checkpoint):
   found = _stimuli()
   first = {}
@@ -141,6 +142,7 @@ def _replace_motion(record, motion):
   return dataclasses.replace(record, motion=motion)
 
 
+@pytest.mark.slow
 def test_responses_are_those_of_the_statistics_and_go_on_where_they_stopped(checkpoint, dataset, tmp_path):
   layers = ["conv3_3_motion", "conv5_fusion"]
   journal = tmp_path / "responses.progress"
