@@ -13,6 +13,7 @@ from tbvis.datasets import reader as reader_lib
 from tbvis.datasets.snippets import PUBLISHED_SIZE
 from tbvis.diagnostics import attribution, passes
 from tbvis.diagnostics import probes as probes_lib
+from tbvis.diagnostics.explanations import permutations
 from tbvis.models import checkpoint as checkpoint_lib
 
 # Contributions are those of single pixels: probes need places. A thirtieth of the picture is about a hand.
@@ -85,9 +86,7 @@ class Measurer:
       of_snippet = {name: maps[i] for name, maps in weights.items()}
       media = probes_lib.from_inputs(appearance, motion, self._mean, of_snippet, self._pixel)
       values.append([probe(media) for probe in self.probes])
-    values = np.array(values)
-    known = np.isfinite(values)
-    return np.where(known.any(0), np.where(known, values, 0).sum(0) / np.maximum(known.sum(0), 1), np.nan)
+    return permutations.mean_of_known(np.array(values))
 
 
 def _smooth(maps: np.ndarray) -> np.ndarray:

@@ -128,7 +128,7 @@ def explain(
     if len(side) < 2:
       raise UsageError(f"Expected two held-out clips of {name} or more, found {len(side)} in groups {groups} of {held_split!r}.")
   ranked = hypotheses.rank_hypotheses(probes, *found, sides, config.permutations)
-  centers = tuple(_mean(side) for side in sides)
+  centers = tuple(map(permutations.mean_of_known, sides))
 
   tested = clips_lib.measure(
     clips_lib.read(checkpoint, dataset, split, labels[:1], None, config.snippets, confusion.confused | confusion.right),
@@ -189,8 +189,3 @@ def _shown(confusion: Confusion, count: int) -> list[films.Wanted]:
   a, b = confusion.classes
   confused = [films.Wanted(name, f"taken for {b}", b) for name in sorted(confusion.confused)[:count]]
   return confused + [films.Wanted(name, f"known as {a}", a) for name in sorted(confusion.right)[:count]]
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-  known = np.isfinite(values)
-  return np.where(known.any(0), np.where(known, values, 0).sum(0) / np.maximum(known.sum(0), 1), np.nan)

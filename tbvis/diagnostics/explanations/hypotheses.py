@@ -119,20 +119,14 @@ def _separated(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.nd
   both = np.concatenate([np.asarray(first, float), np.asarray(second, float)])
   of_second = np.arange(len(both)) >= len(first)
   apart = permutations.standardised_difference(both, of_second)
-  centred = both - np.where(of_second[:, None], _nanmean(both[of_second]), _nanmean(both[~of_second]))
-  return np.nan_to_num(apart), np.sqrt(_nanmean(centred**2))
-
-
-def _nanmean(values: np.ndarray) -> np.ndarray:
-  known = np.isfinite(values)
-  return np.where(known.any(0), np.nansum(values, 0) / np.maximum(known.sum(0), 1), np.nan)
+  centred = both - np.where(of_second[:, None], permutations.mean_of_known(both[of_second]), permutations.mean_of_known(both[~of_second]))
+  return np.nan_to_num(apart), np.sqrt(permutations.mean_of_known(centred**2))
 
 
 def _by_condition(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Returns the mean over all stimuli and the spread across seeds under one objective and chi, float (probes,) each."""
   known = np.isfinite(values)
-  count = known.sum((0, 1, 2))
-  mean = np.where(count > 0, np.nansum(values, (0, 1, 2)) / np.maximum(count, 1), np.nan)
+  mean = permutations.mean_of_known(values.reshape(-1, values.shape[-1]))
   of_seeds = np.nansum(values, 2, keepdims=True) / np.maximum(known.sum(2, keepdims=True), 1)
   freedom = np.maximum(known.sum(2) - 1, 0).sum((0, 1))
   spread = np.sqrt(np.nansum((values - of_seeds) ** 2, (0, 1, 2)) / np.maximum(freedom, 1))

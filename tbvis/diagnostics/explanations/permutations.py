@@ -40,6 +40,16 @@ def _compare(observed: np.ndarray, draw: Callable[[np.random.Generator], np.ndar
   return Tested(observed, np.where(known, p, np.nan), np.where(known, corrected, np.nan))
 
 
+def mean_of_known(values: np.ndarray) -> np.ndarray:
+  """Returns the mean of each column's finite values, NaN where it has none; float (rows, columns) -> (columns,).
+
+  >>> mean_of_known(np.array([[1.0, np.nan], [3.0, np.nan]])).tolist()
+  [2.0, nan]
+  """
+  known = np.isfinite(values)
+  return np.where(known.any(0), np.where(known, values, 0).sum(0) / np.maximum(known.sum(0), 1), np.nan)
+
+
 def standardised_difference(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
   """Returns by column the mean of the chosen rows minus that of the others, over their pooled standard deviation (Hedges' g).
 

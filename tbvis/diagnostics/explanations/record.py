@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 import dataclasses
+import json
 import math
 from typing import Any
 
 import numpy as np
 
+from tbvis import events
 from tbvis.diagnostics.explanations.stimuli import PairStimuli
 from tbvis.diagnostics.explanations.verdicts import InterventionTest, Judged, Verdict
 
@@ -84,7 +86,7 @@ class Explanation:
 
 def to_json(found: Explanation) -> dict[str, Any]:
   """Returns everything but pictures, of JSON's types; numbers that are none are null."""
-  return _plain(
+  told = events.to_json(
     {
       "version": _VERSION,
       "true": found.classes[0],
@@ -99,6 +101,7 @@ def to_json(found: Explanation) -> dict[str, Any]:
       "settings": found.settings,
     }
   )
+  return json.loads(told)
 
 
 def _hypothesis(judged: Judged, classes: tuple[str, str]) -> dict[str, Any]:
@@ -118,20 +121,6 @@ def _hypothesis(judged: Judged, classes: tuple[str, str]) -> dict[str, Any]:
     "clips": dataclasses.asdict(judged.clips),
     "intervention": dataclasses.asdict(judged.intervention) if judged.intervention else None,
   }
-
-
-def _plain(value: Any) -> Any:
-  if isinstance(value, Mapping):
-    return {str(name): _plain(item) for name, item in value.items()}
-  if isinstance(value, (list, tuple, np.ndarray)):
-    return [_plain(item) for item in value]
-  if isinstance(value, (bool, np.bool_)):
-    return bool(value)
-  if isinstance(value, (int, np.integer)):
-    return int(value)
-  if isinstance(value, (float, np.floating)):
-    return float(value) if math.isfinite(value) else None
-  return value
 
 
 def to_evidence(found: Explanation, report: str) -> dict[str, Any]:
