@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import json
 import math
 import os
@@ -11,14 +12,19 @@ import pathlib
 from typing import Any
 import zipfile
 
+import h5py
 import keras
+import numpy as np
 
 from tbvis import files, limits
-from tbvis.errors import UsageError
+from tbvis.errors import UsageError, unknown_name
 from tbvis.models import two_stream
 
 _MEMBER = "tbvis.json"
+# Keras' own name for it.
+_WEIGHTS = "model.weights.h5"
 FORMAT = 1
+STORAGES = ("float32", "float16")
 _DESCRIPTION = {"format": int, "architecture": str, "arguments": dict, "classes": list, "metadata": dict}
 BUILDERS = {"two_stream_fusion_vgg16": two_stream.two_stream_fusion_vgg16}
 # R, G, B means of ImageNet as VGG-16 was trained (Simonyan & Zisserman 2015).
@@ -34,7 +40,7 @@ class Checkpoint:
     classes: names in the order of its scores.
     architecture: name of the builder in `BUILDERS`.
     arguments: keyword arguments of the builder (without `dtype`).
-    metadata: anything else, JSON: "appearance_mean" (R, G, B), "dataset", "training", ...
+    metadata: anything else, JSON: "appearance_mean" (R, G, B), "dataset", "training", "storage" (of the file that it was read from), ...
   """
 
   model: keras.Model
@@ -61,19 +67,91 @@ def build(architecture: str, arguments: dict[str, Any], classes: tuple[str, ...]
   return Checkpoint(model, tuple(classes), architecture, arguments, metadata)
 
 
-def save_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike[str]) -> None:
-  """Writes a checkpoint in one step; `keras.saving.load_model` reads the file too."""
+def save_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike[str], storage: str = "float32") -> None:
+  """Writes a checkpoint in one step; `keras.saving.load_model` reads the file too.
+
+  A checkpoint in half precision has half the size. Loaded, its variables are float32 again and hold the rounded weights.
+  To make one of another:
+
+      save_checkpoint(load_checkpoint("large.keras"), "small.keras", storage="float16")
+
+  Args:
+    checkpoint: what is written; it is not changed (`round_weights` does that).
+    path: a `.keras` file.
+    storage: number format of the weights in the file, of `STORAGES`; it is noted in the file's metadata.
+
+  Raises:
+    UsageError: for another storage, a weight beyond the range of float16 (naming its layer), or a folder that cannot be written.
+  """
+  if storage not in STORAGES:
+    raise unknown_name("storage", storage, STORAGES)
   with files.atomic_path(path) as temporary:
     checkpoint.model.save(temporary)
+    if storage == "float16":
+      _store_halves(temporary)
     info = {
       "format": FORMAT,
       "architecture": checkpoint.architecture,
       "arguments": checkpoint.arguments,
       "classes": checkpoint.classes,
-      "metadata": checkpoint.metadata,
+      "metadata": {**checkpoint.metadata, "storage": storage},
     }
     with zipfile.ZipFile(temporary, "a") as archive:
       archive.writestr(_MEMBER, json.dumps(info, indent=1))
+
+
+def round_weights(model: keras.Model, storage: str) -> None:
+  """Sets every weight of a model to what a checkpoint of that storage keeps of it.
+
+  Raises:
+    UsageError: for a weight beyond the range of float16 (naming its layer).
+  """
+  if storage != "float16":
+    return
+  for layer in model.layers:
+    for variable in layer.weights:
+      value = keras.ops.convert_to_numpy(variable)
+      if value.dtype == np.float32:
+        variable.assign(_half(value, layer.name).astype(np.float32))
+
+
+def _half(value: np.ndarray, layer: str) -> np.ndarray:
+  """Rounds float32 weights to float16; the smallest ones, below 3e-8, become 0."""
+  with np.errstate(over="ignore"):
+    half = value.astype(np.float16)
+  if not np.isfinite(half).all():
+    raise UsageError(
+      f"Layer {layer}: expected weights of at most {np.finfo(np.float16).max:,.0f} for storage in float16, found {np.abs(value).max():g}. "
+      "Store the network in float32."
+    )
+  return half
+
+
+def _store_halves(path: pathlib.Path) -> None:
+  """Writes a `.keras` file anew with its float32 arrays in float16.
+
+  The members stay as Keras stores them, not packed: packed weights would be smaller by another seventh, but Keras' load_weights, which
+  jumps to and fro in them, would take seven times as long.
+  """
+  with zipfile.ZipFile(path) as archive:
+    members = {info.filename: archive.read(info) for info in archive.infolist()}
+  halves = io.BytesIO()
+  with h5py.File(io.BytesIO(members[_WEIGHTS]), "r") as old, h5py.File(halves, "w") as new:
+
+    def copy(name: str, found: h5py.HLObject) -> None:
+      if isinstance(found, h5py.Group):
+        made = new.create_group(name)
+      else:
+        value = found[()]
+        is_single = found.dtype == np.float32
+        made = new.create_dataset(name, data=_half(value, found.parent.attrs.get("name", name)) if is_single else value)
+      made.attrs.update(found.attrs)
+
+    new.attrs.update(old.attrs)
+    old.visititems(copy)
+  with zipfile.ZipFile(path, "w") as archive:
+    for name, content in {**members, _WEIGHTS: halves.getvalue()}.items():
+      archive.writestr(name, content)
 
 
 def load_checkpoint(path: str | os.PathLike[str], *, dtype: str = "float32") -> Checkpoint:

@@ -212,12 +212,14 @@ def train_phase(
   logdir: pathlib.Path | None,
   seed: int,
   strategy: tf.distribute.Strategy | None = None,
+  storage: str = "float32",
 ) -> dict[str, float]:
   """Trains one phase in place and returns its numbers (losses, accuracies, seconds).
 
   An interrupted phase goes on from its last backup in `output_dir`; `discard_backup` is for the caller,
   once the phase's checkpoint is on disk. With a strategy, in whose scope the network was made, every worker
-  calls this, and the chief alone validates and writes.
+  calls this, and the chief alone validates and writes. What is validated is the network that a checkpoint of `storage` keeps:
+  after the phase its weights are rounded; the backups are not.
   """
   started = time.monotonic()
   cut = cut_for_phase(checkpoint.model, phase)
@@ -242,6 +244,8 @@ def train_phase(
   numbers = {f"{phase.name}_{name}": value for name, value in found.items()}
   if not all(np.isfinite(v) for v in numbers.values()):
     raise UsageError(f"Phase {phase.name} diverged (loss not finite). Lower --{phase.name}_learning_rate.")
+  with distribution.scope(strategy):
+    checkpoint_lib.round_weights(checkpoint.model, storage)
   numbers[f"{phase.name}_seconds"] = round(time.monotonic() - started, 1)
   if validation_groups and distribution.is_chief(strategy):
     numbers |= validate(checkpoint, dataset, validation_groups, cut.streams)

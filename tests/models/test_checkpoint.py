@@ -3,12 +3,14 @@
 import json
 import zipfile
 
+import h5py
 import keras
 import numpy as np
 import pytest
 
 from tbvis.errors import UsageError
 from tbvis.models import checkpoint as checkpoint_lib
+from tbvis.weights import keras_file
 from tests.weights import fuzz
 
 ARGUMENTS = {"width": 0.0625, "input_size": 64, "fc_units": 8, "fusion": "conv1x1"}
@@ -56,6 +58,66 @@ def test_keras_itself_reads_the_file(checkpoint, path):
   model = keras.saving.load_model(path)
   for one, two in zip(checkpoint.model.get_weights(), model.get_weights(), strict=True):
     np.testing.assert_array_equal(one, two)
+
+
+@pytest.fixture(scope="module")
+def halved(checkpoint, tmp_path_factory):
+  path = tmp_path_factory.mktemp("halved") / "half.keras"
+  checkpoint_lib.save_checkpoint(checkpoint, path, storage="float16")
+  return path
+
+
+def test_half_precision_halves_the_file_and_keeps_the_rounded_weights(checkpoint, halved, path):
+  with zipfile.ZipFile(halved) as small, zipfile.ZipFile(path) as large:
+    sizes = [archive.getinfo("model.weights.h5").file_size for archive in (small, large)]
+    assert small.namelist() == large.namelist()
+    with h5py.File(small.open("model.weights.h5")) as weights:
+      kinds = {str(found.dtype) for found in map(weights.get, _paths(weights)) if isinstance(found, h5py.Dataset)}
+  numbers = sum(w.size for w in checkpoint.model.get_weights())
+  # HDF5 pads its arrays.
+  assert sizes[1] - sizes[0] > 1.9 * numbers
+  assert "float16" in kinds and "float32" not in kinds
+  rounded = [w.astype(np.float16).astype(np.float32) for w in checkpoint.model.get_weights()]
+  again = checkpoint_lib.load_checkpoint(halved)
+  assert (again.metadata["storage"], checkpoint_lib.load_checkpoint(path).metadata["storage"]) == ("float16", "float32")
+  for model in (again.model, keras.saving.load_model(halved)):
+    assert {v.dtype for v in model.weights} == {"float32"}
+    for one, two in zip(rounded, model.get_weights(), strict=True):
+      np.testing.assert_array_equal(one, two)
+  # The network that was written is as it was, until it is rounded itself.
+  assert any(not np.array_equal(one, two) for one, two in zip(rounded, checkpoint.model.get_weights(), strict=True))
+  mine = checkpoint_lib.load_checkpoint(path).model
+  checkpoint_lib.round_weights(mine, "float16")
+  for one, two in zip(rounded, mine.get_weights(), strict=True):
+    np.testing.assert_array_equal(one, two)
+
+
+def _paths(weights):
+  found = []
+  weights.visit(found.append)
+  return found
+
+
+def test_a_weight_beyond_half_precision_is_refused_with_its_layer(path, tmp_path):
+  large = checkpoint_lib.load_checkpoint(path)
+  bias = large.model.get_layer("fc7_motion").bias
+  message = "Layer fc7_motion: expected weights of at most 65,504 for storage in float16, found 70000"
+  bias.assign(np.full(bias.shape, 65504.0))
+  checkpoint_lib.save_checkpoint(large, tmp_path / "most.keras", storage="float16")
+  bias.assign(np.full(bias.shape, -70000.0))
+  with pytest.raises(UsageError, match=message):
+    checkpoint_lib.save_checkpoint(large, tmp_path / "a.keras", storage="float16")
+  with pytest.raises(UsageError, match=message):
+    checkpoint_lib.round_weights(large.model, "float16")
+  with pytest.raises(UsageError, match="Unknown storage 'float8'. Nearest: float"):
+    checkpoint_lib.save_checkpoint(large, tmp_path / "a.keras", storage="float8")
+  assert sorted(p.name for p in tmp_path.iterdir()) == ["demo.keras", "most.keras"]
+
+
+def test_weights_in_half_precision_can_be_imported(checkpoint, halved):
+  source = keras_file.read(halved)
+  kernel = next(t.value for t in keras_file.targets(source, None) if (t.layer, t.weight) == ("fc7_motion", "kernel"))
+  np.testing.assert_array_equal(kernel, checkpoint.model.get_layer("fc7_motion").get_weights()[0].astype(np.float16))
 
 
 def test_it_can_be_loaded_in_another_number_format(checkpoint, path):

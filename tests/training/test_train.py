@@ -127,6 +127,22 @@ def test_a_phase_does_its_steps_and_no_more(tmp_path):
   assert int(optimizer.iterations) == 53 and np.isfinite(found["loss"])
 
 
+def test_what_is_validated_is_what_half_precision_keeps(monkeypatch, tmp_path):
+  network, validated = _network(), []
+  monkeypatch.setattr(train, "_batches", lambda *_: None)
+  monkeypatch.setattr(train, "_fit", lambda *_: {"loss": 1.0})
+  monkeypatch.setattr(train, "validate", lambda checkpoint, *_: validated.append(checkpoint.model.get_weights()) or {})
+  trained = network.model.get_weights()
+  for storage in ("float32", "float16"):
+    train.train_phase(
+      network, None, Phase("motion", 1), train_groups=[1], validation_groups=[2], augmentation=None,
+      output_dir=tmp_path, logdir=None, seed=0, storage=storage,
+    )  # fmt: skip
+  for value, whole, rounded in zip(trained, *validated, strict=True):
+    np.testing.assert_array_equal(whole, value)
+    np.testing.assert_array_equal(rounded, value.astype(np.float16).astype(np.float32))
+
+
 def test_sgd_follows_the_released_rule():
   """w += lr m, m = 0.9 m - wd w - g; biases twice as fast and without decay; the classifier alone at first (METHOD 1.3)."""
   x = keras.Input((3,))
