@@ -24,12 +24,32 @@ class PreparedDataset:
     classes: names in the order of the labels.
     splits: number of clips by split.
     builder: the TFDS builder that reads it.
+    kept: for each of the classes its label on disk, where not all are kept (see `of_classes`); None for all.
   """
 
   name: str
   classes: tuple[str, ...]
   splits: dict[str, int]
   builder: tfds.core.DatasetBuilder
+  kept: tuple[int, ...] | None = None
+
+  def of_classes(self, names: Iterable[str]) -> PreparedDataset:
+    """Returns the clips of some classes as a set of its own: in the order that they have here, with labels counted anew.
+
+    Args:
+      names: classes to keep, in any order.
+
+    Raises:
+      UsageError: for a class that the set does not have.
+    """
+    wanted = set(names)
+    for name in sorted(wanted - set(self.classes)):
+      raise unknown_name("class", name, self.classes, f"prepared set {self.name!r}")
+    stored = range(len(self.classes)) if self.kept is None else self.kept
+    chosen = [(name, label) for name, label in zip(self.classes, stored, strict=True) if name in wanted]
+    kept = tuple(label for _, label in chosen)
+    splits = {split: sum(int(clip["label"]) in kept for clip in self._numbers(split, "label")) for split in self.splits}
+    return dataclasses.replace(self, classes=tuple(name for name, _ in chosen), splits=splits, kept=kept)
 
   def clips(self, split: str, groups: Iterable[int] | None = None, shuffle_seed: int | None = None) -> tf.data.Dataset:
     """Reads whole clips, still encoded.
@@ -53,14 +73,22 @@ class PreparedDataset:
     if groups is not None:
       wanted = tf.constant(sorted(groups), tf.int64)
       data = data.filter(lambda clip: tf.reduce_any(clip["group"] == wanted))
+    if self.kept is not None:
+      kept = tf.constant(self.kept, tf.int64)
+      data = data.filter(lambda clip: tf.reduce_any(clip["label"] == kept))
+      data = data.map(lambda clip: {**clip, "label": tf.argmax(tf.cast(clip["label"] == kept, tf.int32))})
     return data
 
   def groups(self, split: str) -> tuple[int, ...]:
     """Returns the groups of a split, sorted."""
-    only = tfds.decode.PartialDecoding({"group": True})
+    clips = self._numbers(split, "label", "group")
+    return tuple(sorted({int(clip["group"]) for clip in clips if self.kept is None or int(clip["label"]) in self.kept}))
+
+  def _numbers(self, split: str, *keys: str) -> tf.data.Dataset:
+    """Reads a few numbers of every clip on disk, and no pictures."""
+    only = tfds.decode.PartialDecoding(dict.fromkeys(keys, True))
     with builder_lib.quiet():
-      data = self.builder.as_dataset(split=split, decoders=only)
-    return tuple(sorted({int(clip["group"]) for clip in data}))
+      return self.builder.as_dataset(split=split, decoders=only)
 
 
 def prepared_names(data_dir: str | pathlib.Path) -> list[str]:

@@ -39,6 +39,12 @@ def check_classes(network: Sequence[str], network_name: str, data: Sequence[str]
       f"Expected {data_name} to list its classes in the order of {network_name}; they differ first at number {first + 1}: "
       f"{data[first]!r} and {network[first]!r}."
     )
+  if set(network) < set(data):
+    unknown = [name for name in data if name not in network]
+    raise UsageError(
+      f"Expected a network of all {len(data)} classes of {data_name}, but {network_name} was trained on {len(network)} of them; "
+      f"it does not know {', '.join(unknown[:6])}{', ...' if len(unknown) > 6 else ''}."
+    )
   raise UsageError(f"Expected one set of classes, but {network_name} was trained on {shown(network)} and {data_name} has {shown(data)}.")
 
 

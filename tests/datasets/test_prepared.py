@@ -48,6 +48,23 @@ def test_reading_back(prepared):
     data.clips("tests")
 
 
+def test_some_classes_are_a_set_with_labels_of_its_own(prepared):
+  whole = reader.open_dataset(prepared[0], "tiny_split1_dis")
+  data = whole.of_classes(["YoYo"])
+  assert data.classes == ("YoYo",) and data.splits == {"train": 1, "test": 1}
+  assert [(c["clip"].numpy().decode(), int(c["label"])) for c in data.clips("test")] == [("v_YoYo_g01_c01", 0)]
+  assert data.groups("train") == (8,) and not list(data.clips("train", groups=[1]))
+  # The order is that of the set, however the classes are given.
+  both = whole.of_classes(["YoYo", "Archery"])
+  assert both.classes == whole.classes
+  labels = {c["clip"].numpy().decode(): int(c["label"]) for c in both.clips("test")}
+  assert labels == {"v_Archery_g01_c01": 0, "v_YoYo_g01_c01": 1}
+  # A choice among those chosen.
+  assert [int(c["label"]) for c in both.of_classes(["YoYo"]).clips("test")] == [0]
+  with pytest.raises(UsageError, match="Unknown class 'YoYos' in prepared set 'tiny_split1_dis'. Nearest: YoYo"):
+    whole.of_classes(["Archery", "YoYos"])
+
+
 def test_second_preparation_reuses_the_first(prepared, video_folder):
   data_dir, _ = prepared
 

@@ -124,3 +124,5 @@ def test_check_classes_names_both_and_order():
     check_classes(["a", "b"], "net", ["b", "a"], "set")
   with pytest.raises(UsageError, match=r"net was trained on 2 classes \(a, b\) and set has 1 classes \(a\)"):
     check_classes(["a", "b"], "net", ["a"], "set")
+  with pytest.raises(UsageError, match=r"all 9 classes of set, but net was trained on 2 of them; it does not know c, d, .*h, \.\.\."):
+    check_classes(["a", "b"], "net", list("abcdefghi"), "set")
