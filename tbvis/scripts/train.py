@@ -18,10 +18,14 @@ from tbvis.scripts import app
 from tbvis.training import recipe
 
 if TYPE_CHECKING:
+  from tbvis.datasets import reader
   from tbvis.models import checkpoint as checkpoint_lib
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder given to tbvis-prepare.")
 _DATASET = flags.DEFINE_string("dataset", None, "Name of the prepared set, such as stage_split1_dis.")
+_CLASSES = flags.DEFINE_list(
+  "classes", [], "Classes of the set to train on, at least two; the network knows these alone, in the order of the set. All by default."
+)
 _OUTPUT_DIR = flags.DEFINE_string(
   "output_dir", None, "Folder of the checkpoint and the backups; a second run goes on from what it finds there."
 )
@@ -54,6 +58,11 @@ _STRATEGY = flags.DEFINE_enum(
   "strategy", "none", list(recipe.STRATEGIES),
   "none: one device. mirrored: all GPUs of this machine (or its logical CPUs). multiworker: the machines of the environment variable "
   "TF_CONFIG; start the same command on each, with an --output_dir that all can reach. Batches are shared out: results are those of one.",
+)  # fmt: skip
+_STORAGE = flags.DEFINE_enum(
+  "storage", "float32", ["float32", "float16"],
+  "Number format of the checkpoint's weights. float16 halves the file: after each phase the network is rounded to it, then validated "
+  "and saved. Backups within a phase are float32.",
 )  # fmt: skip
 _DTYPE = app.define_dtype("Number format of the network; auto takes bfloat16 where the hardware has it.")
 _JSON = app.define_json()
@@ -137,12 +146,13 @@ def _check_same(checkpoint: checkpoint_lib.Checkpoint, path: pathlib.Path, argum
     checkpoint: what was found.
     path: where.
     arguments: of the network that is asked for.
-    made_of: data set and groups that are asked for, as the metadata has them.
+    made_of: data set, groups and storage that are asked for, as the metadata has them.
 
   Raises:
     UsageError: naming what differs.
   """
-  metadata = checkpoint.metadata
+  # Files from before there was a choice do not tell.
+  metadata = {"storage": "float32", **checkpoint.metadata}
   known = [name for name in made_of if name in metadata]
   found = {**checkpoint.arguments, **{name: metadata[name] for name in known}}
   wanted = {**arguments, **{name: made_of[name] for name in known}}
@@ -164,7 +174,7 @@ def _open_or_build(path: pathlib.Path, classes: tuple[str, ...], strategy: Any, 
     path: where an earlier run has left it.
     classes: names in the order of the labels.
     strategy: where it lives; None for one device.
-    **made_of: metadata: data set and groups.
+    **made_of: metadata: data set, groups and storage.
 
   Raises:
     UsageError: if the network found is another one, or the start does not fit.
@@ -208,6 +218,19 @@ def _open_or_build(path: pathlib.Path, classes: tuple[str, ...], strategy: Any, 
   return checkpoint
 
 
+def _open_dataset() -> tuple[reader.PreparedDataset, list[str]]:
+  """Returns the prepared set, of the chosen classes, and the names of the others."""
+  from tbvis.datasets import reader
+
+  whole = reader.open_dataset(app.required_path(_DATA_DIR.value, "data_dir"), _DATASET.value or "")
+  if not _CLASSES.value:
+    return whole, []
+  dataset = whole.of_classes(_CLASSES.value)
+  if len(dataset.classes) < 2:
+    raise UsageError(f"--classes: expected at least two classes of {whole.name}, received {', '.join(dataset.classes)} alone.")
+  return dataset, [name for name in whole.classes if name not in dataset.classes]
+
+
 def main() -> None:
   """Runs the script."""
   for phase in _PHASES.value:
@@ -224,21 +247,24 @@ def main() -> None:
 
   # After the flags are known to be good: TensorFlow takes seconds to load.
   app.load_tensorflow()
-  from tbvis.datasets import reader, snippets
+  from tbvis.datasets import snippets
   from tbvis.models import checkpoint as checkpoint_lib
   from tbvis.training import distribution, train
 
   # Before anything else is done with TensorFlow.
   strategy = distribution.make_strategy(_STRATEGY.value)
   chief = distribution.is_chief(strategy)
-  dataset = reader.open_dataset(app.required_path(_DATA_DIR.value, "data_dir"), _DATASET.value or "")
+  dataset, left_out = _open_dataset()
   groups = set(dataset.groups("train"))
   held_out = sorted(groups & validation)
   train_groups = sorted(groups - validation)
   if not train_groups:
     raise UsageError(f"--validation_groups: {_VALIDATION.value} leaves no group of {dataset.name} to train on; it has {sorted(groups)}.")
   path = output_dir / "checkpoint.keras"
-  made_of = {"dataset": dataset.name, "train_groups": train_groups, "validation_groups": held_out}
+  made_of = {
+    "dataset": dataset.name, "left_out_classes": left_out, "train_groups": train_groups, "validation_groups": held_out,
+    "storage": _STORAGE.value,
+  }  # fmt: skip
   checkpoint = _open_or_build(path, dataset.classes, strategy, **made_of)
   numbers = dict(checkpoint.metadata.get("training", {}))
 
@@ -252,12 +278,12 @@ def main() -> None:
       checkpoint, dataset, _phase(name),
       train_groups=train_groups, validation_groups=held_out,
       augmentation=snippets.Augmentation(_phase(name).crops, sizes, colour=_COLOUR.value, noise=noise),
-      output_dir=output_dir, logdir=logdir, seed=_SEED.value, strategy=strategy,
+      output_dir=output_dir, logdir=logdir, seed=_SEED.value, strategy=strategy, storage=_STORAGE.value,
     )  # fmt: skip
     recipes = {**checkpoint.metadata.get("recipe", {}), name: dataclasses.asdict(_phase(name))}
     checkpoint = dataclasses.replace(checkpoint, metadata={**checkpoint.metadata, "training": numbers, "recipe": recipes})
     if chief:
-      checkpoint_lib.save_checkpoint(checkpoint, path)
+      checkpoint_lib.save_checkpoint(checkpoint, path, _STORAGE.value)
       train.discard_backup(output_dir, _phase(name))
       shown = {k: round(v, 4) for k, v in numbers.items() if k.startswith(("validation", name))}
       print(f"Phase {name}: {json.dumps(shown)}")

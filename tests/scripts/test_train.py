@@ -6,9 +6,12 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+from tbvis.datasets import reader
 from tbvis.models import checkpoint as checkpoint_lib
+from tbvis.training import train
 from tests.datasets.conftest import prepare_folder, write_video
 
 # One process for many calls: TensorFlow takes seconds to load.
@@ -82,3 +85,46 @@ def test_a_network_of_other_clips_or_settings_is_not_gone_on_with(tmp_path):
     (given(phases="motion", appearance_steps=3), "Phase motion: "),
   ])  # fmt: skip
   assert checkpoint_lib.load_checkpoint(out / "checkpoint.keras").appearance_mean == (1.0, 2.0, 3.0)
+
+
+@pytest.mark.slow
+def test_some_classes_first_and_then_all(tmp_path):
+  for index, name in enumerate(("Left", "Right", "Still")):
+    for group in (1, 8, 23):
+      write_video(tmp_path / "videos" / name / f"v_{name}_g{group:02d}_c01.avi", shift=3.0 * (index - 1), seed=group, frames=12)
+  prepare_folder(tmp_path / "videos", tmp_path / "data", "moves")
+  first, then = tmp_path / "first", tmp_path / "then"
+  settings = {
+    **_NETWORK, "data_dir": tmp_path / "data", "dataset": "moves_split1_dis", "output_dir": first, "dtype": "float32", "seed": 3,
+    "validation_groups": "23", "classes": "Still,Left", "phases": "appearance,motion", "storage": "float16",
+    "dropout": 0, "appearance_learning_rate": 0.3, "motion_learning_rate": 0.3,
+    **{f"{phase}_{name}": 2 for phase in ("appearance", "motion", "fusion") for name in ("steps", "batch_size")}, "fusion_cached_crops": 1,
+  }  # fmt: skip
+
+  def given(**change):
+    return [f"--{name}={value}" for name, value in {**settings, **change}.items()]
+
+  refused = f"error: {first / 'checkpoint.keras'} is of another network: "
+  _call([
+    (given(classes="Left,Stil"), "error: Unknown class 'Stil' in prepared set 'moves_split1_dis'. Nearest: Still"),
+    (given(classes="Left,Left"), "error: --classes: expected at least two classes of moves_split1_dis, received Left alone."),
+    (given(), "Phase appearance: ", "Phase motion: "),
+    (given(classes="Left,Right"), refused + "left_out_classes differ in Right, Still. Choose another --output_dir"),
+    (given(classes=""), refused + "classes 2 (expected 3), left_out_classes differ in Right. "),
+    (given(storage="float32"), refused + "storage float16 (expected float32). "),
+    (given(classes="", start=first / "checkpoint.keras", output_dir=then, phases="fusion", fusion_learning_rate=0), "layers start as in"),
+  ])  # fmt: skip
+  start, end = (checkpoint_lib.load_checkpoint(folder / "checkpoint.keras") for folder in (first, then))
+  assert (start.classes, start.metadata["left_out_classes"]) == (("Left", "Still"), ["Right"])
+  assert (end.classes, end.metadata["left_out_classes"]) == (("Left", "Right", "Still"), [])
+  # The towers are those of the first stage; the fused head, which it left alone, is that of a new network of this seed.
+  fresh = checkpoint_lib.build(start.architecture, {**_NETWORK, "seed": 3}, start.classes)
+  checkpoint_lib.round_weights(fresh.model, "float16")
+  for layer, is_trained in (("conv3_1_appearance", True), ("fc7_motion", True), ("conv5_fusion", False), ("fc6", False), ("fc7", False)):
+    values = [network.model.get_layer(layer).get_weights()[0] for network in (end, start, fresh)]
+    assert np.array_equal(values[0], values[1]), layer
+    assert np.array_equal(values[1], values[2]) != is_trained, layer
+  # What was printed and noted is of the network that was stored.
+  chosen = reader.open_dataset(tmp_path / "data", "moves_split1_dis").of_classes(start.classes)
+  found = train.validate(start, chosen, [23], ("motion",))
+  assert found["validation_accuracy_motion"] == start.metadata["training"]["validation_accuracy_motion"]
