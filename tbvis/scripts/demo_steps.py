@@ -77,13 +77,13 @@ def demo_steps(data_dir: pathlib.Path, logdir: pathlib.Path, retrain: bool) -> l
   Args:
     data_dir: folder for everything but the logdir.
     logdir: folder that TensorBoard shows.
-    retrain: whether all groups are filmed and the network is trained from nothing.
+    retrain: whether all groups are filmed and the network is trained from nothing: on some classes first, then on all.
   """
   # A set of the test groups only must not pass for the whole one, so it has a name of its own.
   name, suffix = ("stage", "_retrained") if retrain else ("stage_test", "")
   prepared = f"{name}_split1_dis"
   scores = data_dir / f"evaluation{suffix}"
-  training = data_dir / "training"
+  first, training = data_dir / "training_first", data_dir / "training"
   if retrain:
     checkpoint, statistics = training / "checkpoint.keras", scores / "statistics.npz"
   else:
@@ -118,9 +118,25 @@ def demo_steps(data_dir: pathlib.Path, logdir: pathlib.Path, retrain: bool) -> l
   # The report of the preparation stands for the clips: it is written when they are made anew.
   clips = report("prepare")
   if retrain:
-    steps.append(
-      step("train", "Train the network from nothing", "train", (*of_set, f"--output_dir={training}"), inputs=(clips,), outputs=(training,))
-    )
+    start = first / "checkpoint.keras"
+    steps += [
+      step(
+        "train_first",
+        "Train both towers on some of the classes, from nothing",
+        "train",
+        (*of_set, f"--output_dir={first}"),
+        inputs=(clips,),
+        outputs=(first,),
+      ),
+      step(
+        "train",
+        "Train the network on all classes, from these towers",
+        "train",
+        (f"--start={start}", *of_set, f"--output_dir={training}"),
+        inputs=(start, clips),
+        outputs=(training,),
+      ),
+    ]
   steps.append(
     step(
       "evaluate",

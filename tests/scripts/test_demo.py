@@ -22,7 +22,7 @@ from tbvis.scripts.demo_steps import Step, run_steps
 def project(tmp_path, monkeypatch):
   """A project folder with every file that the demo takes from it."""
   root = tmp_path / "project"
-  for name in ("prepare", "train", "evaluate", "maximize", "isotropic"):
+  for name in ("prepare", "train_first", "train", "evaluate", "maximize", "isotropic"):
     path = root / "flags" / f"stage_{name}.flags"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"# {name}\n")
@@ -77,8 +77,14 @@ def test_the_demo_films_the_test_groups_only_and_takes_the_network_that_comes_al
 
 
 def test_retraining_films_everything_and_uses_what_it_trained(project, tmp_path):
-  prepare, train, evaluate, maximize, _ = plan(tmp_path, retrain=True)
+  prepare, first, train, evaluate, maximize, _ = plan(tmp_path, retrain=True)
   assert not any(a.startswith("--groups") for a in prepare.arguments)
+  # Two trainings by a flagfile each, on one set: the second goes on from the first one's towers, and is done anew when these change.
+  start = pathlib.Path(flag(first, "output_dir")) / "checkpoint.keras"
+  assert (first.verb, train.verb, flag(train, "start")) == ("train", "train", str(start)) and start in train.inputs
+  assert flag(first, "output_dir") != flag(train, "output_dir")
+  assert [pathlib.Path(flag(step, "flagfile")).name for step in (first, train)] == ["stage_train_first.flags", "stage_train.flags"]
+  assert flag(first, "dataset") == flag(train, "dataset") == flag(evaluate, "dataset") == f"{flag(prepare, 'name')}_split1_dis"
   trained = str(pathlib.Path(flag(train, "output_dir")) / "checkpoint.keras")
   assert flag(evaluate, "checkpoint") == flag(maximize, "checkpoint") == trained
   assert flag(maximize, "statistics") == str(pathlib.Path(flag(evaluate, "output_dir")) / "statistics.npz")
