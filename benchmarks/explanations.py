@@ -47,6 +47,7 @@ _TOWER = flags.DEFINE_enum("tower", "fused", ["fused", "hybrid", "motion", "appe
 _SEEDS = flags.DEFINE_integer("seeds", 4, "Starts of each stimulus.", lower_bound=2)
 _SEARCH_STEPS = flags.DEFINE_integer("steps", None, "Steps of the search; the library's default without it.", lower_bound=1)
 _SNIPPETS = flags.DEFINE_integer("snippets", 3, "Snippets of each clip.", lower_bound=1)
+_QUICK = flags.DEFINE_bool("quick", False, "One cause, two starts, half the steps.")
 _DTYPE = app.define_dtype("Number format of the network; auto is bfloat16 where the hardware has it.")
 _JSON = app.define_json()
 
@@ -79,9 +80,9 @@ class Bench:
     from tbvis.diagnostics.explanations import explain
     from tbvis.maximization.config import MaximizationConfig
 
-    search = MaximizationConfig()
-    search = dataclasses.replace(search, steps=_SEARCH_STEPS.value) if _SEARCH_STEPS.value else search
-    return explain.ExplainConfig(seeds=tuple(range(_SEEDS.value)), maximization=search, snippets=_SNIPPETS.value, shown=0)
+    steps = _SEARCH_STEPS.value or MaximizationConfig().steps // (2 if _QUICK.value else 1)
+    seeds = range(2 if _QUICK.value else _SEEDS.value)
+    return explain.ExplainConfig(seeds=tuple(seeds), maximization=MaximizationConfig(steps=steps), snippets=_SNIPPETS.value, shown=0)
 
 
 def train(dataset: Any, folder: pathlib.Path, start: Any, steps: list[int], groups: list[int], held_out: list[int], dtype: str) -> Any:
@@ -324,6 +325,7 @@ def main() -> None:
 
   script = load_script(app.expand_path(_SCRIPT.value, "stage_script"))
   plants, left = planted.find_plants(script, _CAUSES.value)
+  plants = plants[:1] if _QUICK.value else plants
   dtype = precision.resolve_dtype(_DTYPE.value)
   if _SCRIPT.value:
     checkpoint, dataset, a_hat = _filmed_and_trained(work, dtype)
