@@ -134,12 +134,13 @@ def _filmed_and_trained(work: pathlib.Path, dtype: str) -> tuple[Any, Any, Any]:
   from tbvis.datasets.stage import film
   from tbvis.models import checkpoint as checkpoint_lib
 
-  start_path = app.required_path(_START.value, "start")
+  start_path, script_path = app.required_path(_START.value, "start"), app.required_path(_SCRIPT.value, "stage_script")
   groups = catalogue.parse_numbers(_GROUPS.value, "groups")
-  film.film_stage(work / "videos", groups=groups, script=app.required_path(_SCRIPT.value, "stage_script"))
+  film.film_stage(work / "videos", groups=groups, script=script_path)
   listed = lists.ucf101(1, work / "videos" / "splits", "stage")
   found = inventory.videos_by_name(inventory.find_videos(work / "videos" / "videos"))
-  made = preparation.prepare(catalogue.match_lists(listed, found, allow_missing=True, groups=groups), work / "data", flow="dis")
+  clips = dataclasses.replace(catalogue.match_lists(listed, found, allow_missing=True, groups=groups), dataset=script_path.stem)
+  made = preparation.prepare(clips, work / "data", flow="dis")
   dataset = reader.open_dataset(work / "data", made.name)
   training = [g for g in dataset.groups("train") if g < 23]
   held_out = [g for g in dataset.groups("train") if g >= 23]
