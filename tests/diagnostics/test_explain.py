@@ -141,6 +141,16 @@ def test_stimuli_are_kept_and_taken_up_again(found, network, tmp_path):
   assert asked
 
 
+def test_a_trial_is_judged_again_under_other_labels(found):
+  assert [j.verdict for j in found.trial.judge()] == [j.verdict for j in found.judged]
+  assert found.supported[0].weight == max(j.weight for j in found.supported) > 0
+  mixed = found.trial.exchanged(np.random.default_rng(0))
+  assert mixed.confused.sum() == found.trial.confused.sum() and (mixed.confused != found.trial.confused).any()
+  for group in np.unique(mixed.groups):
+    assert mixed.confused[mixed.groups == group].sum() == found.trial.confused[mixed.groups == group].sum()
+  assert not any(j.verdict is Verdict.SUPPORTED for j in mixed.judge())
+
+
 def test_labels_that_mean_nothing_are_not_explained(network, moves, predictions):
   """Confused and right clips changed places at random inside their groups."""
   confusion = explain.confusion_of(predictions, "Level", "Upright", "motion")

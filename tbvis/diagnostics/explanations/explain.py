@@ -134,20 +134,24 @@ def explain(
     clips_lib.read(checkpoint, dataset, split, labels[:1], None, config.snippets, confusion.confused | confusion.right),
     measurer, f"clips of {a}", len(confusion.confused | confusion.right),
   )  # fmt: skip
-  confused = np.array([name in confusion.confused for name in tested.names], bool)
-  judged = verdicts.judge_clips(tested.values, confused, tested.groups, centers, config.permutations)
-  of_probe = dict(zip(probes, judged, strict=True))
   right = clips_lib.read(checkpoint, dataset, split, labels[:1], None, config.snippets, confusion.right)
   foretold, always = trials.run(
     checkpoint, right, (a, b), confusion.tower, dict(zip(probes, zip(*centers, strict=True), strict=True)), config.permutations
   )
+  order = [probes.index(h.probe) for h in ranked]
+  confused = np.array([name in confusion.confused for name in tested.names], bool)
+  trial = verdicts.Trial(
+    tuple(ranked), tested.names, tested.groups, tested.values[:, order], confused, tuple(center[order] for center in centers),
+    {probe.name: test for probe, test in foretold.items()}, config.permutations,
+  )  # fmt: skip
   return Explanation(
     classes=(a, b),
     tower=confusion.tower,
     confused=len(confusion.confused),
     total=confusion.total,
     stimuli=stimuli,
-    judged=tuple(verdicts.Judged(h, of_probe[h.probe], foretold.get(h.probe)) for h in ranked),
+    trial=trial,
+    judged=trial.judge(),
     interventions=always,
     measured={
       probe.name: {

@@ -12,7 +12,7 @@ import numpy as np
 
 from tbvis import events
 from tbvis.diagnostics.explanations.stimuli import PairStimuli
-from tbvis.diagnostics.explanations.verdicts import InterventionTest, Judged, Verdict
+from tbvis.diagnostics.explanations.verdicts import InterventionTest, Judged, Trial, Verdict
 
 _VERSION = 1
 # The tab shows the strongest; the page and the JSON have all.
@@ -44,6 +44,7 @@ class Explanation:
     confused: how many clips were.
     total: of how many.
     stimuli: of both classes.
+    trial: what was measured on the clips that were tested.
     judged: every hypothesis with what clips say of it, the strongest first.
     interventions: what a fixed list of interventions does to the right clips.
     measured: by probe name, values by kind: "stimuli of A", "clips of A", "confused", "right", ...
@@ -56,6 +57,7 @@ class Explanation:
   confused: int
   total: int
   stimuli: PairStimuli
+  trial: Trial
   judged: tuple[Judged, ...]
   interventions: tuple[InterventionTest, ...]
   measured: Mapping[str, Mapping[str, np.ndarray]]
@@ -64,8 +66,8 @@ class Explanation:
 
   @property
   def supported(self) -> tuple[Judged, ...]:
-    """Hypotheses that clips support."""
-    return tuple(j for j in self.judged if j.verdict is Verdict.SUPPORTED)
+    """Hypotheses that clips support, those for which most speaks first."""
+    return tuple(sorted((j for j in self.judged if j.verdict is Verdict.SUPPORTED), key=lambda j: -j.weight))
 
   @property
   def summary(self) -> str:
@@ -114,6 +116,7 @@ def _hypothesis(judged: Judged, classes: tuple[str, str]) -> dict[str, Any]:
     "verdict": judged.verdict.value,
     "reason": judged.reason,
     "rank": hypothesis.rank,
+    "weight": judged.weight,
     "strength": hypothesis.strength,
     "stimuli": {"values": hypothesis.values, "spreads": hypothesis.spreads, "effect": hypothesis.effect, "p": hypothesis.p},
     "differs": hypothesis.differs,

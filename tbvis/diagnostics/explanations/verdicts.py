@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
 import enum
 
@@ -103,6 +103,12 @@ class Judged:
     return Verdict.SUPPORTED if agrees and moved else Verdict.NOT_SUPPORTED
 
   @property
+  def weight(self) -> float:
+    """How much speaks for it: geometric mean of its strength on stimuli and its effect on clips; 0 where either is against it."""
+    effect = self.clips.effect if np.isfinite(self.clips.effect) else 0.0
+    return float(np.sqrt(self.hypothesis.strength * max(effect, 0.0)))
+
+  @property
   def reason(self) -> str:
     """Why the verdict is what it is, in a sentence."""
     tested, moved = self.clips, self.intervention
@@ -119,6 +125,43 @@ class Judged:
       return f"{why} No intervention moves this probe."
     done = "moves the margin as foretold" if moved.as_foretold else "does not move the margin as foretold"
     return f"{why} {moved.name} {done} ({moved.change:+.2f} of {moved.before:.2f} in {moved.clips} clips, p = {moved.p:.2g})."
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trial:
+  """All that clips say of the hypotheses on one confusion, ready to be judged, also under other labels.
+
+  Attributes:
+    hypotheses: from stimuli, the strongest first.
+    names: of the clips of the first class.
+    groups: int (clips,).
+    values: float (clips, hypotheses), what each hypothesis' probe says of each clip.
+    confused: bool (clips,), those that were taken for the second class.
+    centers: float (hypotheses,) of each class, from other clips.
+    foretold: by hypothesis' probe name, what happens when the probe is moved to where the second class has it.
+    permutations: of every test.
+  """
+
+  hypotheses: tuple[Hypothesis, ...]
+  names: tuple[str, ...]
+  groups: np.ndarray
+  values: np.ndarray
+  confused: np.ndarray
+  centers: tuple[np.ndarray, np.ndarray]
+  foretold: Mapping[str, InterventionTest]
+  permutations: int = permutations.PERMUTATIONS
+
+  def judge(self) -> tuple[Judged, ...]:
+    """Returns every hypothesis with its verdict, in their order."""
+    tests = judge_clips(self.values, self.confused, self.groups, self.centers, self.permutations)
+    return tuple(Judged(h, test, self.foretold.get(h.probe.name)) for h, test in zip(self.hypotheses, tests, strict=True))
+
+  def exchanged(self, rng: np.random.Generator) -> Trial:
+    """Returns the same with confused and right clips exchanged at random inside their groups: nothing is left to explain."""
+    mixed = self.confused.copy()
+    for group in np.unique(self.groups):
+      mixed[self.groups == group] = rng.permutation(self.confused[self.groups == group])
+    return dataclasses.replace(self, confused=mixed)
 
 
 def nearness(values: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
