@@ -27,7 +27,7 @@ from typing import Any
 from absl import flags
 
 from benchmarks import planted
-from tbvis import files
+from tbvis import events, files
 from tbvis.errors import UsageError
 from tbvis.scripts import app
 
@@ -285,7 +285,7 @@ def report(rows: list[dict[str, Any]], nulls: list[dict[str, Any]], left: list[A
     print(
       f"{row['cause']} | {row['first']} -> {row['second']} | {told(row['rank'])} ({told(row['rank_by_clips'])}) | {row['named_first']} | "
       f"{told(row['p'])} | {row['verdict'] or '-'} | {row['confusion_rate']:.2f} -> {row['confusion_rate_reversed']:.2f} | "
-      f"{row['margin']:+.2f} {row['margin_change']:+.2f} (p = {row['margin_p']:.2g})"
+      f"{row['margin']:+.2f} {row['margin_change']:+.2f} (p = {told(row['margin_p'], '.2g')})"
     )
   for cause in left:
     print(f"{cause.name} | not tried: no class shows {cause.factor} in another way")
@@ -347,8 +347,8 @@ def main() -> None:
     changed = reader.open_dataset(work / "reversed_data", made.name)
   for number, plant in enumerate(waiting, 1):
     print(f"\n[{number}/{len(waiting)}] {plant.cause.name}: {plant.first} and {plant.second}", flush=True)
-    files.write_json(rows[plant.slug], try_plant(bench, plant, changed))
-  rows = [json.loads(path.read_text()) for path in rows.values()]
+    files.write_bytes(rows[plant.slug], events.to_json(try_plant(bench, plant, changed)))
+  rows = [json.loads(path.read_text(), parse_constant=lambda _: None) for path in rows.values()]
   split = [_kept(work / f"split_{name}.json", lambda name=name: split_null(bench, name, dtype)) for name in _SPLIT_CLASSES.value]
   nulls = split + chosen_nulls(rows, max(0, _NULLS.value - len(split)))
   app.report_json(_JSON.value, report(rows, nulls, left))

@@ -69,7 +69,7 @@ def flag(step, name):
 
 def test_the_demo_films_the_test_groups_only_and_takes_the_network_that_comes_along(project, tmp_path):
   prepare, evaluate, maximize, isotropic = plan(tmp_path)
-  assert (flag(prepare, "groups"), flag(prepare, "name")) == ("1-7", "stage_test")
+  assert (flag(prepare, "groups"), flag(prepare, "name")) == ("1-3", "stage_test")
   assert flag(evaluate, "dataset") == "stage_test_split1_dis"
   for step in (evaluate, maximize, isotropic):
     assert flag(step, "checkpoint") == str(project / "data" / "demo" / "checkpoint.keras")
