@@ -122,7 +122,7 @@ def demo_steps(data_dir: pathlib.Path, logdir: pathlib.Path, retrain: bool) -> l
     steps += [
       step(
         "train_first",
-        "Train both towers on some of the classes, from nothing",
+        "Train a network of some of the classes, from nothing",
         "train",
         (*of_set, f"--output_dir={first}"),
         inputs=(clips,),
@@ -130,7 +130,7 @@ def demo_steps(data_dir: pathlib.Path, logdir: pathlib.Path, retrain: bool) -> l
       ),
       step(
         "train",
-        "Train the network on all classes, from these towers",
+        "Train the network of all classes, from that one",
         "train",
         (f"--start={start}", *of_set, f"--output_dir={training}"),
         inputs=(start, clips),
