@@ -142,6 +142,7 @@ def test_stimuli_are_kept_and_taken_up_again(found, network, tmp_path):
 
 
 def test_a_trial_is_judged_again_under_other_labels(found):
+  assert len(found.trial.measured) == 2 and not np.array_equal(*(way.values for way in found.trial.measured))
   assert [j.verdict for j in found.trial.judge()] == [j.verdict for j in found.judged]
   assert found.supported[0].weight == max(j.weight for j in found.supported) > 0
   mixed = found.trial.exchanged(np.random.default_rng(0))

@@ -63,10 +63,14 @@ class Measurer:
     b: another: places count by how much they speak for either rather than the other (gradient times input, without sign).
     tower: whose scores.
     probes: what is measured.
+
+  Attributes:
+    usual: by stream float32 (H, W), where the network usually looks; see `learn_usual`.
   """
 
   def __init__(self, checkpoint: checkpoint_lib.Checkpoint, a: str, b: str, tower: str, probes: Sequence[probes_lib.Probe]):
     self.probes = tuple(probes)
+    self.usual: dict[str, np.ndarray] = {}
     self._mean = checkpoint.appearance_mean
     self._pixel = PUBLISHED_SIZE / checkpoint.input_size
     self._target = attribution.class_score(a, tower) - attribution.class_score(b, tower)
@@ -77,16 +81,24 @@ class Measurer:
     found = self._attribute(inputs, self._target)
     return {name: _smooth(np.abs(maps)) for name, maps in found.signed.items()}
 
+  def learn_usual(self, clips: Iterable[passes.ClipSnippets]) -> None:
+    """Sets `usual` to the mean of the weights of some clips, each snippet's of sum 1."""
+    maps: dict[str, list[np.ndarray]] = {}
+    for clip in clips:
+      for name, found in self.weights(inputs_of(clip)).items():
+        maps.setdefault(name, []).extend(one / max(float(one.sum()), 1e-12) for one in found)
+    self.usual = {name: np.mean(found, axis=0) for name, found in maps.items()}
+
   def __call__(self, clip: passes.ClipSnippets) -> np.ndarray:
-    """Returns float (probes,), the mean over snippets that have a value."""
+    """Returns float (2, probes), means over the snippets that have a value: weighted by where the network looked, and usually looks."""
     inputs = inputs_of(clip)
     weights = self.weights(inputs)
     values = []
     for i, (appearance, motion) in enumerate(zip(*inputs.values(), strict=True)):
-      of_snippet = {name: maps[i] for name, maps in weights.items()}
-      media = probes_lib.from_inputs(appearance, motion, self._mean, of_snippet, self._pixel)
-      values.append([probe(media) for probe in self.probes])
-    return permutations.mean_of_known(np.array(values))
+      for of_snippet in ({name: maps[i] for name, maps in weights.items()}, self.usual):
+        media = probes_lib.from_inputs(appearance, motion, self._mean, of_snippet, self._pixel)
+        values.append([probe(media) for probe in self.probes])
+    return np.stack([permutations.mean_of_known(np.array(values[place::2])) for place in range(2)])
 
 
 def _smooth(maps: np.ndarray) -> np.ndarray:
@@ -103,17 +115,15 @@ class Measured:
     names: of the clips.
     labels: int (clips,), class numbers.
     groups: int (clips,), group numbers.
-    values: float (clips, probes), NaN where a probe has no value.
+    values: float (clips, probes), weighted by where the network looked in the clip; NaN where a probe has no value.
+    usual: float (clips, probes), likewise by where it usually looks, whatever it made of this clip.
   """
 
   names: tuple[str, ...]
   labels: np.ndarray
   groups: np.ndarray
   values: np.ndarray
-
-  def of_class(self, label: int) -> np.ndarray:
-    """Returns the values of the clips of a class, float (its clips, probes)."""
-    return self.values[self.labels == label]
+  usual: np.ndarray
 
 
 def measure(clips: Iterable[passes.ClipSnippets], measurer: Measurer, description: str, total: int | None = None) -> Measured:
@@ -128,4 +138,5 @@ def measure(clips: Iterable[passes.ClipSnippets], measurer: Measurer, descriptio
   with progress.bar(clips, total=total, description=description, unit="clip") as bar:
     found = [(clip.clip, clip.label, clip.group, measurer(clip)) for clip in bar]
   names, labels, groups, values = zip(*found, strict=True) if found else ((), (), (), ())
-  return Measured(tuple(names), np.array(labels, int), np.array(groups, int), np.array(values).reshape(len(names), len(measurer.probes)))
+  own, usual = np.moveaxis(np.array(values, float).reshape(len(names), 2, len(measurer.probes)), 1, 0)
+  return Measured(tuple(names), np.array(labels, int), np.array(groups, int), own, usual)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 import dataclasses
 import pathlib
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 from tbvis import progress
 from tbvis.datasets import reader as reader_lib
 from tbvis.datasets.snippets import PUBLISHED_SIZE
+from tbvis.diagnostics import passes
 from tbvis.diagnostics import probes as probes_lib
 from tbvis.diagnostics.explanations import clips as clips_lib
 from tbvis.diagnostics.explanations import films, hypotheses, permutations, trials, verdicts
@@ -120,10 +121,13 @@ def explain(
   measurer = clips_lib.Measurer(checkpoint, a, b, confusion.tower, probes)
 
   held_split, groups = held_out
-  learned = clips_lib.measure(
-    clips_lib.read(checkpoint, dataset, held_split, labels, groups, config.snippets), measurer, f"held-out clips of {a} and {b}"
-  )
-  sides = tuple(learned.of_class(label) for label in labels)
+
+  def held_out_clips() -> Iterator[passes.ClipSnippets]:
+    return clips_lib.read(checkpoint, dataset, held_split, labels, groups, config.snippets)
+
+  measurer.learn_usual(held_out_clips())
+  learned = clips_lib.measure(held_out_clips(), measurer, f"held-out clips of {a} and {b}")
+  sides, usual_sides = (tuple(values[learned.labels == label] for label in labels) for values in (learned.values, learned.usual))
   for name, side in zip((a, b), sides, strict=True):
     if len(side) < 2:
       raise UsageError(f"Expected two held-out clips of {name} or more, found {len(side)} in groups {groups} of {held_split!r}.")
@@ -141,7 +145,11 @@ def explain(
   order = [probes.index(h.probe) for h in ranked]
   confused = np.array([name in confusion.confused for name in tested.names], bool)
   trial = verdicts.Trial(
-    tuple(ranked), tested.names, tested.groups, tested.values[:, order], confused, tuple(center[order] for center in centers),
+    tuple(ranked), tested.names, tested.groups, confused,
+    (
+      verdicts.Measurements(tested.values[:, order], tuple(center[order] for center in centers)),
+      verdicts.Measurements(tested.usual[:, order], tuple(permutations.mean_of_known(side)[order] for side in usual_sides)),
+    ),
     {probe.name: test for probe, test in foretold.items()}, config.permutations,
   )  # fmt: skip
   return Explanation(

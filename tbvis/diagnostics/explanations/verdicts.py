@@ -128,6 +128,19 @@ class Judged:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Measurements:
+  """What probes say of the clips that are tested, under one way of weighting places.
+
+  Attributes:
+    values: float (clips, hypotheses).
+    centers: float (hypotheses,) of each class, from other clips, weighted alike.
+  """
+
+  values: np.ndarray
+  centers: tuple[np.ndarray, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Trial:
   """All that clips say of the hypotheses on one confusion, ready to be judged, also under other labels.
 
@@ -135,9 +148,9 @@ class Trial:
     hypotheses: from stimuli, the strongest first.
     names: of the clips of the first class.
     groups: int (clips,).
-    values: float (clips, hypotheses), what each hypothesis' probe says of each clip.
     confused: bool (clips,), those that were taken for the second class.
-    centers: float (hypotheses,) of each class, from other clips.
+    measured: what each hypothesis' probe says of each clip: weighted by where the network looked in it, and by where it usually looks.
+      Where it looks moves with what it decides, so that alone would let a confused clip seem to differ in places that are the same.
     foretold: by hypothesis' probe name, what happens when the probe is moved to where the second class has it.
     permutations: of every test.
   """
@@ -145,15 +158,15 @@ class Trial:
   hypotheses: tuple[Hypothesis, ...]
   names: tuple[str, ...]
   groups: np.ndarray
-  values: np.ndarray
   confused: np.ndarray
-  centers: tuple[np.ndarray, np.ndarray]
+  measured: tuple[Measurements, ...]
   foretold: Mapping[str, InterventionTest]
   permutations: int = permutations.PERMUTATIONS
 
   def judge(self) -> tuple[Judged, ...]:
-    """Returns every hypothesis with its verdict, in their order."""
-    tests = judge_clips(self.values, self.confused, self.groups, self.centers, self.permutations)
+    """Returns every hypothesis with its verdict, in their order; of the ways of weighting, the one that speaks least for it counts."""
+    ways = [judge_clips(way.values, self.confused, self.groups, way.centers, self.permutations) for way in self.measured]
+    tests = [max(tests, key=lambda test: (np.nan_to_num(test.p, nan=1.0), -test.effect)) for tests in zip(*ways, strict=True)]
     return tuple(Judged(h, test, self.foretold.get(h.probe.name)) for h, test in zip(self.hypotheses, tests, strict=True))
 
   def exchanged(self, rng: np.random.Generator) -> Trial:
