@@ -98,8 +98,8 @@ def _write(found: Explanation, predictions: Predictions, folder: pathlib.Path | 
 
 def _report(found: Explanation) -> None:
   print(f"\n{found.classes[0]} taken for {found.classes[1]}: {found.summary}")
-  for judged in found.judged[:5]:
-    print(f"  {judged.hypothesis.rank}. {judged.hypothesis.sentence(*found.classes)}\n     {judged.verdict.value}: {judged.reason}")
+  for place, judged in enumerate(found.judged[:5], 1):
+    print(f"  {place}. {judged.hypothesis.sentence(*found.classes)}\n     {judged.verdict.value}: {judged.reason}")
 
 
 def main() -> None:

@@ -138,11 +138,13 @@ def explain(
     clips_lib.read(checkpoint, dataset, split, labels[:1], None, config.snippets, confusion.confused | confusion.right),
     measurer, f"clips of {a}", len(confusion.confused | confusion.right),
   )  # fmt: skip
-  right = clips_lib.read(checkpoint, dataset, split, labels[:1], None, config.snippets, confusion.right)
-  foretold, always = trials.run(
-    checkpoint, right, (a, b), confusion.tower, dict(zip(probes, zip(*centers, strict=True), strict=True)), config.permutations
-  )
   order = [probes.index(h.probe) for h in ranked]
+  right = clips_lib.read(checkpoint, dataset, split, labels[:1], None, config.snippets, confusion.right)
+  # What clips of both classes differ in the other way round foretells nothing.
+  moves = {
+    h.probe: (centers[0][i], centers[1][i]) for h, i in zip(ranked, order, strict=True) if (centers[1][i] - centers[0][i]) * h.effect > 0
+  }
+  foretold, always = trials.run(checkpoint, right, (a, b), confusion.tower, moves, config.permutations)
   confused = np.array([name in confusion.confused for name in tested.names], bool)
   trial = verdicts.Trial(
     tuple(ranked), tested.names, tested.groups, confused,

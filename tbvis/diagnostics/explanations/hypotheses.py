@@ -1,4 +1,4 @@
-"""Hypotheses: the probes on which the stimuli of two classes differ beyond the spread across seeds, as their clips do."""
+"""Hypotheses: the probes on which the stimuli of two classes differ beyond the spread across seeds."""
 
 from __future__ import annotations
 
@@ -27,8 +27,9 @@ class Hypothesis:
       spread among clips.
     p: two-sided p-value of the difference, by exchanging both classes start by start. It is not corrected for the number of
       probes: few starts could never reach that, and what a hypothesis is worth is decided on clips, where p-values are.
-    separation: the same difference between held-out clips of both classes, over their spread.
-    rank: 1 for the largest `strength` among all probes.
+    separation: the same difference between held-out clips of both classes, over their spread. It decides nothing: other things that the
+      classes differ in can hide in clips what the network looks for.
+    rank: 1 for the largest `effect`, whatever its sign, among all probes.
   """
 
   probe: Probe
@@ -40,18 +41,9 @@ class Hypothesis:
   rank: int
 
   @property
-  def strength(self) -> float:
-    """Geometric mean of `effect` and `separation`; 0 where they have opposite signs or clips have no value.
-
-    What tells stimuli apart but not clips cannot be what tells clips apart, and the other way round.
-    """
-    both = self.effect * self.separation
-    return float(np.sqrt(both)) if both > 0 else 0.0
-
-  @property
   def differs(self) -> bool:
-    """Whether the stimuli's difference lies beyond the spread across seeds, and clips differ the same way."""
-    return abs(self.effect) > 1 and self.p < permutations.LEVEL and self.strength > 0
+    """Whether the stimuli's difference lies beyond the spread across seeds."""
+    return abs(self.effect) > 1
 
   def sentence(self, a: str, b: str) -> str:
     """Returns the hypothesis in plain words."""
@@ -77,7 +69,7 @@ def rank_hypotheses(
     count: permutations.
 
   Returns:
-    All probes that have values on both sides, the strongest first.
+    All probes that have values on both sides, the largest effect first.
 
   Raises:
     UsageError: if shapes disagree.
@@ -110,7 +102,7 @@ def rank_hypotheses(
     )
     for i in np.flatnonzero(np.isfinite(effect))
   ]  # fmt: skip
-  found.sort(key=lambda h: (-h.strength, -abs(h.effect)))
+  found.sort(key=lambda h: -abs(h.effect))
   return [dataclasses.replace(h, rank=rank) for rank, h in enumerate(found, 1)]
 
 

@@ -96,9 +96,10 @@ def _stimulus(stimulus: stimuli_lib.Found, alt: str) -> str:
 
 def _hypotheses(found: Explanation) -> str:
   said = (
-    "Effect: difference between the stimuli of both classes over the spread across seeds; p: of that difference, by exchanging the "
-    "classes start by start. Separation: the same difference between held-out clips of both classes, weighted by where the network "
-    "looked, over their spread. Strength: the geometric mean of both, 0 where they contradict each other. Test clips made none of these."
+    "Those for which most speaks come first. Rank and effect: difference between the stimuli of both classes over the spread across "
+    "seeds; p: of that difference, by exchanging the classes start by start. Separation: the same difference between held-out clips of "
+    "both classes, weighted by where the network looked, over their spread. Test clips made none of these. Clips: how far confused clips "
+    "lie from the right ones, the way that the stimuli say (Hedges' g)."
   )
   rows = [_hypothesis(found, judged) for judged in found.judged]
   rest = f"<details><summary>{len(rows[_PLOTTED:])} more probes</summary>{_table(rows[_PLOTTED:])}</details>" if rows[_PLOTTED:] else ""
@@ -108,7 +109,7 @@ def _hypotheses(found: Explanation) -> str:
 def _hypothesis(found: Explanation, judged: Judged) -> str:
   hypothesis = judged.hypothesis
   kind = {"supported": "supported", "too few clips": "few"}.get(judged.verdict.value, "quiet")
-  numbers = (f"{hypothesis.effect:+.2f}", f"{hypothesis.p:.2g}", f"{hypothesis.separation:+.2f}", f"{hypothesis.strength:.2f}")
+  numbers = (f"{hypothesis.effect:+.2f}", f"{hypothesis.p:.2g}", f"{hypothesis.separation:+.2f}", f"{judged.clips.effect:+.2f}")
   return (
     f"<tr><td class=number>{hypothesis.rank}</td><td class=words>{_text(hypothesis.sentence(*found.classes))}</td>"
     f"{''.join(f'<td class=number>{n}</td>' for n in numbers)}"
@@ -117,7 +118,7 @@ def _hypothesis(found: Explanation, judged: Judged) -> str:
 
 
 def _table(rows: list[str]) -> str:
-  names = ("rank", "hypothesis", "effect", "p", "separation", "strength", "verdict")
+  names = ("rank", "hypothesis", "effect", "p", "separation", "clips", "verdict")
   head = "".join(f"<th scope=col>{name}</th>" for name in names)
   return f"<div class=scroll><table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
 
@@ -150,7 +151,7 @@ def _plot(found: Explanation, judged: Judged) -> str:
   marks.append(f'<text x="{left}" y="{bottom}">{low:.3g}</text><text x="{width - 20}" y="{bottom}" text-anchor="end">{high:.3g}</text>')
   probe = judged.hypothesis.probe
   drawn = f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-label="{_text(probe.name)}">{"".join(marks)}</svg>'
-  return f"<h3>{judged.hypothesis.rank}. {_text(probe.stream)}: {_text(probe.name)}, {_text(probe.unit)}</h3>{drawn}"
+  return f"<h3>{_text(probe.stream)}: {_text(probe.name)}, {_text(probe.unit)}</h3>{drawn}"
 
 
 def _interventions(found: Explanation) -> str:

@@ -45,7 +45,7 @@ class Explanation:
     total: of how many.
     stimuli: of both classes.
     trial: what was measured on the clips that were tested.
-    judged: every hypothesis with what clips say of it, the strongest first.
+    judged: every hypothesis with what clips say of it, those first for which most speaks.
     interventions: what a fixed list of interventions does to the right clips.
     measured: by probe name, values by kind: "stimuli of A", "clips of A", "confused", "right", ...
     clips: those that the report plays.
@@ -67,7 +67,7 @@ class Explanation:
   @property
   def supported(self) -> tuple[Judged, ...]:
     """Hypotheses that clips support, those for which most speaks first."""
-    return tuple(sorted((j for j in self.judged if j.verdict is Verdict.SUPPORTED), key=lambda j: -j.weight))
+    return tuple(j for j in self.judged if j.verdict is Verdict.SUPPORTED)
 
   @property
   def summary(self) -> str:
@@ -77,9 +77,9 @@ class Explanation:
     if self.supported:
       names = ", ".join(j.hypothesis.probe.name for j in self.supported)
       return f"{counted} Supported by stimuli and clips: {names}."
-    differing = [j for j in self.judged if j.hypothesis.differs]
+    differing = sorted((j for j in self.judged if j.hypothesis.differs), key=lambda j: j.hypothesis.rank)
     if not differing:
-      return f"{counted} No probe tells the stimuli of the two classes apart as it tells their clips apart: there is no hypothesis to test."
+      return f"{counted} No probe tells the stimuli of the two classes apart: there is no hypothesis to test."
     names = ", ".join(j.hypothesis.probe.name for j in differing[:3])
     if all(j.verdict is Verdict.TOO_FEW for j in differing):
       return f"{counted} Stimuli suggest {names}; too few clips to decide."
@@ -117,7 +117,6 @@ def _hypothesis(judged: Judged, classes: tuple[str, str]) -> dict[str, Any]:
     "reason": judged.reason,
     "rank": hypothesis.rank,
     "weight": judged.weight,
-    "strength": hypothesis.strength,
     "stimuli": {"values": hypothesis.values, "spreads": hypothesis.spreads, "effect": hypothesis.effect, "p": hypothesis.p},
     "differs": hypothesis.differs,
     "separation": hypothesis.separation,
@@ -135,18 +134,18 @@ def to_evidence(found: Explanation, report: str) -> dict[str, Any]:
   """
   a, b = found.classes
   items = []
-  for judged in found.judged[:_SHOWN]:
+  for place, judged in enumerate(found.judged[:_SHOWN], 1):
     hypothesis, tested = judged.hypothesis, judged.clips
     values = [
       _value(f"stimuli of {a}", hypothesis.values[0], hypothesis.probe.unit),
       _value(f"stimuli of {b}", hypothesis.values[1], hypothesis.probe.unit),
       _value(f"clips of {a}", tested.centers[0], hypothesis.probe.unit),
       _value(f"clips of {b}", tested.centers[1], hypothesis.probe.unit),
-      _value("confused clips, nearness to the other", tested.nearness[0], "from -1 to 1"),
-      _value("right clips, nearness to the other", tested.nearness[1], "from -1 to 1"),
+      _value("confused clips", tested.means[0], hypothesis.probe.unit),
+      _value("right clips", tested.means[1], hypothesis.probe.unit),
       _value("corrected p", tested.p, ""),
     ]
-    title = f"{hypothesis.rank}. {hypothesis.probe.stream}: {hypothesis.probe.name}: {judged.verdict.value}"
+    title = f"{place}. {hypothesis.probe.stream}: {hypothesis.probe.name}: {judged.verdict.value}"
     items.append({"title": title, "text": f"{hypothesis.sentence(a, b)} {judged.reason}", "values": [v for v in values if v], "units": []})
   if found.interventions:
     moved = [_value(test.name, test.change, f"of {test.before:.2f}, p = {test.p:.2g}") for test in found.interventions]

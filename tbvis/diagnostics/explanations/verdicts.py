@@ -26,15 +26,15 @@ class Verdict(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class ClipTest:
-  """Whether confused clips lie nearer to the class that they were taken for, on one probe.
+  """Whether confused clips lie, on one probe, towards the class that they were taken for, as the stimuli of both classes say where that is.
 
   Attributes:
     confused: number of clips of the first class that were taken for the second and have a value.
     right: number of clips of the first class that were recognised and have one.
     groups: number of groups that both together come from.
     centers: the probe's mean over held-out clips of the first and of the second class.
-    nearness: mean over confused and over right clips: -1 at the first class' centre or beyond, 1 at the second's.
-    effect: difference of the two (confused minus right) over their spread (Hedges' g).
+    means: its mean over confused and over right clips.
+    effect: difference of these means over the spread (Hedges' g), positive where confused clips lie towards the second class.
     p: one-sided p-value by permutation, corrected over all probes that were tried.
   """
 
@@ -42,7 +42,7 @@ class ClipTest:
   right: int
   groups: int
   centers: tuple[float, float]
-  nearness: tuple[float, float]
+  means: tuple[float, float]
   effect: float
   p: float
 
@@ -104,9 +104,9 @@ class Judged:
 
   @property
   def weight(self) -> float:
-    """How much speaks for it: geometric mean of its strength on stimuli and its effect on clips; 0 where either is against it."""
-    effect = self.clips.effect if np.isfinite(self.clips.effect) else 0.0
-    return float(np.sqrt(self.hypothesis.strength * max(effect, 0.0)))
+    """How much speaks for it: geometric mean of its effects on stimuli and on clips; 0 where either is against it."""
+    effect = self.clips.effect if self.hypothesis.differs and np.isfinite(self.clips.effect) else 0.0
+    return float(np.sqrt(abs(self.hypothesis.effect) * max(effect, 0.0)))
 
   @property
   def reason(self) -> str:
@@ -116,11 +116,11 @@ class Judged:
     if not tested.enough:
       why = f"{counts}; a verdict needs {LEAST_CLIPS} of each, of {LEAST_GROUPS} groups."
     elif not self.hypothesis.differs:
-      why = "The stimuli do not differ beyond the spread across seeds, or clips differ the other way."
+      why = "The stimuli do not differ beyond the spread across seeds."
     elif not (tested.effect > 0 and tested.p < permutations.LEVEL):
-      why = f"Confused clips do not lie nearer to the other class (g = {tested.effect:.2f}, corrected p = {tested.p:.2g}; {counts})."
+      why = f"Confused clips do not lie towards the other class (g = {tested.effect:.2f}, corrected p = {tested.p:.2g}; {counts})."
     else:
-      why = f"Confused clips lie nearer to the other class (g = {tested.effect:.2f}, corrected p = {tested.p:.2g}; {counts})."
+      why = f"Confused clips lie towards the other class (g = {tested.effect:.2f}, corrected p = {tested.p:.2g}; {counts})."
     if moved is None:
       return f"{why} No intervention moves this probe."
     done = "moves the margin as foretold" if moved.as_foretold else "does not move the margin as foretold"
@@ -164,10 +164,15 @@ class Trial:
   permutations: int = permutations.PERMUTATIONS
 
   def judge(self) -> tuple[Judged, ...]:
-    """Returns every hypothesis with its verdict, in their order; of the ways of weighting, the one that speaks least for it counts."""
-    ways = [judge_clips(way.values, self.confused, self.groups, way.centers, self.permutations) for way in self.measured]
+    """Returns every hypothesis with its verdict: those first for which most speaks, then in their order on stimuli.
+
+    Of the ways of weighting, the one that speaks least for a hypothesis counts.
+    """
+    directions = np.sign([h.effect for h in self.hypotheses])
+    ways = [judge_clips(way.values, self.confused, self.groups, directions, way.centers, self.permutations) for way in self.measured]
     tests = [max(tests, key=lambda test: (np.nan_to_num(test.p, nan=1.0), -test.effect)) for tests in zip(*ways, strict=True)]
-    return tuple(Judged(h, test, self.foretold.get(h.probe.name)) for h, test in zip(self.hypotheses, tests, strict=True))
+    judged = [Judged(h, test, self.foretold.get(h.probe.name)) for h, test in zip(self.hypotheses, tests, strict=True)]
+    return tuple(sorted(judged, key=lambda one: (-one.weight, one.hypothesis.rank)))
 
   def exchanged(self, rng: np.random.Generator) -> Trial:
     """Returns the same with confused and right clips exchanged at random inside their groups: nothing is left to explain."""
@@ -177,49 +182,41 @@ class Trial:
     return dataclasses.replace(self, confused=mixed)
 
 
-def nearness(values: np.ndarray, first: np.ndarray, second: np.ndarray) -> np.ndarray:
-  """Returns where values lie between two centres: -1 at the first or beyond it, 1 at the second or beyond.
-
-  Args:
-    values: float (clips, probes).
-    first: float (probes,).
-    second: float (probes,).
-
-  Returns:
-    float (clips, probes), (|x - first| - |x - second|) / |second - first|; NaN where the centres are the same.
-
-  >>> nearness(np.array([[0.0], [10.0], [25.0]]), np.array([0.0]), np.array([20.0])).ravel().tolist()
-  [-1.0, 0.0, 1.0]
-  """
-  apart = np.abs(second - first)
-  return np.where(apart > 0, (np.abs(values - first) - np.abs(values - second)) / np.where(apart > 0, apart, 1), np.nan)
-
-
 def judge_clips(
   values: np.ndarray,
   confused: np.ndarray,
   groups: np.ndarray,
+  directions: np.ndarray,
   centers: tuple[np.ndarray, np.ndarray],
   count: int = permutations.PERMUTATIONS,
 ) -> list[ClipTest]:
-  """Tests on every probe whether confused clips of a class lie nearer to the other than the right ones.
+  """Tests on every probe whether confused clips of a class lie towards the other class, from where the right ones lie.
+
+  Stimuli say which way that is, and not clips of the other class: these differ in other things too, which can hide on a probe what
+  the network looks for (lips and eyes may move at one height, each for a reason of its own).
 
   Args:
     values: float (clips, probes), measurements of clips of the first class, confused and right.
     confused: bool (clips,).
     groups: (clips,).
-    centers: float (probes,) of each class, from other clips.
+    directions: float (probes,), 1 where stimuli of the second class have larger values, -1 where smaller; 0 tells nothing.
+    centers: float (probes,) of each class, from other clips; they are told beside the test.
     count: permutations.
 
   Returns:
     One test a probe; p-values are corrected over all of them.
+
+  >>> values = np.array([[1.0, 5.0], [2.0, 4.0], [8.0, 5.0], [9.0, 4.0]])
+  >>> tests = judge_clips(values, [False, False, True, True], [1, 2, 1, 2], np.array([1.0, -1.0]), (values[0], values[3]), count=99)
+  >>> [round(test.effect, 1) for test in tests]
+  [5.7, 0.0]
   """
   confused, groups = np.asarray(confused, bool), np.asarray(groups)
-  near = nearness(np.asarray(values, float), *centers)
-  tested = permutations.label_test(near, confused, groups, count)
+  towards = np.where(np.asarray(directions) == 0, np.nan, np.asarray(values, float) * np.asarray(directions))
+  tested = permutations.label_test(towards, confused, groups, count)
   found = []
-  for i, column in enumerate(near.T):
-    known = np.isfinite(column)
+  for i, column in enumerate(np.asarray(values, float).T):
+    known = np.isfinite(towards[:, i])
     sides = [column[known & confused], column[known & ~confused]]
     means = tuple(float(side.mean()) if len(side) else float("nan") for side in sides)
     found.append(
