@@ -7,8 +7,8 @@
 For every cause of the stage script the first class' test clips are filmed again with that cause reversed: the factor follows the
 distribution that it has in the other class, and everything else of the clip is as it was. Then `tbvis-explain`'s library is asked why
 the clips, old and new, are taken for the other class, and the table says: which place the first probe that names the cause has among
-the hypotheses (from stimuli and held-out clips, before any test clip was looked at), the same among those that the test clips speak
-for, the corrected p-value on these clips, and how the predictions moved when the cause was reversed.
+the hypotheses (from stimuli, before any test clip was looked at), the same after the test clips, among those that they speak for, the
+corrected p-value on these clips, and how the predictions moved when the cause was reversed.
 
 Nulls: confused and right clips of those confusions exchanged inside their groups, and a class split by group into two labels, on which
 a network is trained. Nothing may be supported there.
@@ -189,18 +189,10 @@ def try_plant(bench: Bench, plant: planted.Plant, changed: Any) -> dict[str, Any
     bench.checkpoint, explained, confusion, bench.config, held_out=("train", statistics.validation_groups(bench.checkpoint, None)),
     a_hat=bench.a_hat, folder=bench.work_dir / "stimuli",
   )  # fmt: skip
-  naming = [j for j in found.judged if plant.is_named_by(j.hypothesis.probe.name)]
-  ordered = sorted((j for j in found.judged if j.weight > 0), key=lambda j: -j.weight)
-  best = naming[0] if naming else None
+  told = record.to_json(found)
   row = {
     "cause": plant.cause.name, "factor": plant.cause.factor, "first": plant.first, "second": plant.second, "stream": plant.cause.stream,
-    "rank": best.hypothesis.rank if best else None,
-    "rank_by_clips": next((i for i, j in enumerate(ordered, 1) if j in naming), None),
-    "named_by": best.hypothesis.probe.name if best else None,
-    "named_first": found.judged[0].hypothesis.probe.name if found.judged else None,
-    "named_first_by_clips": ordered[0].hypothesis.probe.name if ordered else None,
-    "p": best.clips.p if best else None,
-    "verdict": best.verdict.value if best else None,
+    **places(told["hypotheses"], plant),
     "supported": [j.hypothesis.probe.name for j in found.supported],
     "confused_clips": len(confusion.confused), "right_clips": len(confusion.right),
     "confusion_rate": float(np.mean(predicted[~is_changed] == second)),
@@ -211,8 +203,25 @@ def try_plant(bench: Bench, plant: planted.Plant, changed: Any) -> dict[str, Any
     "nulls": exchanged_nulls(found.trial),
     "seconds": round(time.monotonic() - started, 1),
   }  # fmt: skip
-  files.write_json(bench.work_dir / "explanations" / f"{plant.slug}.json", record.to_json(found))
+  files.write_json(bench.work_dir / "explanations" / f"{plant.slug}.json", told)
   return row
+
+
+def places(told: list[dict[str, Any]], plant: planted.Plant) -> dict[str, Any]:
+  """Returns where the probes that name a cause stand among an explanation's hypotheses, on stimuli alone and after the clips."""
+  naming = [h for h in told if plant.is_named_by(h["probe"])]
+  on_stimuli = min(naming, key=lambda h: h["rank"], default=None)
+  # Those that clips speak against have no place.
+  after = [h for h in told if h["weight"] > 0]
+  return {
+    "rank": on_stimuli["rank"] if on_stimuli else None,
+    "rank_by_clips": next((i for i, h in enumerate(after, 1) if h in naming), None),
+    "named_by": naming[0]["probe"] if naming else None,
+    "named_first": next((h["probe"] for h in told if h["rank"] == 1), None),
+    "named_first_by_clips": after[0]["probe"] if after else None,
+    "p": naming[0]["clips"]["p"] if naming else None,
+    "verdict": naming[0]["verdict"] if naming else None,
+  }
 
 
 def exchanged_nulls(trial: Any) -> list[list[str]]:

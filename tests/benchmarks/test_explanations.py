@@ -69,6 +69,20 @@ def test_only_the_cause_changes_in_the_films(tmp_path, monkeypatch):
   assert 0.001 < apart.mean() < 0.25
 
 
+def test_places_on_stimuli_and_after_the_clips():
+  def hypothesis(probe, rank, weight):
+    return {"probe": probe, "rank": rank, "weight": weight, "clips": {"p": rank / 100}, "verdict": "supported"}
+
+  script = load_script()
+  plant = planted.find_plants(script, ["bow_axis"])[0][0]
+  told = [hypothesis("speed", 2, 3.0), hypothesis("steepness of motion", 4, 2.0), hypothesis("rise", 1, 0.0)]
+  told.append(hypothesis("steepness of moving shapes", 3, 0.0))
+  found = explanations.places(told, plant)
+  assert (found["rank"], found["rank_by_clips"], found["named_first"], found["named_first_by_clips"]) == (3, 2, "rise", "speed")
+  assert (found["named_by"], found["p"]) == ("steepness of motion", 0.04)
+  assert explanations.places(told[:1], plant)["rank"] is None
+
+
 def _row(**changes):
   row = {
     "cause": "bow strokes run level or steep", "factor": "bow_axis", "first": "A", "second": "B", "rank": 1, "rank_by_clips": 2,
