@@ -23,6 +23,7 @@ import json
 import pathlib
 import time
 from typing import Any
+import zlib
 
 from absl import flags
 
@@ -200,7 +201,7 @@ def try_plant(bench: Bench, plant: planted.Plant, changed: Any) -> dict[str, Any
     "accuracy": float(np.mean(predicted[~is_changed] == first)),
     "accuracy_reversed": float(np.mean(predicted[is_changed] == first)),
     "margin": moved.before, "margin_change": moved.change, "margin_p": moved.p, "as_foretold": bool(moved.as_foretold),
-    "nulls": exchanged_nulls(found.trial),
+    "nulls": exchanged_nulls(found.trial, zlib.crc32(plant.slug.encode())),
     "seconds": round(time.monotonic() - started, 1),
   }  # fmt: skip
   files.write_json(bench.work_dir / "explanations" / f"{plant.slug}.json", told)
@@ -224,7 +225,7 @@ def places(told: list[dict[str, Any]], plant: planted.Plant) -> dict[str, Any]:
   }
 
 
-def exchanged_nulls(trial: Any) -> list[list[str]]:
+def exchanged_nulls(trial: Any, seed: int) -> list[list[str]]:
   """Returns what is called supported when confused and right clips are exchanged, a list a draw; no draw where clips are too few."""
   import numpy as np
 
@@ -232,7 +233,7 @@ def exchanged_nulls(trial: Any) -> list[list[str]]:
 
   if min(trial.confused.sum(), (~trial.confused).sum()) < verdicts.LEAST_CLIPS:
     return []
-  draws = [trial.exchanged(np.random.default_rng(seed)).judge() for seed in range(_DRAWS)]
+  draws = [trial.exchanged(np.random.default_rng([seed, draw])).judge() for draw in range(_DRAWS)]
   return [[j.hypothesis.probe.name for j in judged if j.verdict is verdicts.Verdict.SUPPORTED] for judged in draws]
 
 
