@@ -15,12 +15,17 @@ import keras
 
 from tbvis import files, limits
 from tbvis.errors import UsageError
-from tbvis.models import two_stream
+from tbvis.models import bn_inception, inception_v3, st_resnet, two_stream
 
 _MEMBER = "tbvis.json"
 FORMAT = 1
 _DESCRIPTION = {"format": int, "architecture": str, "arguments": dict, "classes": list, "metadata": dict}
-BUILDERS = {"two_stream_fusion_vgg16": two_stream.two_stream_fusion_vgg16}
+BUILDERS = {
+  "two_stream_fusion_vgg16": two_stream.two_stream_fusion_vgg16,
+  "st_resnet50": st_resnet.st_resnet50,
+  "tsn_bn_inception": bn_inception.tsn_bn_inception,
+  "tsn_inception_v3": inception_v3.tsn_inception_v3,
+}
 # R, G, B means of ImageNet as VGG-16 was trained (Simonyan & Zisserman 2015).
 IMAGENET_MEAN = (123.68, 116.779, 103.939)
 
