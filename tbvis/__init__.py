@@ -18,6 +18,9 @@ _EXPORTS = {
   "load_checkpoint": "tbvis.models.checkpoint",
   "save_checkpoint": "tbvis.models.checkpoint",
   "two_stream_fusion_vgg16": "tbvis.models.two_stream",
+  "st_resnet50": "tbvis.models.st_resnet",
+  "tsn_bn_inception": "tbvis.models.bn_inception",
+  "tsn_inception_v3": "tbvis.models.inception_v3",
 }
 
 __all__ = ["__version__"]

@@ -34,6 +34,8 @@ def centre_offsets(model: keras.Model) -> dict[str, float]:
     node = layer._inbound_nodes[0]
     before = [by_tensor[id(t)] for t in node.input_tensors if id(t) in by_tensor]
     offset, stride = before[0] if before else (0.0, 1)
+    if isinstance(layer, keras.layers.ZeroPadding2D):
+      offset -= layer.padding[0][0] * stride
     window = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
     if window is not None:
       size = (_axis(window) - 1) * _axis(getattr(layer, "dilation_rate", 1)) + 1

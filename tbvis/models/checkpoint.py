@@ -18,7 +18,7 @@ import numpy as np
 
 from tbvis import files, limits
 from tbvis.errors import UsageError, unknown_name
-from tbvis.models import two_stream
+from tbvis.models import bn_inception, inception_v3, st_resnet, two_stream
 
 _MEMBER = "tbvis.json"
 # Keras' own name for it.
@@ -26,7 +26,12 @@ _WEIGHTS = "model.weights.h5"
 FORMAT = 1
 STORAGES = ("float32", "float16")
 _DESCRIPTION = {"format": int, "architecture": str, "arguments": dict, "classes": list, "metadata": dict}
-BUILDERS = {"two_stream_fusion_vgg16": two_stream.two_stream_fusion_vgg16}
+BUILDERS = {
+  "two_stream_fusion_vgg16": two_stream.two_stream_fusion_vgg16,
+  "st_resnet50": st_resnet.st_resnet50,
+  "tsn_bn_inception": bn_inception.tsn_bn_inception,
+  "tsn_inception_v3": inception_v3.tsn_inception_v3,
+}
 # R, G, B means of ImageNet as VGG-16 was trained (Simonyan & Zisserman 2015).
 IMAGENET_MEAN = (123.68, 116.779, 103.939)
 

@@ -19,7 +19,7 @@ class LayerGeometry:
   Attributes:
     name: the layer's name.
     channels: number of channels.
-    field: side of the receptive field in input pixels (rho in the paper), None for the whole input.
+    field: side of the receptive field in input pixels (rho in the paper), the longer one where they differ, None for the whole input.
     stride: input pixels between neighbouring locations, None where there is one location.
     streams: names of the model inputs that the layer depends on.
     shape: of the layer's output, None where the model leaves a size open.
@@ -33,19 +33,20 @@ class LayerGeometry:
   shape: tuple[int | None, ...] = ()
 
 
-def _window(layer: keras.Layer) -> tuple[int, int, int]:
-  """Returns kernel, stride and dilation of a layer along height (1, 1, 1 where it has none)."""
+def _window(layer: keras.Layer) -> tuple[tuple[int, int], int]:
+  """Returns how many pixels of its input a window of a layer spans beyond the first, (height, width), and its stride."""
   kernel = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
   if kernel is None:
-    return 1, 1, 1
+    return (0, 0), 1
   strides = getattr(layer, "strides", None) or kernel
   dilation = getattr(layer, "dilation_rate", 1)
 
-  # Height is the last axis but one for 2-D and 3-D layers alike.
-  def along_height(value: int | tuple[int, ...]) -> int:
-    return value if isinstance(value, int) else int(value[-2] if len(value) > 1 else value[0])
+  # The last two axes of 2-D and 3-D layers alike are height and width.
+  def axes(value: int | tuple[int, ...]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (int(value[max(0, len(value) - 2)]), int(value[-1]))
 
-  return along_height(kernel), along_height(strides), along_height(dilation)
+  height, width = ((side - 1) * step for side, step in zip(axes(kernel), axes(dilation), strict=True))
+  return (height, width), axes(strides)[0]
 
 
 def layer_geometry(model: keras.Model, whole: bool = False) -> dict[str, LayerGeometry]:
@@ -54,7 +55,7 @@ def layer_geometry(model: keras.Model, whole: bool = False) -> dict[str, LayerGe
   Where branches of different fields meet, the largest counts.
 
   Args:
-    model: a Functional Keras model with square windows.
+    model: a Functional Keras model, whose windows may have unlike sides, but equal strides along both.
     whole: whether layers after a global pooling or a Flatten are told too: their field is the whole input.
 
   Returns:
@@ -68,28 +69,29 @@ def layer_geometry(model: keras.Model, whole: bool = False) -> dict[str, LayerGe
   import keras  # Takes seconds; what only asks for a canvas does without.
 
   result: dict[str, LayerGeometry] = {}
-  by_tensor: dict[int, LayerGeometry] = {}
+  by_tensor: dict[int, tuple[LayerGeometry, tuple[int, int]]] = {}
   for layer in model.layers:
     outputs = outputs_of(layer)
     if not outputs:
       continue
-    shape = tuple(outputs[0].shape)
+    shape, sides = tuple(outputs[0].shape), (1, 1)
     if isinstance(layer, keras.layers.InputLayer):
       here = LayerGeometry(layer.name, shape[-1], 1, 1, (layer.name,), shape)
     else:
-      before = [by_tensor[id(t)] for t in layer._inbound_nodes[0].input_tensors if id(t) in by_tensor]
-      if not before:
+      found = [by_tensor[id(t)] for t in layer._inbound_nodes[0].input_tensors if id(t) in by_tensor]
+      if not found:
         continue
+      before = [geometry for geometry, _ in found]
       streams = tuple(dict.fromkeys(s for g in before for s in g.streams))
       ends = "Global" in type(layer).__name__ or isinstance(layer, (keras.layers.Flatten, keras.layers.Reshape))
       if ends or any(g.field is None for g in before):
         here = LayerGeometry(layer.name, shape[-1], None, None, streams, shape)
       else:
-        kernel, stride, dilation = _window(layer)
-        field = max(g.field + (kernel - 1) * dilation * g.stride for g in before)
-        here = LayerGeometry(layer.name, shape[-1], field, max(g.stride for g in before) * stride, streams, shape)
+        spans, stride = _window(layer)
+        sides = tuple(max(seen[axis] + spans[axis] * g.stride for g, seen in found) for axis in (0, 1))
+        here = LayerGeometry(layer.name, shape[-1], max(sides), max(g.stride for g in before) * stride, streams, shape)
     for tensor in outputs:
-      by_tensor[id(tensor)] = here
+      by_tensor[id(tensor)] = here, sides
     result[layer.name] = here
   return result if whole else {name: found for name, found in result.items() if found.field is not None}
 

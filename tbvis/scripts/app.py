@@ -176,21 +176,26 @@ def parse_floats(texts: Sequence[str], flag: str) -> list[float]:
     raise UsageError(f"--{flag}: expected numbers separated by commas, received {','.join(texts)!r}.") from None
 
 
-def report_temporal_fraction(model: Any) -> float:
+def report_temporal_fraction(model: Any) -> float | None:
   """Prints how temporal the motion stream's first layer is, with a warning where it is blind to time.
 
   Args:
-    model: a network with a layer conv1_1_motion.
+    model: a network.
 
   Returns:
-    |W - mean over channels| / |W| of that layer (METHOD 1.2).
+    |W - mean over channels| / |W| of that layer (METHOD 1.2); None where the network sees no motion.
   """
   import keras
 
-  from tbvis.models import two_stream
+  from tbvis.models import geometry, two_stream
 
-  fraction = two_stream.temporal_fraction(keras.ops.convert_to_numpy(model.get_layer("conv1_1_motion").kernel))
-  print(f"conv1_1_motion: |W - mean over channels| / |W| = {fraction:.1%}")
+  table = geometry.layer_geometry(model)
+  see_motion = (layer for layer in model.layers if layer.name in table and table[layer.name].streams == ("motion",))
+  first = next((layer for layer in see_motion if layer.weights), None)
+  if first is None:
+    return None
+  fraction = two_stream.temporal_fraction(keras.ops.convert_to_numpy(first.kernel))
+  print(f"{first.name}: |W - mean over channels| / |W| = {fraction:.1%}")
   if fraction < _LEAST_TEMPORAL_FRACTION:
     logging.warning(
       "The motion stream's first layer sees ten nearly equal frames (%.1f %%, expected at least %d %%): its stimuli will not move. "

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import functools
 import hashlib
 import importlib
+import inspect
 import pathlib
 import resource
 import time
@@ -31,7 +32,10 @@ _FORMATS = {
 _STREAMS = ("appearance", "motion")
 
 _FORMAT = flags.DEFINE_enum("format", None, list(_FORMATS), "Format of the weights.")
-_MODEL = flags.DEFINE_string("model", "two_stream_fusion_vgg16", "The network that takes them.")
+_MODEL = flags.DEFINE_string(
+  "model", None, "The network that takes them: two_stream_fusion_vgg16, st_resnet50, tsn_bn_inception or tsn_inception_v3; by default the "
+  "file's layers tell.",
+)  # fmt: skip
 _WEIGHTS = flags.DEFINE_string(
   "weights",
   None,
@@ -57,9 +61,13 @@ _CLASSES = flags.DEFINE_string(
 )
 _FUSION = flags.DEFINE_enum("fusion", None, ["conv1x1", "conv3x3x3"], "Kernel of the fusion; by default the file tells, else conv1x1.")
 _WIDTH = flags.DEFINE_float("width", None, "Factor on the channels; by default the file tells.", lower_bound=0.01, upper_bound=4)
-_INPUT_SIZE = flags.DEFINE_integer("input_size", None, "Side of the crop in pixels; by default the file tells, else 224.", lower_bound=32)
+_INPUT_SIZE = flags.DEFINE_integer(
+  "input_size", None, "Side of the crop in pixels; by default the file tells, else 224, or 299 for tsn_inception_v3.", lower_bound=32
+)
 _FC_UNITS = flags.DEFINE_integer("fc_units", None, "Channels of fc6 and fc7; by default the file tells, else 4096.", lower_bound=1)
-_CHUNKS = flags.DEFINE_integer("chunks", None, "Snippets seen together; 1 by default.", lower_bound=1)
+_CHUNKS = flags.DEFINE_integer(
+  "chunks", None, "Snippets seen together; 1 by default, 5 for st_resnet50 and 11 where it pools over time.", lower_bound=1
+)
 _ALLOW_PARTIAL = flags.DEFINE_bool("allow_partial", False, "Accept tensors that go nowhere and weights that keep their random start.")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show what would go where, and write nothing.")
 _JSON = app.define_json()
@@ -109,11 +117,20 @@ def _tower(module: ModuleType, source: Source, stream: str | None) -> tuple[str 
   """Returns the stream of a file, None for a whole network, and what goes where."""
   if stream:
     return stream, module.targets(source, stream)
+  from tbvis.weights import inference
+
+  def first_kernels(targets: Sequence[Target], network: str | None) -> dict[str, Target]:
+    """Returns the kernels of the first layers by their stream."""
+    if network is None:
+      return {}
+    names = {f"{inference.NETWORKS[network].first}_{name}": name for name in _STREAMS}
+    return {names[target.layer]: target for target in targets if target.layer in names and target.weight == "kernel"}
+
   whole = module.targets(source, None)
-  if {f"conv1_1_{name}" for name in _STREAMS} <= {target.layer for target in whole}:
+  if len(first_kernels(whole, inference.find_network(whole))) == len(_STREAMS):
     return None, whole
   tower = module.targets(source, "appearance")
-  first = next((target for target in tower if (target.layer, target.weight) == ("conv1_1_appearance", "kernel")), None)
+  first = first_kernels(tower, inference.find_network(tower)).get("appearance")
   if first is None:
     return None, whole
   channels = first.value.shape[-2] if first.value.ndim > 1 else 0
@@ -141,7 +158,7 @@ def _read_parts(paths: Mapping[str | None, pathlib.Path]) -> dict[str | None, tu
     paths: files by the stream that the user says.
   """
   from tbvis import limits
-  from tbvis.weights import preprocessing, transfer
+  from tbvis.weights import inference, preprocessing, transfer
 
   module = _format()
   if _FORMAT.value == "keras":
@@ -162,15 +179,51 @@ def _read_parts(paths: Mapping[str | None, pathlib.Path]) -> dict[str | None, tu
     if set(parts) != {"appearance"}:
       raise UsageError(f"--cross_modality: expected one base tower of appearance, received {', '.join(map(str, paths.values()))}.")
     source, targets = parts["appearance"]
-    parts["appearance"] = (source, [*targets, *transfer.cross_modality(targets)])
+    known = inference.NETWORKS[inference.find_network(targets) or "two_stream_fusion_vgg16"]
+    motion = transfer.cross_modality(targets, known.first, known.motion_channels, known.mirrored)
+    parts["appearance"] = (source, [*targets, *motion])
   return parts
 
 
-def _chosen_arguments(told: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns the network's arguments: what flags say, then what the files tell, then defaults."""
-  defaults = {"width": 1.0, "input_size": 224, "fc_units": 4096, "fusion": "conv1x1"}
+def _chosen_arguments(model: str, told: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns the network's arguments: what flags say, then what the files tell, then defaults.
+
+  Raises:
+    UsageError: for a flag of which the network knows nothing.
+  """
+  from tbvis.models import checkpoint as checkpoint_lib
+
+  known = inspect.signature(checkpoint_lib.BUILDERS[model]).parameters
+  defaults = {name: known[name].default for name in ("width", "input_size", "fc_units", "fusion") if name in known}
   chosen = {"fusion": _FUSION, "width": _WIDTH, "input_size": _INPUT_SIZE, "fc_units": _FC_UNITS, "chunks": _CHUNKS}
-  return {**defaults, **told, **{name: flag.value for name, flag in chosen.items() if flag.value is not None}}
+  said = {name: flag.value for name, flag in chosen.items() if flag.value is not None}
+  if foreign := next((name for name in said if name not in known), None):
+    raise UsageError(f"--{foreign}: {model} has no such argument.")
+  return {**defaults, **told, **said}
+
+
+def _model(targets: Sequence[Target], sources: Sequence[Source], where: str) -> str:
+  """Returns the network: what --model says, which must be what the layers say.
+
+  Raises:
+    UsageError: if the files have layers of no network known, or of another.
+  """
+  from tbvis.errors import unknown_name
+  from tbvis.models import checkpoint as checkpoint_lib
+  from tbvis.weights import inference
+
+  if _MODEL.value and _MODEL.value not in checkpoint_lib.BUILDERS:
+    raise unknown_name("model", _MODEL.value, checkpoint_lib.BUILDERS, "--model")
+  found = inference.find_network(targets)
+  if found is None:
+    tensors = [name for source in sources for name in source.tensors]
+    raise UsageError(
+      f"{where}: expected a VGG-16, found no conv1_1 among {len(tensors)} tensors ({', '.join(tensors[:4])}, ...), nor the first layer of "
+      f"{', '.join(name for name in checkpoint_lib.BUILDERS if name != 'two_stream_fusion_vgg16')}."
+    )
+  if _MODEL.value not in (None, found):
+    raise UsageError(f"--model={_MODEL.value}: {where} has the layers of {found}.")
+  return found
 
 
 def main() -> None:
@@ -178,31 +231,27 @@ def main() -> None:
   started = time.monotonic()
   paths, out = _files(), _out()
   app.load_tensorflow()
-  from tbvis.errors import unknown_name
   from tbvis.models import checkpoint as checkpoint_lib
   from tbvis.weights import inference, transfer
 
-  if _MODEL.value not in checkpoint_lib.BUILDERS:
-    raise unknown_name("model", _MODEL.value, checkpoint_lib.BUILDERS, "--model")
   parts = _read_parts(paths)
   sources = [source for source, _ in parts.values()]
   where = ", ".join(str(source.path) for source in sources)
   everything = [target for _, targets in parts.values() for target in targets]
-  if not any(target.layer.startswith("conv1_1_") for target in everything):
-    tensors = [name for source in sources for name in source.tensors]
-    raise UsageError(f"{where}: expected a VGG-16, found no conv1_1 among {len(tensors)} tensors ({', '.join(tensors[:4])}, ...).")
-  told = inference.infer_arguments(everything, where, _told(sources, "arguments") or {})
+  model = _model(everything, sources, where)
+  told = inference.infer_arguments(everything, where, _told(sources, "arguments") or {}, model)
   classes, who = inference.find_classes(_CLASSES.value, _told(sources, "classes"), told.pop("classes", None))
-  arguments = _chosen_arguments(told)
-  inference.check_memory(arguments, len(classes), where)
+  arguments = _chosen_arguments(model, told)
+  inference.check_memory(arguments, len(classes), where, model)
   mean = _told([source for stream, (source, _) in parts.items() if stream != "motion"], "appearance_mean") or checkpoint_lib.IMAGENET_MEAN
   origins = [
     {"file": source.path.name, "format": source.format, "stream": stream or "both", "sha256": _digest(source.path)}
     for stream, (source, _) in parts.items()
   ]
-  checkpoint = checkpoint_lib.build(_MODEL.value, arguments, classes, appearance_mean=list(mean), sources=origins)
+  checkpoint = checkpoint_lib.build(model, arguments, classes, appearance_mean=list(mean), sources=origins)
 
-  plan = transfer.make_plan(transfer.weight_shapes(checkpoint.model), parts.values())
+  fitted = [(source, transfer.fitted(targets, checkpoint.model)) for source, targets in parts.values()]
+  plan = transfer.make_plan(transfer.weight_shapes(checkpoint.model), fitted)
   print(plan.table())
   print(f"Network: {', '.join(f'{name} {value}' for name, value in checkpoint.arguments.items())} (classes of {who}).")
   plan.check(where, _ALLOW_PARTIAL.value)

@@ -161,7 +161,9 @@ def _is_cached(cut: Cut, phase: Phase) -> bool:
 def _prepared_layers(cut: Cut, phase: Phase) -> Iterator[None]:
   """Freezes what the phase does not train and sets its dropout, for as long as it lasts."""
   trained = set() if _is_cached(cut, phase) else {layer.name for layer in cut.trained.layers}
-  frozen = [layer for layer in (cut.below.layers if cut.below is not None else ()) if layer.name not in trained]
+  below = cut.below.layers if cut.below is not None else ()
+  # What never trains, as most normalisations of TSN's networks, stays so.
+  frozen = [layer for layer in below if layer.name not in trained and layer.trainable]
   rates = {layer: layer.rate for layer in cut.trained.layers if isinstance(layer, keras.layers.Dropout)}
   for layer in frozen:
     layer.trainable = False

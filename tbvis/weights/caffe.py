@@ -12,6 +12,7 @@ import numpy as np
 from tbvis import limits
 from tbvis.errors import UsageError, unknown_name
 from tbvis.models import checkpoint
+from tbvis.models.tower import EPSILON
 from tbvis.weights import caffe_proto, layouts, preprocessing
 from tbvis.weights.layouts import Value
 from tbvis.weights.source import Source, Target
@@ -61,7 +62,7 @@ def read(path: pathlib.Path, prototxt: pathlib.Path | None = None) -> Source:
   if prototxt or text.is_file():
     info["layers"] = _with_text(path, layers, text)
   network = layouts.network_of(layouts.published(layer["name"]) for layer in layers)
-  info["preprocessing"] = "caffe" if network in ("vgg16", None) else "caffe_tsn"
+  info["preprocessing"] = "caffe" if network in ("vgg16", "resnet50", None) else "caffe_tsn"
   info["preprocessing_text"] = preprocessing.PREPROCESSINGS[info["preprocessing"]].text
   info["appearance_mean"] = preprocessing.PREPROCESSINGS[info["preprocessing"]].appearance_mean
   if means := next((layer["mean_values"] for layer in info["layers"] if layer.get("mean_values")), None):
@@ -95,6 +96,10 @@ def targets(source: Source, stream: str | None) -> list[Target]:
         name = next((normalised.pop(bottom) for bottom in layer["bottoms"] if bottom in normalised), name)
       part = parts.setdefault(name, {})
       part.update({weight: _value(layer["type"], weight, *blob) for weight, blob in zip(_WEIGHTS[layer["type"]], blobs, strict=False)})
+    if "moving_variance" in parts.get(name, {}) and "epsilon" in layer:
+      # What the network's own epsilon adds to the variance must come to the same.
+      variance = parts[name]["moving_variance"]
+      parts[name]["moving_variance"] = variance._replace(tensor=variance.tensor + (layer["epsilon"] - EPSILON))
   return layouts.targets(source.path, parts, stream, source.info["preprocessing"])
 
 

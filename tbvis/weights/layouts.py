@@ -15,10 +15,12 @@ from tbvis.weights import preprocessing as preprocessing_lib
 from tbvis.weights.source import Target
 
 CONVOLUTIONS = tuple(f"conv{block}_{index}" for block, depth, _ in two_stream.BLOCKS for index in range(1, depth + 1))
-# First layer, all layers before the classifier, and classifier of TSN's networks by their published names, "/" and "-" being "_".
-_TSN = {
-  "bn_inception": ("conv1_7x7_s2", re.compile(r"conv[12]_|inception_[345][a-e]_"), "fc"),
-  "inception_v3": ("conv_Conv2D", re.compile(r"conv_|mixed_"), "top_cls_fc"),
+CLASSIFIER = "prediction"
+# First layer, one more that tells, and all layers before the classifier of other networks by their published names, "/" and "-" being "_".
+_PUBLISHED = {
+  "bn_inception": ("conv1_7x7_s2", "conv1_7x7_s2", re.compile(r"conv[12]_|inception_[345][a-e]_")),
+  "inception_v3": ("conv_Conv2D", "conv_Conv2D", re.compile(r"conv_|mixed_")),
+  "resnet50": ("conv1", "res2a_branch2a", re.compile(r"(bn_)?conv1|(res|bn)[2-5][a-f]_branch")),
 }
 
 
@@ -43,7 +45,7 @@ def published(name: str) -> str:
 
 
 def network_of(names: Iterable[str]) -> str | None:
-  """Returns which network has layers of these names: "vgg16", "bn_inception" or "inception_v3"; None if none of them.
+  """Returns which network has layers of these names: "vgg16", "bn_inception", "inception_v3" or "resnet50"; None if none of them.
 
   >>> network_of(["conv1_1", "conv1_2", "fc6"])
   'vgg16'
@@ -51,7 +53,7 @@ def network_of(names: Iterable[str]) -> str | None:
   names = set(names)
   if names & set(CONVOLUTIONS):
     return "vgg16"
-  return next((network for network, (first, _, _) in _TSN.items() if first in names), None)
+  return next((network for network, (_, telling, _) in _PUBLISHED.items() if telling in names), None)
 
 
 def convolution(kernel: np.ndarray) -> np.ndarray:
@@ -81,31 +83,31 @@ def dense_as_convolution(kernel: np.ndarray, channels: int) -> np.ndarray | None
 def targets(path: pathlib.Path, parts: Parts, stream: str | None, preprocessing: str) -> list[Target]:
   """Returns where the parts of one tower go.
 
-  Of a VGG-16 that is `conv1_1_<stream>` ... `prediction_<stream>`; without a stream a tower goes nowhere. Of TSN's networks it
-  is the published names, with `_<stream>` behind them where one is given.
+  That is the published name and `_<stream>`: `conv1_1_<stream>` ... `prediction_<stream>`, as the classifier is called whatever its
+  name in the file. Without a stream a tower goes nowhere.
 
   Args:
     path: of the file, for messages.
-    parts: the file's layers by the names CONVOLUTIONS, "fc6", "fc7", "prediction", or by TSN's published names.
+    parts: the file's layers by the names CONVOLUTIONS, "fc6", "fc7", "prediction", or by the other networks' published names.
     stream: "appearance", "motion", or None.
     preprocessing: name of what was done to the network's inputs.
 
   Raises:
-    UsageError: if they are of neither network, or a tensor has not the dimensions of its layer.
+    UsageError: if they are of no network known, or a tensor has not the dimensions of its layer.
   """
   network = network_of(parts)
   if network is None:
     raise UsageError(
       f"{path}: expected layers of VGG-16 (conv1_1 or features.0, ...), TSN's BN-Inception (conv1_7x7_s2, ...) or Inception-v3 "
-      f"(conv_Conv2D, ...), found {shown(parts)}."
+      f"(conv_Conv2D, ...), or Caffe's ResNet-50 (res2a_branch2a, ...), found {shown(parts)}."
     )
   inputs = preprocessing_lib.by_name(preprocessing, path)
-  if network == "vgg16" and stream is None:
+  if stream is None:
     return []
   with np.errstate(all="ignore"):  # What is or becomes no number is refused where values are checked.
     if network == "vgg16":
       return _vgg16(path, parts, stream, inputs)
-    return _tsn(path, parts, network, f"_{stream}" if stream else "", inputs)
+    return _published_tower(path, parts, network, stream, inputs)
 
 
 def shown(names: Iterable[str]) -> str:
@@ -115,10 +117,10 @@ def shown(names: Iterable[str]) -> str:
 
 
 def _vgg16(path: pathlib.Path, parts: Parts, stream: str, inputs: preprocessing_lib.Preprocessing) -> list[Target]:
-  parts = _with_classifier(parts, lambda name: name in (*CONVOLUTIONS, "fc6", "fc7"), "prediction")
+  parts = _with_classifier(parts, lambda name: name in (*CONVOLUTIONS, "fc6", "fc7"), CLASSIFIER)
   last = parts.get(CONVOLUTIONS[-1], {}).get("kernel")
   found = []
-  for name in (*CONVOLUTIONS, "fc6", "fc7", "prediction"):
+  for name in (*CONVOLUTIONS, "fc6", "fc7", CLASSIFIER):
     part = dict(parts.get(name, {}))
     kernel = part.get("kernel")
     if kernel is not None and name not in CONVOLUTIONS and kernel.tensor.ndim == 2:
@@ -137,13 +139,14 @@ def _vgg16(path: pathlib.Path, parts: Parts, stream: str, inputs: preprocessing_
   return found
 
 
-def _tsn(path: pathlib.Path, parts: Parts, network: str, suffix: str, inputs: preprocessing_lib.Preprocessing) -> list[Target]:
-  first, layers, classifier = _TSN[network]
-  parts = _with_classifier(parts, layers.match, classifier)
+def _published_tower(path: pathlib.Path, parts: Parts, network: str, stream: str, inputs: preprocessing_lib.Preprocessing) -> list[Target]:
+  first, _, layers = _PUBLISHED[network]
   found = []
-  for name, part in parts.items():
-    if layers.match(name) or name == classifier:
-      found += _of_layer(path, name + suffix, _folded(path, part, inputs) if name == first else part, kernel_dimensions=(2, 4))
+  for name, part in _with_classifier(parts, layers.match, CLASSIFIER).items():
+    if name == CLASSIFIER and "kernel" in part and part["kernel"].tensor.ndim == 2:
+      part = {**part, "kernel": part["kernel"]._replace(tensor=part["kernel"].tensor[None, None])}
+    if layers.match(name) or name == CLASSIFIER:
+      found += _of_layer(path, f"{name}_{stream}", _folded(path, part, inputs) if name == first else part, kernel_dimensions=(4,))
   return found
 
 

@@ -13,32 +13,35 @@ import numpy as np
 
 from tbvis.errors import UsageError
 from tbvis.models import checkpoint
+from tbvis.models.tower import EPSILON
 from tbvis.weights import matfile
 from tbvis.weights.source import Source, Target
 
 _SUFFIXES = {"_spatial": "appearance", "_temporal": "motion"}
 _HEAD = ("fc6", "fc7", "prediction")
 # The classifier is new in every fine-tuned tower and has no name of its own there (METHOD 1.1).
-_CLASSIFIER = re.compile(r"fc8\w*|prediction|layer\d+")
+_CLASSIFIER = re.compile(r"fc8\w*|fc\d{3,}|prediction|layer\d+")
 _FUSION = re.compile(r"conv5?3D5?|conv_?fusion(_\d+)?|conv5_fusion")
+# Of ST-ResNet: the motion that the appearance is given, or the other way round.
+_LINK = re.compile(r"res\d[a-f]_relu_(spatial|temporal)_sum")
 # Parameters in the order in which a block lists them.
 _KERNEL_AXES = {"Conv": 4, "Conv3D": 5, "ConvTime": 4}
 _PARAMETERS = {**dict.fromkeys(_KERNEL_AXES, ("kernel", "bias")), "BatchNorm": ("mult", "bias", "moments")}
 # Of a SimpleNN: the block, and the letters that fromSimpleNN puts behind the layer's name.
 _SIMPLE = {"conv": ("Conv", "fb"), "bnorm": ("BatchNorm", "mbx")}
-_DEFAULT_EPSILON = 1e-4
+# What ST-ResNet's second stage has, and the number of chunks it was published with (METHOD 4.1).
+_TIME_POOL = ("PoolTime", {"time_pool": True, "chunks": 11})
 
 
 @dataclasses.dataclass(frozen=True)
 class _Layer:
-  """A layer of the file: its name, its block's type without "dagnn.", inputs, parameters' names, and what the block says."""
+  """A layer of the file: its name, its block's type without "dagnn.", inputs, parameters' names, and its block's size."""
 
   name: str
   type: str
   inputs: tuple[str, ...]
   params: tuple[str, ...]
   size: tuple[int, ...]
-  epsilon: float
 
 
 def read(path: pathlib.Path) -> Source:
@@ -49,8 +52,8 @@ def read(path: pathlib.Path) -> Source:
 
   Returns:
     Parameters by their names (of a SimpleNN by those that MatConvNet's fromSimpleNN gives: conv1_1f, conv1_1b; of
-    layers that are neither conv nor bnorm numbered: up_1), in MATLAB's layout; info has "layers", and "classes" and
-    "appearance_mean" where the file tells them.
+    layers that are neither conv nor bnorm numbered: up_1), in MATLAB's layout; info has "layers", and "classes",
+    "appearance_mean" and "arguments" of the network where the file tells them.
 
   Raises:
     UsageError: if the file is none, or is damaged.
@@ -65,7 +68,8 @@ def read(path: pathlib.Path) -> Source:
   layers, tensors = _simple(path, net["layers"]) if _is_simple(net["layers"]) else _dag(path, net)
   if not tensors:
     raise UsageError(f"{path}: expected a MatConvNet network with parameters, found {len(layers)} layers and none.")
-  return Source(path, "matconvnet", tensors, {"layers": tuple(layers), **_description(path, net)})
+  told = {"arguments": dict(_TIME_POOL[1])} if any(layer.type == _TIME_POOL[0] for layer in layers) else {}
+  return Source(path, "matconvnet", tensors, {"layers": tuple(layers), **told, **_description(path, net)})
 
 
 def targets(source: Source, stream: str | None) -> list[Target]:
@@ -76,13 +80,14 @@ def targets(source: Source, stream: str | None) -> list[Target]:
     stream: of a base tower; None for a network of two towers (names in _spatial and _temporal).
 
   Returns:
-    Kernels HWIO or DHWIO. BatchNorm's second moment is a standard deviation with epsilon in it: variance = sigma^2 - epsilon.
+    Kernels HWIO or DHWIO. BatchNorm's second moment is a standard deviation, whatever epsilon was once added to it: the variance is its
+    square less the epsilon that our layer will add.
 
   Raises:
     UsageError: if a parameter's shape is none of its layer, or two towers are fused in another order.
   """
   layers: tuple[_Layer, ...] = source.info["layers"]
-  fused = stream is None and any(_FUSION.fullmatch(_base(layer.name)[0]) for layer in layers)
+  fused = stream is None and any(_FUSION.fullmatch(_base(layer.name)[0]) or _LINK.fullmatch(layer.name) for layer in layers)
   if fused:
     _check_order(source, layers)
   found = []
@@ -126,9 +131,14 @@ def _published(name: str, stream: str | None, fused: bool) -> str | None:
 
 
 def _check_order(source: Source, layers: tuple[_Layer, ...]) -> None:
-  """Refuses a network that fuses into the temporal tower: the halves of its kernel lie the other way round."""
+  """Refuses a network that fuses into the temporal tower: the halves of its kernel lie the other way round, or its sums in that tower."""
   for layer in layers:
     streams = [_base(name)[1] for name in layer.inputs]
+    if (link := _LINK.fullmatch(layer.name)) and link[1] == "temporal":
+      raise UsageError(
+        f"{source.path}: layer {layer.name} gives the temporal tower what the spatial one sees. "
+        "Expected motion given to the appearance, as the released script does it."
+      )
     if layer.type == "Concat" and streams == ["motion", "appearance"]:
       raise UsageError(
         f"{source.path}: layer {layer.name} joins the temporal tower before the spatial one. "
@@ -167,7 +177,7 @@ def _batch_norm(source: Source, layer: _Layer, name: str) -> list[Target]:
       raise UsageError(f"{source.path}: {param} has shape {value.shape}; expected (channels, 2): means and standard deviations.")
     mean, sigma = _float32(value[:, 0]), _float32(value[:, 1])
     found.append(Target(name, "moving_mean", mean, (param,)))
-    found.append(Target(name, "moving_variance", np.maximum(np.square(sigma) - np.float32(layer.epsilon), 0), (param,)))
+    found.append(Target(name, "moving_variance", np.maximum(np.square(sigma) - np.float32(EPSILON), 0), (param,)))
   return found
 
 
@@ -219,7 +229,6 @@ def _dag(path: pathlib.Path, net: Mapping[str, Any]) -> tuple[list[_Layer], dict
   for entry in entries:
     block = _struct(entry.get("block")) or {}
     kind = entry.get("type") if isinstance(entry.get("type"), str) else ""
-    epsilon = _numbers(block.get("epsilon"))
     layers.append(
       _Layer(
         entry.get("name") if isinstance(entry.get("name"), str) else "",
@@ -227,7 +236,6 @@ def _dag(path: pathlib.Path, net: Mapping[str, Any]) -> tuple[list[_Layer], dict
         _texts(entry.get("inputs")),
         _texts(entry.get("params")) if kind.rpartition(".")[2] in _PARAMETERS else (),
         _sizes(block.get("size")),
-        epsilon[0] if epsilon else _DEFAULT_EPSILON,
       )
     )
   return layers, tensors
@@ -250,9 +258,8 @@ def _simple(path: pathlib.Path, cell: tuple[Any, ...]) -> tuple[list[_Layer], di
     if name is None:
       raise UsageError(f"{path}: layer {number} has parameters of the name of another layer's, {names[0]!r}.")
     tensors.update({f"{name}{ending}": value for ending, value in arrays.items()})
-    epsilon = _numbers(fields.get("epsilon"))
     params = tuple(f"{name}{ending}" for ending in endings) if kind in _PARAMETERS else ()
-    layers.append(_Layer(name, kind, (), params, (), epsilon[0] if epsilon else _DEFAULT_EPSILON))
+    layers.append(_Layer(name, kind, (), params, ()))
   return layers, tensors
 
 

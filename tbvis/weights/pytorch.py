@@ -39,7 +39,7 @@ _STREAM = re.compile(rf"({'|'.join(_STREAMS)})(_?(net|model|stream|tower))?\.")
 # torchvision's VGG-16: places in `features` and in `classifier`.
 _FEATURES = dict(zip(map(str, (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)), layouts.CONVOLUTIONS, strict=True))
 _CLASSIFIER = {"0": "fc6", "3": "fc7", "6": "prediction"}
-_PREPROCESSING = {"vgg16": "torchvision", "bn_inception": "torch_tsn", "inception_v3": "half", None: "torchvision"}
+_PREPROCESSING = {"vgg16": "torchvision", "bn_inception": "torch_tsn", "inception_v3": "half", "resnet50": "caffe", None: "torchvision"}
 _BATCH_NORM = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}
 _COUNTER = "num_batches_tracked"
 _NUMBERS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}

@@ -154,14 +154,47 @@ def with_fused_head(targets: Sequence[Target]) -> list[Target]:
   return [*targets, *(target for target in fused if target.layer in _HEAD)]
 
 
-def cross_modality(targets: Sequence[Target]) -> list[Target]:
-  """Returns the start of the motion tower from an appearance tower (METHOD 1.2).
+def fitted(targets: Sequence[Target], model: keras.Model) -> list[Target]:
+  """Returns targets as the layers of a network want them where files leave something out.
 
-  The first kernel is its mean over R, G, B, repeated for the 20 flow channels; the other layers are the same. The
-  classifier is left out: it is new in the authors' tower.
+  A kernel of one place becomes a third of it at each of three chunks where the layer goes over time (METHOD 4.1). A convolution
+  before a normalisation that has no bias in the file has one of zeros.
+
+  Args:
+    targets: of one file.
+    model: the network.
+  """
+  layers = {layer.name: layer for layer in model.layers if layer.weights}
+  given = {(target.layer, target.weight) for target in targets}
+  result = []
+  for target in targets:
+    layer = layers.get(target.layer)
+    if layer is None or target.weight != "kernel":
+      result.append(target)
+      continue
+    shape = tuple(layer.kernel.shape)
+    if target.value.ndim == 4 and shape[1:] == target.value.shape:
+      target = dataclasses.replace(target, value=np.repeat(target.value[None] / shape[0], shape[0], axis=0))
+    result.append(target)
+    normalised = any(isinstance(node.operation, keras.layers.BatchNormalization) for node in layer._outbound_nodes)
+    if normalised and getattr(layer, "bias", None) is not None and (target.layer, "bias") not in given:
+      result.append(Target(target.layer, "bias", np.zeros(shape[-1], np.float32), target.sources))
+  return result
+
+
+def cross_modality(
+  targets: Sequence[Target], first: str = "conv1_1", channels: int = two_stream.MOTION_CHANNELS, mirrored: bool = False
+) -> list[Target]:
+  """Returns the start of the motion tower from an appearance tower (METHOD 1.2, 4.2).
+
+  The first kernel is made for the flow's channels; the other layers are the same. The classifier is left out: it is new
+  in the authors' towers.
 
   Args:
     targets: of an appearance tower.
+    first: name of its first layer, without the stream.
+    channels: of the motion input.
+    mirrored: whether R, G, B are mirrored until they are as many, as for ResNet-50; else their mean is repeated.
   """
   result = []
   for target in targets:
@@ -169,8 +202,8 @@ def cross_modality(targets: Sequence[Target]) -> list[Target]:
     if base == target.layer or base == "prediction":
       continue
     value = target.value
-    if (base, target.weight) == ("conv1_1", "kernel"):
-      value = repeated_mean(value, two_stream.MOTION_CHANNELS)
+    if (base, target.weight) == (first, "kernel"):
+      value = mirrored_channels(value, channels) if mirrored else repeated_mean(value, channels)
     result.append(dataclasses.replace(target, layer=f"{base}_motion", value=value))
   return result
 
@@ -182,3 +215,12 @@ def repeated_mean(kernel: np.ndarray, channels: int) -> np.ndarray:
   (3, 3, 20, 64)
   """
   return np.repeat(kernel.mean(axis=2, keepdims=True), channels, axis=2)
+
+
+def mirrored_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
+  """Returns a kernel for `channels` flow channels: R, G, B, B, G, R, R, ... (METHOD 1.2).
+
+  >>> mirrored_channels(np.array([1, 2, 3]).reshape(1, 1, 3, 1), 8).ravel()
+  array([1, 2, 3, 3, 2, 1, 1, 2])
+  """
+  return np.pad(kernel, ((0, 0), (0, 0), (0, channels - kernel.shape[2]), (0, 0)), mode="symmetric")

@@ -11,30 +11,39 @@ from tbvis.models import pooling
 torch = pytest.importorskip("torch")
 
 
-@pytest.mark.parametrize("kernel,stride,pad", [(3, 2, 0), (3, 2, 1), (2, 2, 0), (2, 2, 1), (3, 1, 1), (3, 3, 1), (5, 3, 2), (7, 1, 0)])
-def test_sizes_and_values_equal_those_of_ceil_mode(kernel, stride, pad):
+def pooled(layer, image):
+  return keras.ops.convert_to_numpy(layer(image.transpose(0, 2, 3, 1))).transpose(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (2, 2), (3, 3), (3, 1), (5, 3)])
+def test_sizes_and_values_equal_those_of_ceil_mode(kernel, stride):
   rng = np.random.default_rng(0)
+  layer = pooling.CeilMaxPooling2D(kernel, stride)
   rounded = 0
-  for size in range(7, 40):
+  for size in range(7, 20):
     # Below zero everywhere: a padding that takes part in the maximum would win.
-    image = rng.normal(size=(1, 2, size, size)).astype(np.float32) - 10
-    wanted = torch.nn.functional.max_pool2d(torch.from_numpy(image), kernel, stride, pad, ceil_mode=True).numpy()
-    assert pooling.pooled_size(size, kernel, stride, pad) == wanted.shape[-1]
-    rounded += wanted.shape[-1] != (size + 2 * pad - kernel) // stride + 1
-
-    padding = pooling.ceil_padding(size, kernel, stride, pad)
-    padded = np.pad(image, [(0, 0), (0, 0), padding, padding], constant_values=-np.inf).transpose(0, 2, 3, 1)
-    found = keras.ops.convert_to_numpy(keras.ops.max_pool(padded, kernel, stride, "valid"))
-    np.testing.assert_array_equal(found.transpose(0, 3, 1, 2), wanted)
-  # Rounding down would be wrong for some sizes of every strided pooling, but where the odd window lies in the padding.
-  assert bool(rounded) == (stride > 1 and (kernel, stride, pad) != (2, 2, 1))
+    image = rng.normal(size=(1, 2, size, size + 1)).astype(np.float32) - 10
+    wanted = torch.nn.functional.max_pool2d(torch.from_numpy(image), kernel, stride, ceil_mode=True).numpy()
+    np.testing.assert_array_equal(pooled(layer, image), wanted)
+    assert layer.compute_output_shape((None, size, size + 1, 2)) == (None, *wanted.shape[2:], 2)
+    assert pooling.windows(size, kernel, stride, stride - 1) == wanted.shape[2]
+    rounded += wanted.shape[2] != (size - kernel) // stride + 1
+  # Rounding down would be wrong for some sizes of every strided pooling.
+  assert bool(rounded) == (stride > 1)
 
 
-@pytest.mark.parametrize("size", [112, 56, 28, 14])
-def test_pools_of_bn_inception_are_those_of_same_padding(size):
-  image = np.random.default_rng(1).normal(size=(1, size, size, 2)).astype(np.float32)
-  padding = pooling.ceil_padding(size, 3, 2)
-  padded = np.pad(image, [(0, 0), padding, padding, (0, 0)], constant_values=-np.inf)
-  same = keras.ops.max_pool(image, 3, 2, "same")
-  np.testing.assert_array_equal(keras.ops.max_pool(padded, 3, 2, "valid"), same)
-  assert same.shape[1] == pooling.pooled_size(size, 3, 2)
+@pytest.mark.parametrize("size", range(6, 12))
+def test_pools_beside_convolutions_have_as_many_places(size):
+  image = np.random.default_rng(1).normal(size=(1, 2, size, size)).astype(np.float32)
+  found = pooled(pooling.CeilMaxPooling2D(3, 2, beyond=2), image)
+  assert found.shape[2] == torch.nn.functional.conv2d(torch.from_numpy(image), torch.ones(2, 2, 3, 3), stride=2, padding=1).shape[2]
+  wanted = torch.nn.functional.max_pool2d(torch.from_numpy(image), 3, 2, ceil_mode=True).numpy()
+  # On maps of even sides, such as the released networks', it is the same pool.
+  np.testing.assert_array_equal(found[:, :, : wanted.shape[2], : wanted.shape[3]], wanted)
+  assert (found.shape == wanted.shape) == (size % 2 == 0)
+
+
+def test_it_comes_back_from_its_configuration():
+  layer = pooling.CeilMaxPooling2D(3, 2, beyond=2, name="pool", dtype="mixed_bfloat16")
+  again = pooling.CeilMaxPooling2D.from_config(layer.get_config())
+  assert again.get_config() == layer.get_config() and (again.beyond, again.pool_size, again.name) == (2, (3, 3), "pool")

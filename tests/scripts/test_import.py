@@ -166,9 +166,9 @@ def test_a_mistake_is_one_line_and_status_2(work):
 
 def test_two_towers_of_pytorch_and_what_is_assumed_of_their_inputs(tmp_path):
   torch = pytest.importorskip("torch")
-  from tests.weights import towers
+  from tests.torch_networks import vgg16
 
-  pairs = {"rgb": towers.Vgg16(3), "flow": towers.Vgg16(20, seed=1)}
+  pairs = {"rgb": vgg16.Vgg16(3), "flow": vgg16.Vgg16(20, seed=1)}
   state = {f"{name}.{key}": value for name, tower in pairs.items() for key, value in tower.state_dict().items()}
   torch.save({"state_dict": state}, tmp_path / "net.pth")
   (tmp_path / "names.txt").write_text("\n".join(NAMES))
@@ -191,3 +191,21 @@ def test_two_towers_of_pytorch_and_what_is_assumed_of_their_inputs(tmp_path):
   ):
     done = call("import_weights", *common, f"--out={tmp_path / 'x.keras'}", *flags)
     assert done.returncode == 2 and text in done.stderr and done.stderr.startswith("tbvis-import: error:"), done.stderr
+
+
+def test_the_files_tell_which_network_they_are_of(tmp_path):
+  torch = pytest.importorskip("torch")
+  from tests.torch_networks import tsn
+
+  theirs = tsn.Network("tsn_bn_inception", 10, len(NAMES), 0.0625, last=2)
+  torch.save({"state_dict": {f"base_model.{name}": value for name, value in theirs.state_dict().items()}}, tmp_path / "flow.pth")
+  common = ["--format=pytorch", f"--weights={tmp_path / 'flow.pth'}", f"--classes={_names(tmp_path)}", "--input_size=64"]
+  done = call("import_weights", *common, f"--out={tmp_path / 'net.keras'}")
+  assert done.returncode == 0, done.stderr[-3000:]
+  assert "flow.pth: a base tower of motion, its first kernel takes 10 channels." in done.stdout
+  assert "0 missing, 0 tensors unused." in done.stdout and "conv1_7x7_s2_motion: |W - mean over channels| / |W|" in done.stdout
+  found = checkpoint_lib.load_checkpoint(tmp_path / "net.keras")
+  wanted = {"width": 0.0625, "classes": len(NAMES), "stream": "motion", "input_size": 64}
+  assert (found.architecture, found.arguments) == ("tsn_bn_inception", wanted)
+  done = call("import_weights", *common, f"--out={tmp_path / 'no.keras'}", "--fc_units=8")
+  assert done.returncode == 2 and "--fc_units: tsn_bn_inception has no such argument." in done.stderr

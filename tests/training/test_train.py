@@ -60,6 +60,16 @@ def test_a_phase_changes_its_own_layers_alone(phase, size, changed):
     assert any("conv1_1_motion/kernel" in p for p in moved) and not any("appearance" in p for p in moved)
 
 
+def test_what_never_trains_stays_so_behind_a_phase():
+  x = keras.Input((4, 4, 2), name="motion")
+  norms = [keras.layers.BatchNormalization(trainable=trained, name=name) for name, trained in (("first", True), ("second", False))]
+  below = keras.Model(x, norms[1](norms[0](x)))
+  cut = train.Cut(("motion",), below, keras.Model(below.output, keras.layers.Flatten()(below.output)))
+  with train._prepared_layers(cut, Phase("motion", 2)):
+    assert [norm.trainable for norm in norms] == [False, False]
+  assert [norm.trainable for norm in norms] == [True, False]
+
+
 @pytest.mark.slow
 def test_a_layer_factor_scales_its_update():
   moves = {}

@@ -57,3 +57,15 @@ def layer(
 def network(layers: Sequence[bytes], name: str = "net") -> bytes:
   """Returns a NetParameter: name 1."""
   return field(1, name) + b"".join(layers)
+
+
+def tsn_name(name: str) -> str:
+  """Returns the name in TSN's Caffe files of a layer of their PyTorch files, which have no "/"; Inception-v3's have none in either.
+
+  >>> tsn_name("inception_3a_double_3x3_1"), tsn_name("conv1_7x7_s2"), tsn_name("mixed_1_conv_Conv2D")
+  ('inception_3a/double_3x3_1', 'conv1/7x7_s2', 'mixed_1_conv_Conv2D')
+  """
+  if name.startswith("inception"):
+    block, _, rest = name.removeprefix("inception_").partition("_")
+    return f"inception_{block}/{rest}"
+  return name.replace("_", "/", 1) if name.startswith(("conv1_7", "conv2_3")) else name

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import pathlib
-
 import keras
 import numpy as np
 import pytest
@@ -14,14 +11,14 @@ from tbvis.weights import caffe, transfer
 from tests.weights import caffe_files, fuzz
 
 torch = pytest.importorskip("torch")
-from tests.weights import towers  # noqa: E402 - it needs PyTorch
+from tests.torch_networks import tsn, vgg16  # noqa: E402 - it needs PyTorch
 
 # Together they take a good part of a minute.
 pytestmark = pytest.mark.slow
 
 RNG = np.random.default_rng(0)
-IMAGE = RNG.integers(0, 256, (towers.SIZE, towers.SIZE, 3)).astype(np.float32)
-FLOW = np.clip(RNG.normal(128, 20, (towers.SIZE, towers.SIZE, 20)), 0, 255).round().astype(np.float32)
+IMAGE = RNG.integers(0, 256, (vgg16.SIZE, vgg16.SIZE, 3)).astype(np.float32)
+FLOW = np.clip(RNG.normal(128, 20, (vgg16.SIZE, vgg16.SIZE, 20)), 0, 255).round().astype(np.float32)
 FORMS = {"current": {}, "legacy shapes": {"legacy": True}, "unpacked": {"packed": False}, "double": {"double": True}}
 FORMS |= {"unpacked double": {"packed": False, "double": True}}
 
@@ -41,7 +38,7 @@ def vgg16(tower, v1=False, classifier="fc8-101", **form):
   """The layers of a tower as Caffe has them: OIHW kernels, [out, in] matrices over C, H, W."""
   modules = [module for module in (*tower.features, *tower.classifier) if any(True for _ in module.parameters())]
   layers = []
-  for name, module in zip(towers.NAMES, modules, strict=True):
+  for name, module in zip(vgg16.NAMES, modules, strict=True):
     kind = "Convolution" if module.weight.ndim == 4 else "InnerProduct"
     blobs = [caffe_files.blob(tensor.detach().numpy(), **form) for tensor in (module.weight, module.bias)]
     layers.append(caffe_files.layer(classifier if name == "prediction" else name, kind, blobs, v1=v1))
@@ -51,25 +48,25 @@ def vgg16(tower, v1=False, classifier="fc8-101", **form):
 @pytest.mark.parametrize("v1", [False, True], ids=["layer", "layers"])
 @pytest.mark.parametrize("form", FORMS)
 def test_an_appearance_tower_gives_what_pytorch_gives(tmp_path, form, v1):
-  tower = towers.Vgg16(3)
+  tower = vgg16.Vgg16(3)
   source = caffe.read(write(tmp_path / "rgb.caffemodel", vgg16(tower, v1, **FORMS[form])))
   assert source.info["appearance_mean"] == (123.68, 116.779, 103.939)
-  model = towers.imported([(source, caffe.targets(source, "appearance"))])
+  model = vgg16.imported([(source, caffe.targets(source, "appearance"))])
   # Caffe's network is given B, G, R.
   theirs = IMAGE[..., ::-1] - np.float32([103.939, 116.779, 123.68])
   ours = IMAGE - np.float32(source.info["appearance_mean"])
-  towers.assert_same(model, "appearance", ours, tower, theirs.transpose(2, 0, 1), fused_head=True)
+  vgg16.assert_same(model, "appearance", ours, tower, theirs.transpose(2, 0, 1), fused_head=True)
 
 
 def test_flow_keeps_its_order(tmp_path):
-  tower = towers.Vgg16(20)
+  tower = vgg16.Vgg16(20)
   source = caffe.read(write(tmp_path / "flow.caffemodel", vgg16(tower)))
-  model = towers.imported([(source, caffe.targets(source, "motion"))])
-  towers.assert_same(model, "motion", FLOW - 128, tower, (FLOW - 128).transpose(2, 0, 1))
+  model = vgg16.imported([(source, caffe.targets(source, "motion"))])
+  vgg16.assert_same(model, "motion", FLOW - 128, tower, (FLOW - 128).transpose(2, 0, 1))
 
 
 def test_red_and_blue_are_exchanged_for_pictures_alone(tmp_path):
-  for stream, channels in towers.CHANNELS.items():
+  for stream, channels in vgg16.CHANNELS.items():
     kernel = np.zeros((1, channels, 1, 1), np.float32)
     kernel[0, 0] = 1
     layers = [caffe_files.layer("conv1_1", "Convolution", [caffe_files.blob(kernel)])]
@@ -124,8 +121,8 @@ def test_normalisations_give_what_pytorch_gives(tmp_path, form):
   source, (mean, variance, gamma, beta) = normalised_tower(tmp_path, form)
   layer = keras.layers.BatchNormalization(epsilon=source.info["layers"][1].get("epsilon", 1e-5))
   layer.build((None, 4, 4, 3))
-  targets = caffe.targets(source, None)
-  values = {target.weight: target.value for target in targets if target.layer == "conv1_7x7_s2_bn"}
+  targets = caffe.targets(source, "appearance")
+  values = {target.weight: target.value for target in targets if target.layer == "conv1_7x7_s2_bn_appearance"}
   layer.set_weights([values[variable.name] for variable in layer.weights])
   image = RNG.normal(size=(1, 4, 4, 3)).astype(np.float32)
   wanted = torch.nn.functional.batch_norm(
@@ -135,31 +132,25 @@ def test_normalisations_give_what_pytorch_gives(tmp_path, form):
   assert {name for target in targets for name in target.sources} == set(source.tensors)
 
 
-TSN = {"bn_inception_layers": ("_bn", "fc-action", "fc", 70), "inceptionv3_tsn_layers": ("_bn", "fc-action", "top_cls_fc", 95)}
-
-
-@pytest.mark.parametrize("stream", ["motion", None])
-@pytest.mark.parametrize("network", TSN)
-def test_all_layers_of_tsn_networks_are_found_and_nothing_is_left_over(tmp_path, network, stream):
-  bn, classifier, published_classifier, least = TSN[network]
-  table = list(csv.DictReader((pathlib.Path(__file__).parent / f"{network}.csv").open()))
-  layers, shapes, suffix = [], {}, f"_{stream}" if stream else ""
+@pytest.mark.parametrize(("network", "least"), [("tsn_bn_inception", 70), ("tsn_inception_v3", 95)])
+def test_all_layers_of_tsn_networks_are_found_and_nothing_is_left_over(tmp_path, network, least):
+  layers, shapes, suffix = [], {}, "_motion"
   four = [caffe_files.blob(np.ones((1, 4, 1, 1)))] * 4
-  for row in table:
+  for row in tsn.table(network):
     if row["op"] != "conv":
       continue
     # Caffe's names have the block's name before a "/".
-    name = row["name"].replace("inception_", "inception-").replace("_", "/", 1).replace("inception-", "inception_")
-    height, width = (int(side) for side in row["kernel_hxw"].split("x"))
+    name, bn = caffe_files.tsn_name(row["name"]), tsn.batch_norm_name(row["name"])
+    height, width = tsn.pair(row["kernel_hxw"])
     channels = 10 if row["input"] == "data" else 2
     blobs = [caffe_files.blob(np.ones((4, channels, height, width))), caffe_files.blob(np.ones(4))]
-    layers += [caffe_files.layer(name, "Convolution", blobs), caffe_files.layer(name + bn, "BN", four, name)]
+    layers += [caffe_files.layer(name, "Convolution", blobs), caffe_files.layer(caffe_files.tsn_name(bn), "BN", four, name)]
     shapes |= {f"{row['name']}{suffix}/kernel": (height, width, channels, 4), f"{row['name']}{suffix}/bias": (4,)}
-    shapes |= {f"{row['name']}{bn}{suffix}/{weight}": (4,) for weight in ("gamma", "beta", "moving_mean", "moving_variance")}
-  layers.append(caffe_files.layer(classifier, "InnerProduct", [caffe_files.blob(np.ones((101, 6))), caffe_files.blob(np.ones(101))]))
-  shapes |= {f"{published_classifier}{suffix}/kernel": (6, 101), f"{published_classifier}{suffix}/bias": (101,)}
+    shapes |= {f"{bn}{suffix}/{weight}": (4,) for weight in ("gamma", "beta", "moving_mean", "moving_variance")}
+  layers.append(caffe_files.layer("fc-action", "InnerProduct", [caffe_files.blob(np.ones((101, 6))), caffe_files.blob(np.ones(101))]))
+  shapes |= {f"prediction{suffix}/kernel": (1, 1, 6, 101), f"prediction{suffix}/bias": (101,)}
   source = caffe.read(write(tmp_path / "tsn.caffemodel", layers))
-  plan = transfer.make_plan(shapes, [(source, caffe.targets(source, stream))])
+  plan = transfer.make_plan(shapes, [(source, caffe.targets(source, "motion"))])
   plan.check("tsn")
   assert source.info["preprocessing"] == "caffe_tsn" and len(layers) > least and not plan.missing and not plan.unused
 
@@ -180,7 +171,7 @@ layer { name: "pool2" type: "Pooling" bottom: "pool1" top: "pool2"
 
 @pytest.mark.parametrize("beside", [True, False])
 def test_the_text_tells_of_pools_and_means(tmp_path, beside):
-  source, _ = normalised_tower(tmp_path, "BN")
+  source, (_, variance, *_) = normalised_tower(tmp_path, "BN")
   text = tmp_path / ("bn.prototxt" if beside else "deploy.prototxt")
   text.write_text(PROTOTXT)
   source = caffe.read(source.path, None if beside else text)
@@ -191,7 +182,12 @@ def test_the_text_tells_of_pools_and_means(tmp_path, beside):
   assert layers["pool2"]["global"] and layers["conv1/7x7_s2"]["stride"] == (2, 2)
   assert layers["conv1/7x7_s2_bn"]["epsilon"] == pytest.approx(1e-3)
   assert source.info["appearance_mean"] == (123, 117, 104)  # R, G, B.
-  assert {target.layer for target in caffe.targets(source, None)} == {"conv1_7x7_s2", "conv1_7x7_s2_bn"}
+  assert not caffe.targets(source, None)  # One tower is no whole network.
+  targets = caffe.targets(source, "appearance")
+  assert {target.layer for target in targets} == {"conv1_7x7_s2_appearance", "conv1_7x7_s2_bn_appearance"}
+  # Our layers add 1e-5 where this file's add 1e-3.
+  (found,) = (target.value for target in targets if target.weight == "moving_variance")
+  np.testing.assert_allclose(found, variance + 1e-3 - 1e-5, rtol=1e-6)
 
 
 @pytest.mark.parametrize("values,mean", [("[120]", (120, 120, 120)), ("[104, 117]", None), ("[1, nan, 3]", None), ("[1, 2, inf]", None)])
@@ -207,7 +203,7 @@ def test_a_mean_is_three_finite_numbers(tmp_path, values, mean):
 
 def test_older_layers_tell_of_pools_too(tmp_path):
   settings = caffe_files.field(19, b"".join(caffe_files.field(number, value) for number, value in ((1, 1), (2, 3), (3, 2))))
-  layers = vgg16(towers.Vgg16(3), v1=True)
+  layers = vgg16(vgg16.Vgg16(3), v1=True)
   layers.insert(0, caffe_files.layer("pool1", "Pooling", settings=settings, v1=True))
   pool = caffe.read(write(tmp_path / "old.caffemodel", layers)).info["layers"][0]
   assert (pool["type"], pool["method"], pool["kernel"], pool["stride"]) == ("Pooling", "average", (3, 3), (2, 2))
@@ -291,7 +287,7 @@ def test_renamed_and_other_networks_are_refused(tmp_path):
     caffe.targets(source, "appearance")
   layers = [caffe_files.layer("conv1_1", "Convolution", [caffe_files.blob(np.full((4, 3, 3, 3), np.nan))])]
   source = caffe.read(write(tmp_path / "nan.caffemodel", layers))
-  plan = transfer.make_plan(transfer.weight_shapes(towers.network()), [(source, caffe.targets(source, "appearance"))])
+  plan = transfer.make_plan(transfer.weight_shapes(vgg16.network()), [(source, caffe.targets(source, "appearance"))])
   with pytest.raises(UsageError, match=r"conv1_1\[0\] holds values that are not finite"):
     plan.check(str(source.path), allow_partial=True)
 
@@ -299,6 +295,6 @@ def test_renamed_and_other_networks_are_refused(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("v1,form", [(False, "current"), (True, "unpacked")])
 def test_damaged_files_are_refused_in_one_line(tmp_path, v1, form):
-  sample = write(tmp_path / "sample.caffemodel", vgg16(towers.Vgg16(3), v1, **FORMS[form]))
+  sample = write(tmp_path / "sample.caffemodel", vgg16(vgg16.Vgg16(3), v1, **FORMS[form]))
   counts = fuzz.outcomes("tests.weights.test_caffe:read_and_target", sample, tmp_path, count=500)
   assert sum(counts.values()) == 500 and counts["refused"] > 200, counts

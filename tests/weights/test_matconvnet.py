@@ -8,6 +8,7 @@ import pytest
 
 from tbvis.errors import UsageError
 from tbvis.models import two_stream
+from tbvis.models.tower import EPSILON
 from tbvis.weights import inference, matconvnet, transfer
 from tests.weights import exporter, fuzz
 
@@ -49,33 +50,33 @@ def imported(path, stream=None):
 @pytest.mark.parametrize("form", [{}, {"under_net": False}, {"squeezed": True}, {"compressed": False}], ids=str)
 @pytest.mark.parametrize("three_d", [False, True], ids=["2-D", "3-D"])
 def test_a_fusion_network_computes_what_pytorch_computes(tmp_path, three_d, form):
-  from tests.weights import torch_network
+  from tests.torch_networks import compare, vgg16
 
   params = exporter.fused(*towers(), three_d=three_d)
   exporter.write_dagnn(tmp_path / "net.mat", params, **form)
   model = imported(tmp_path / "net.mat")
   appearance, motion = inputs(64)
-  differences = torch_network.largest_difference(model, torch_network.run(params, appearance, motion), appearance, motion)
+  differences = compare.largest_differences(model, vgg16.run_fused(params, appearance, motion), appearance=appearance, motion=motion)
   assert len(differences) == 33
   assert max(differences.values()) < TOLERANCE, differences
 
 
 @pytest.mark.slow
 def test_full_width_computes_what_pytorch_computes(tmp_path):
-  from tests.weights import torch_network
+  from tests.torch_networks import compare, vgg16
 
   # All channels of the published towers; fc6 and fc7 smaller, at a crop of 64.
   params = exporter.fused(*towers(channels=(64, 128, 256, 512, 512), units=256, classes=101), three_d=False)
   exporter.write_dagnn(tmp_path / "net.mat", params, compressed=False)
   model = imported(tmp_path / "net.mat")
   appearance, motion = inputs(64)
-  differences = torch_network.largest_difference(model, torch_network.run(params, appearance, motion), appearance, motion)
+  differences = compare.largest_differences(model, vgg16.run_fused(params, appearance, motion), appearance=appearance, motion=motion)
   assert max(differences.values()) < TOLERANCE, differences
 
 
 @pytest.mark.parametrize("mutate", ["flip", "transpose", "time"])
 def test_another_convention_would_be_seen(tmp_path, mutate):
-  from tests.weights import torch_network
+  from tests.torch_networks import compare, vgg16
 
   params = exporter.fused(*towers(), three_d=mutate == "time")
   exporter.write_dagnn(tmp_path / "net.mat", params)
@@ -86,7 +87,7 @@ def test_another_convention_would_be_seen(tmp_path, mutate):
     change = (lambda k: k[::-1, ::-1]) if mutate == "flip" else (lambda k: k.transpose(1, 0, 2, 3))
     wrong = {**params, "conv1_1f_spatial": change(params["conv1_1f_spatial"])}
   appearance, motion = inputs(64)
-  differences = torch_network.largest_difference(model, torch_network.run(wrong, appearance, motion), appearance, motion)
+  differences = compare.largest_differences(model, vgg16.run_fused(wrong, appearance, motion), appearance=appearance, motion=motion)
   assert differences["conv5_fusion" if mutate == "time" else "conv1_1_appearance"] > 0.01
 
 
@@ -180,16 +181,16 @@ def test_batch_norms_second_moment_is_a_standard_deviation(tmp_path):
   expected = torch.nn.functional.batch_norm(torch.tensor(x), mean, variance, mult, bias, eps=epsilon).numpy()
 
   def ours(**changed):
-    layer = keras.layers.BatchNormalization(epsilon=epsilon)
+    layer = keras.layers.BatchNormalization(epsilon=EPSILON)
     layer.build((None, 6))
     layer.set_weights([{**targets, **changed}[name] for name in ("gamma", "beta", "moving_mean", "moving_variance")])
     return keras.ops.convert_to_numpy(layer(x))
 
   np.testing.assert_allclose(ours(), expected, rtol=1e-4, atol=1e-5)
-  # Both mistakes that this could be: the deviation taken for a variance, and epsilon counted twice.
-  sigma = np.sqrt(targets["moving_variance"] + epsilon)
+  # Both mistakes that this could be: the deviation taken for a variance, and the file's epsilon taken for ours.
+  sigma = np.sqrt(targets["moving_variance"] + EPSILON)
   assert np.abs(ours(moving_variance=sigma) - expected).max() > 1e-2
-  assert np.abs(ours(moving_variance=sigma**2) - expected).max() > 1e-3
+  assert np.abs(ours(moving_variance=sigma**2 - epsilon) - expected).max() > 1e-3
 
 
 def test_two_towers_make_one_network_and_the_fused_head_starts_as_the_appearances(tmp_path):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import os
-import pathlib
 import pickle
 import re
 import struct
@@ -22,15 +20,15 @@ from tbvis.weights import layouts, preprocessing, pytorch, transfer
 from tests.weights import fuzz
 
 torch = pytest.importorskip("torch")
-from tests.weights import towers  # noqa: E402 - it needs PyTorch
+from tests.torch_networks import tsn, vgg16  # noqa: E402 - it needs PyTorch
 
 # Together they take a good part of a minute.
 pytestmark = pytest.mark.slow
 
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
 RNG = np.random.default_rng(0)
-IMAGE = RNG.integers(0, 256, (towers.SIZE, towers.SIZE, 3)).astype(np.float32)
-FLOW = np.clip(RNG.normal(128, 20, (towers.SIZE, towers.SIZE, 20)), 0, 255).round().astype(np.float32)
+IMAGE = RNG.integers(0, 256, (vgg16.SIZE, vgg16.SIZE, 3)).astype(np.float32)
+FLOW = np.clip(RNG.normal(128, 20, (vgg16.SIZE, vgg16.SIZE, 20)), 0, 255).round().astype(np.float32)
 
 
 def read_and_target(path):
@@ -55,37 +53,37 @@ def normalised(image):
 
 @pytest.mark.parametrize("kind,suffix", [("zip", ".pth"), ("older", ".pt"), ("safetensors", ".safetensors")])
 def test_a_torchvision_tower_gives_what_pytorch_gives(tmp_path, kind, suffix):
-  tower = towers.Vgg16(3)
+  tower = vgg16.Vgg16(3)
   source = pytorch.read(save(tmp_path / f"vgg{suffix}", tower.state_dict(), kind))
   assert source.info["preprocessing"] == "torchvision" and "0.485" in source.info["preprocessing_text"]
-  model = towers.imported([(source, pytorch.targets(source, "appearance"))])
+  model = vgg16.imported([(source, pytorch.targets(source, "appearance"))])
   mean = np.float32(source.info["appearance_mean"])
-  towers.assert_same(model, "appearance", IMAGE - mean, tower, normalised(IMAGE), fused_head=True)
+  vgg16.assert_same(model, "appearance", IMAGE - mean, tower, normalised(IMAGE), fused_head=True)
 
 
 @pytest.mark.parametrize("prefixes", [("rgb.", "flow."), ("module.spatial.", "module.temporal."), ("appearance_net.", "motion_net.")])
 def test_pairs_in_a_checkpoint_fill_the_whole_network(tmp_path, prefixes):
-  pair = {"appearance": towers.Vgg16(3, seed=1), "motion": towers.Vgg16(20, seed=2)}
+  pair = {"appearance": vgg16.Vgg16(3, seed=1), "motion": vgg16.Vgg16(20, seed=2)}
   state = {
     prefix + name: tensor for prefix, tower in zip(prefixes, pair.values(), strict=True) for name, tensor in tower.state_dict().items()
   }
   path = save(tmp_path / "pair.pth", {"epoch": 3, "preprocessing": "raw", "state_dict": state}, "zip")
   source = pytorch.read(path)
-  model = towers.network()
+  model = vgg16.network()
   plan = transfer.make_plan(transfer.weight_shapes(model), [(source, transfer.with_fused_head(pytorch.targets(source, None)))])
   plan.check(str(path))
   assert not plan.missing and plan.initialised == ("conv5_fusion",)
   transfer.apply(plan, model)
   appearance = IMAGE - np.float32(source.info["appearance_mean"])
-  towers.assert_same(model, "appearance", appearance, pair["appearance"], appearance.transpose(2, 0, 1), fused_head=True)
-  towers.assert_same(model, "motion", FLOW - 128, pair["motion"], (FLOW - 128).transpose(2, 0, 1))
+  vgg16.assert_same(model, "appearance", appearance, pair["appearance"], appearance.transpose(2, 0, 1), fused_head=True)
+  vgg16.assert_same(model, "motion", FLOW - 128, pair["motion"], (FLOW - 128).transpose(2, 0, 1))
   assert {target.layer.rpartition("_")[2] for target in pytorch.targets(source, "motion")} == {"motion"}
 
 
 def test_scaled_flow_is_the_same_but_where_windows_reach_the_padding(tmp_path):
-  tower = towers.Vgg16(20)
+  tower = vgg16.Vgg16(20)
   source = pytorch.read(save(tmp_path / "flow.pth", tower.state_dict(), "zip"))
-  model = towers.imported([(source, pytorch.targets(source, "motion"))])
+  model = vgg16.imported([(source, pytorch.targets(source, "motion"))])
   wanted = tower.outputs(((FLOW / 255 - 0.5) / 0.226).transpose(2, 0, 1))["conv1_1"]
   layer = model.get_layer("conv1_1_motion")
   found = keras.ops.convert_to_numpy(layer(FLOW[None] - 128))[0]
@@ -106,20 +104,18 @@ def test_dense_inputs_are_in_the_order_channel_row_column():
   assert np.abs(in_our_order - wanted).max() > 0.01
 
 
-def published_tensors(network, bn, prefix=""):
+def published_tensors(network, prefix=""):
   """State dict of one of TSN's networks, made from its published table; thin, but for the names."""
-  folder = pathlib.Path(__file__).parent
-  table = csv.DictReader((folder / f"{network}.csv").open())
   tensors, layers = {}, {}
-  for row in table:
+  for row in tsn.table(network):
     if row["op"] == "fc":
       tensors |= {f"{prefix}{row['name']}.weight": torch.ones(101, 6), f"{prefix}{row['name']}.bias": torch.ones(101)}
-      layers[row["name"]] = {"kernel": (6, 101), "bias": (101,)}
+      layers["prediction"] = {"kernel": (1, 1, 6, 101), "bias": (101,)}
     if row["op"] != "conv":
       continue
-    height, width = (int(side) for side in row["kernel_hxw"].split("x"))
+    height, width = tsn.pair(row["kernel_hxw"])
     channels = 3 if row["input"] == "data" else 2
-    name, normalised_name = row["name"], bn(row["name"])
+    name, normalised_name = row["name"], tsn.batch_norm_name(row["name"])
     tensors |= {f"{prefix}{name}.weight": torch.ones(4, channels, height, width), f"{prefix}{name}.bias": torch.ones(4)}
     layers[name] = {"kernel": (height, width, channels, 4), "bias": (4,)}
     tensors |= {f"{prefix}{normalised_name}.{weight}": torch.ones(4) for weight in ("weight", "bias", "running_mean", "running_var")}
@@ -128,27 +124,21 @@ def published_tensors(network, bn, prefix=""):
   return tensors, layers
 
 
-TSN = {
-  "bn_inception_layers": (lambda name: f"{name}_bn", "torch_tsn", "fc", 70),
-  "inceptionv3_tsn_layers": (lambda name: name.replace("Conv2D", "batchnorm"), "half", "top_cls_fc", 95),
-}
+TSN = {"tsn_bn_inception": ("torch_tsn", "fc", 70), "tsn_inception_v3": ("half", "top_cls_fc", 95)}
 
 
-@pytest.mark.parametrize("stream", ["appearance", None])
 @pytest.mark.parametrize("classifier", [None, "module.new_fc", "cls_head.fc_cls"])
 @pytest.mark.parametrize("network", TSN)
-def test_all_layers_of_tsn_networks_are_found_and_nothing_is_left_over(tmp_path, network, classifier, stream):
-  bn, inputs, published_classifier, least = TSN[network]
-  tensors, layers = published_tensors(network, bn, "module.base_model.")
+def test_all_layers_of_tsn_networks_are_found_and_nothing_is_left_over(tmp_path, network, classifier):
+  inputs, published_classifier, least = TSN[network]
+  tensors, layers = published_tensors(network, "module.base_model.")
   if classifier:
     wrapped = f"module.base_model.{published_classifier}."
     tensors = {name.replace(wrapped, f"{classifier}."): tensor for name, tensor in tensors.items()}
   source = pytorch.read(save(tmp_path / "tsn.pth", {"state_dict": tensors}, "zip"))
   assert source.info["preprocessing"] == inputs
-  targets = pytorch.targets(source, stream)
-  suffix = f"_{stream}" if stream else ""
-  shapes = {f"{layer}{suffix}/{weight}": shape for layer, weights in layers.items() for weight, shape in weights.items()}
-  plan = transfer.make_plan(shapes, [(source, targets)])
+  shapes = {f"{layer}_appearance/{weight}": shape for layer, weights in layers.items() for weight, shape in weights.items()}
+  plan = transfer.make_plan(shapes, [(source, pytorch.targets(source, "appearance"))])
   plan.check("tsn")
   assert len(layers) > least and not plan.missing and not plan.unused
 
@@ -162,7 +152,8 @@ def test_batch_norm_has_the_variance_not_its_root(tmp_path):
   source = pytorch.read(save(tmp_path / "bn.pth", state, "zip"))
   layer = keras.layers.BatchNormalization(epsilon=1e-5)
   layer.build((None, 4, 4, 3))
-  values = {target.weight: target.value for target in pytorch.targets(source, None) if target.layer == "conv1_7x7_s2_bn"}
+  targets = pytorch.targets(source, "appearance")
+  values = {target.weight: target.value for target in targets if target.layer == "conv1_7x7_s2_bn_appearance"}
   layer.set_weights([values[variable.name] for variable in layer.weights])
   image = RNG.normal(size=(1, 4, 4, 3)).astype(np.float32)
   wanted = norm(torch.from_numpy(image.transpose(0, 3, 1, 2))).detach().numpy().transpose(0, 2, 3, 1)
@@ -265,30 +256,30 @@ def test_what_is_no_network_of_ours_is_said(tmp_path):
   source = pytorch.read(save(tmp_path / "resnet.pth", {"conv1.weight": torch.ones(4, 3, 7, 7), "fc.weight": torch.ones(2, 4)}, "zip"))
   with pytest.raises(UsageError, match=r"resnet\.pth: expected layers of VGG-16.*found 'conv1', 'fc'"):
     pytorch.targets(source, "appearance")
-  source = pytorch.read(save(tmp_path / "vgg.pth", towers.Vgg16(3).state_dict(), "zip"))
+  source = pytorch.read(save(tmp_path / "vgg.pth", vgg16.Vgg16(3).state_dict(), "zip"))
   assert not pytorch.targets(source, None)  # One tower is no whole network.
   with pytest.raises(UsageError, match="Unknown preprocessing 'torchvison'.*Nearest: torchvision"):
-    pytorch.read(save(tmp_path / "typo.pth", {"preprocessing": "torchvison", "state_dict": towers.Vgg16(3).state_dict()}, "zip"))
-  state = towers.Vgg16(3).state_dict()
+    pytorch.read(save(tmp_path / "typo.pth", {"preprocessing": "torchvison", "state_dict": vgg16.Vgg16(3).state_dict()}, "zip"))
+  state = vgg16.Vgg16(3).state_dict()
   state["classifier.0.weight"] = torch.ones(16, 99)
   source = pytorch.read(save(tmp_path / "fc6.pth", state, "zip"))
   with pytest.raises(UsageError, match=r"'classifier.0.weight' to take 32 channels of a square map, found 99"):
     pytorch.targets(source, "appearance")
-  state = towers.Vgg16(3).state_dict() | {"features.0.weight": torch.full((4, 3, 3, 3), float("nan"))}
+  state = vgg16.Vgg16(3).state_dict() | {"features.0.weight": torch.full((4, 3, 3, 3), float("nan"))}
   source = pytorch.read(save(tmp_path / "nan.pth", state, "zip"))
-  plan = transfer.make_plan(transfer.weight_shapes(towers.network()), [(source, pytorch.targets(source, "appearance"))])
+  plan = transfer.make_plan(transfer.weight_shapes(vgg16.network()), [(source, pytorch.targets(source, "appearance"))])
   with pytest.raises(UsageError, match=r"features\.0\.weight holds values that are not finite"):
     plan.check(str(source.path), allow_partial=True)
 
 
 def test_preprocessing_may_be_said_by_the_caller(tmp_path):
-  tower = towers.Vgg16(3)
+  tower = vgg16.Vgg16(3)
   source = pytorch.read(save(tmp_path / "vgg.pth", tower.state_dict(), "zip"))
   source = dataclasses.replace(source, info={**source.info, "preprocessing": "torch_tsn"})
-  model = towers.imported([(source, pytorch.targets(source, "appearance"))])
+  model = vgg16.imported([(source, pytorch.targets(source, "appearance"))])
   mean = np.float32(preprocessing.PREPROCESSINGS["torch_tsn"].appearance_mean)
   reversed_bytes = IMAGE[..., ::-1] - np.float32([104, 117, 128])
-  towers.assert_same(model, "appearance", IMAGE - mean, tower, reversed_bytes.transpose(2, 0, 1))
+  vgg16.assert_same(model, "appearance", IMAGE - mean, tower, reversed_bytes.transpose(2, 0, 1))
 
 
 @pytest.mark.parametrize("module,kind,suffix", [("torch", "zip", ".pth"), ("safetensors", "safetensors", ".safetensors")])
@@ -305,7 +296,7 @@ def test_a_missing_library_is_named(tmp_path, monkeypatch, module, kind, suffix)
 @pytest.mark.slow
 @pytest.mark.parametrize("kind,suffix", [("zip", ".pth"), ("older", ".pth"), ("safetensors", ".safetensors")])
 def test_damaged_files_are_refused_in_one_line(tmp_path, kind, suffix):
-  sample = save(tmp_path / f"sample{suffix}", towers.Vgg16(3).half().state_dict(), kind)
+  sample = save(tmp_path / f"sample{suffix}", vgg16.Vgg16(3).half().state_dict(), kind)
   counts = fuzz.outcomes("tests.weights.test_pytorch:read_and_target", sample, tmp_path, count=500)
   assert sum(counts.values()) == 500 and counts["refused"] > 200, counts
 

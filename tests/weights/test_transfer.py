@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 
+import keras
 import numpy as np
 import pytest
 
@@ -85,6 +86,30 @@ def test_the_motion_tower_starts_as_the_mean():
   np.testing.assert_array_equal(second.value, targets[1].value)
   for channel in range(20):
     np.testing.assert_allclose(first.value[:, :, channel], targets[0].value.mean(axis=2), rtol=1e-6)
+
+
+def test_the_motion_tower_of_a_residual_network_starts_mirrored():
+  kernel = np.random.default_rng(0).normal(size=(7, 7, 3, 4)).astype("f4")
+  (found,) = transfer.cross_modality([Target("conv1_appearance", "kernel", kernel, ("a",))], "conv1", 20, mirrored=True)
+  assert found.layer == "conv1_motion" and found.value.shape == (7, 7, 20, 4)
+  for channel, taken in enumerate([0, 1, 2, 2, 1, 0, 0, 1, 2, 2, 1, 0, 0, 1, 2, 2, 1, 0, 0, 1]):
+    np.testing.assert_array_equal(found.value[:, :, channel], kernel[:, :, taken])
+
+
+def test_files_are_fitted_to_kernels_over_time_and_to_biases_before_a_normalisation():
+  x = keras.Input((4, 8, 8, 2), name="motion")
+  y = keras.layers.Conv3D(3, (3, 1, 1), use_bias=False, name="over_time")(x)
+  y = keras.layers.Conv3D(3, (1, 3, 3), name="biased")(keras.layers.BatchNormalization(name="norm")(y))
+  y = keras.layers.BatchNormalization(name="norm_2")(y)
+  model = keras.Model(x, keras.layers.Conv3D(5, 1, name="prediction")(y))
+  one, plain = target("over_time/kernel", (1, 1, 2, 3), value=6.0), target("biased/kernel", (1, 3, 3, 3, 3))
+  last = target("prediction/kernel", (1,))
+  first, second, bias, third = transfer.fitted([one, plain, last], model)
+  np.testing.assert_array_equal(first.value, np.full((3, 1, 1, 2, 3), 2.0))
+  assert (second, third) == (plain, last)  # A classifier without its bias is one that lacks something.
+  assert (bias.layer, bias.weight, bias.value.tolist()) == ("biased", "bias", [0, 0, 0])
+  given = target("biased/bias", (3,))
+  assert transfer.fitted([plain, given], model) == [plain, given]
 
 
 def test_a_fused_head_of_its_own_stays():

@@ -1,13 +1,17 @@
-"""Thin VGG-16 towers in PyTorch, beside which imported networks are run."""
+"""VGG-16 in PyTorch: thin towers by torchvision's names, and the fused pair by MatConvNet's."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import keras
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from tbvis.models import two_stream
 from tbvis.weights import layouts, transfer
+from tests.weights.exporter import BLOCKS
 
 SIZE, CLASSES = 64, 5  # pool5 is 2 x 2 then, so that the order of fc6's inputs counts.
 WIDTH, FC_UNITS = 0.0625, 16
@@ -77,3 +81,43 @@ def assert_same(model: keras.Model, stream: str, ours: np.ndarray, tower: Vgg16,
   for name in NAMES[-3:] if fused_head else ():
     for one, other in zip(model.get_layer(name).get_weights(), model.get_layer(f"{name}_{stream}").get_weights(), strict=True):
       np.testing.assert_array_equal(one, other)
+
+
+def convolve(x: torch.Tensor, kernel: np.ndarray, bias: np.ndarray, padding: int = 0) -> torch.Tensor:
+  """Convolves (N, C, H, W) with a kernel [kh kw cin cout], as PyTorch does (a correlation)."""
+  weight = torch.tensor(np.transpose(kernel, (3, 2, 0, 1)).copy())
+  return F.conv2d(x, weight, torch.tensor(bias.reshape(-1)), padding=padding)
+
+
+def run_fused(params: Mapping[str, np.ndarray], appearance: np.ndarray, motion: np.ndarray) -> dict[str, np.ndarray]:
+  """Returns every convolution's output of the fused pair before its ReLU, channels last, by our layers' names.
+
+  Args:
+    params: of `exporter.fused`.
+    appearance: (N, H, W, 3).
+    motion: (N, H, W, 20).
+  """
+  found: dict[str, torch.Tensor] = {}
+  ends: dict[str, torch.Tensor] = {}
+  for stream, suffix, value in (("appearance", "_spatial", appearance), ("motion", "_temporal", motion)):
+    x = torch.tensor(np.transpose(value, (0, 3, 1, 2)).copy())
+    for block, depth in BLOCKS:
+      x = F.max_pool2d(x, 2) if block > 1 else x
+      for index in range(1, depth + 1):
+        name = f"conv{block}_{index}"
+        found[f"{name}_{stream}"] = convolve(x, params[f"{name}f{suffix}"], params[f"{name}b{suffix}"], padding=1)
+        x = F.relu(found[f"{name}_{stream}"])
+    ends[stream] = x
+  both = torch.cat([ends["appearance"], ends["motion"]], dim=1)
+  if "conv3Df" in params:
+    # [kh kw kt cin cout] -> (cout, cin, kt, kh, kw); one snippet is one step in time, padded by zeros.
+    weight = torch.tensor(np.transpose(params["conv3Df"], (4, 3, 2, 0, 1)).copy())
+    found["conv5_fusion"] = F.conv3d(both[:, :, None], weight, torch.tensor(params["conv3Db"].reshape(-1)), padding=1)[:, :, 0]
+  else:
+    found["conv5_fusion"] = convolve(both, params["conv_fusion_1f"], params["conv_fusion_1b"])
+  for ours, suffix, x in (("", "_spatial", F.relu(found["conv5_fusion"])), ("_motion", "_temporal", ends["motion"])):
+    x = F.max_pool2d(x, 2)
+    for name in ("fc6", "fc7", "prediction"):
+      found[f"{name}{ours}"] = convolve(x, params[f"{name}f{suffix}"], params[f"{name}b{suffix}"])
+      x = F.relu(found[f"{name}{ours}"])
+  return {name: np.transpose(value.numpy(), (0, 2, 3, 1)) for name, value in found.items()}
