@@ -33,7 +33,7 @@ class LayerGeometry:
   shape: tuple[int | None, ...] = ()
 
 
-def _window(layer: keras.Layer) -> tuple[int, int, int]:
+def window(layer: keras.Layer) -> tuple[int, int, int]:
   """Returns kernel, stride and dilation of a layer along height (1, 1, 1 where it has none)."""
   kernel = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
   if kernel is None:
@@ -85,7 +85,7 @@ def layer_geometry(model: keras.Model, whole: bool = False) -> dict[str, LayerGe
       if ends or any(g.field is None for g in before):
         here = LayerGeometry(layer.name, shape[-1], None, None, streams, shape)
       else:
-        kernel, stride, dilation = _window(layer)
+        kernel, stride, dilation = window(layer)
         field = max(g.field + (kernel - 1) * dilation * g.stride for g in before)
         here = LayerGeometry(layer.name, shape[-1], field, max(g.stride for g in before) * stride, streams, shape)
     for tensor in outputs:
