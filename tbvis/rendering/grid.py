@@ -147,7 +147,9 @@ def place(title: str, blocks: Sequence[Block], side: int = 128, strip: int = 1) 
     y += (_HEAD + 3) * lines + _GAP
     for row in block.rows:
       label = row.label.split("\n")
-      top = y + side // 2 - (len(label) - 1) * (_HEAD + 3) // 2 + _HEAD // 3
+      # A label of many lines may be higher than small cells.
+      tall = max(side, (_HEAD + 3) * len(label))
+      top = y + tall // 2 - (len(label) - 1) * (_HEAD + 3) // 2 + _HEAD // 3
       words += [Words(_MARGIN, top + (_HEAD + 3) * n, line, _HEAD, quiet=n > 0) for n, line in enumerate(label)]
       for cell, x, width in zip(row.cells, lefts, widths, strict=True):
         span = _span(cell, side, strip)
@@ -159,7 +161,7 @@ def place(title: str, blocks: Sequence[Block], side: int = 128, strip: int = 1) 
           places.append(Place(at, y, _frame_width(cell, side), side, count, cell))
         if cell.below:
           words.append(Words(x + width // 2, y + side + _BELOW + 1, cell.below, _BELOW, middle=True, quiet=True))
-      y += side + (_BELOW + 5 if any(cell.below for cell in row.cells) else 0) + _GAP
+      y += tall + (_BELOW + 5 if any(cell.below for cell in row.cells) else 0) + _GAP
     right = max(right, lefts[-1] + widths[-1] if lefts else left)
     y += _GAP
   return (y + _MARGIN - _GAP, right + _MARGIN), places, words

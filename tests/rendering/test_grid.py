@@ -36,7 +36,7 @@ def test_cells_lie_in_rows_and_columns_and_never_over_one_another():
   assert all(0 <= word.x < width and 0 < word.y < height for word in words)
   assert {"Fig. 1", "appearance", "chi = 10", "conv5_fusion", "f021", "no stimulus", "2.0 a_hat", "YoYo"} <= set(by_text)
   assert by_text["motion"].y < by_text["chi = 10"].y < second.y and abs(by_text["motion"].x - (second.x + SIDE // 2)) <= 1
-  assert by_text["f021"].x < first.x and second.y < by_text["f021"].y < second.y + SIDE
+  assert by_text["f021"].x < first.x and second.y < by_text["conv5_fusion"].y < by_text["f021"].y < third.y
 
 
 def test_the_picture_shows_the_middle_frame_or_a_strip_and_the_film_all_frames():
