@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import dataclasses
+import itertools
 import math
 
 from tbvis.rendering.charts import COLOURS, Drawing, Mark
@@ -69,10 +70,13 @@ def draw(title: str, nodes: Sequence[Node], target: str, lanes: Sequence[str], g
       source = known[name]
       marks.append(Mark("line", left(source) + _BOX, middle(source), left(node), middle(node), colour=_QUIET, size=1.2))
       if gradient and name in on_the_way and node.name in on_the_way | {target}:
-        # Under all boxes of the row.
-        below = _TALLEST / 2 + 10
-        ends = left(source) + _BOX / 2, middle(source) + below, left(node) + _BOX / 2, middle(node) + below
-        marks.append(Mark("line", *ends, colour=_GRADIENT, size=1.6))
+        # Under all boxes of a row, and between two columns from row to row.
+        below, gap = _TALLEST / 2 + 10, left(node) - (_STEP - _BOX) / 2
+        corners = [(left(source) + _BOX / 2, middle(source)), (gap, middle(source)), (gap, middle(node))]
+        corners.append((left(node) + _BOX / 2, middle(node)))
+        marks += [
+          Mark("line", x, y + below, x2, y2 + below, colour=_GRADIENT, size=1.6) for (x, y), (x2, y2) in itertools.pairwise(corners)
+        ]
   for node in nodes:
     x, y, tall = left(node), middle(node), height(node)
     colour = _GRADIENT if node.name == target else _LANES[node.lane % len(_LANES)]

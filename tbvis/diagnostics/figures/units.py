@@ -154,7 +154,7 @@ def best_unit(
     raise Lacking(f"no unit of {layer} answers to {' and '.join(classes)} on the validation clips")
   others = np.delete(means, labels, axis=0)
   highest = np.nanmax(others, axis=0, initial=-np.inf) if len(others) else np.full(len(index), -np.inf)
-  first = means[labels].min(axis=0) > highest
+  first = means[labels].min(axis=0) >= highest
   order = np.lexsort((-index, ~first, ~strong, ~free))
   channel = int(order[0])
   said = f"of {len(index)} units of {layer} the one that answers most to {' and '.join(classes)} rather than to other classes"
