@@ -67,10 +67,17 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-  """Rows under common column heads; a figure has one, or a second one for sample clips."""
+  """Rows under common column heads; a figure has one, or a second one for sample clips.
+
+  Attributes:
+    heads: of the columns, lines separated by line ends.
+    rows: from above.
+    strip: how many frames of a film the still picture shows side by side.
+  """
 
   heads: tuple[str, ...]
   rows: tuple[Row, ...]
+  strip: int = 1
 
   def __post_init__(self):
     for row in self.rows:
@@ -115,14 +122,14 @@ def _frame_width(cell: Cell, height: int) -> int:
   return height if cell.frames is None else max(1, round(height * cell.frames.shape[2] / cell.frames.shape[1]))
 
 
-def place(title: str, blocks: Sequence[Block], side: int = 128, strip: int = 1) -> tuple[tuple[int, int], list[Place], list[Words]]:
+def place(title: str, blocks: Sequence[Block], side: int = 128, plays: bool = False) -> tuple[tuple[int, int], list[Place], list[Words]]:
   """Lays a figure out.
 
   Args:
     title: its head line.
     blocks: from above.
     side: height of every cell, in pixels.
-    strip: how many frames of a film are shown side by side.
+    plays: whether films play, so that no strips are needed.
 
   Returns:
     (height, width) of the whole, the places of all cells that have frames, and the words; no two of the places overlap.
@@ -132,6 +139,7 @@ def place(title: str, blocks: Sequence[Block], side: int = 128, strip: int = 1) 
   right = _MARGIN + _length(title, _TITLE)
   y = _MARGIN + _TITLE + 14
   for block in blocks:
+    strip = 1 if plays else block.strip
     labels = [line for row in block.rows for line in row.label.split("\n")]
     left = _MARGIN + max((_length(line, _HEAD) for line in labels), default=0) + 2 * _GAP
     widths = []
@@ -188,14 +196,14 @@ def _put(sheet: np.ndarray, spot: Place, frames: Sequence[int]) -> None:
     sheet[spot.y : spot.y + spot.height, x : x + spot.width] = animation.resize(spot.cell.frames[index], spot.height, spot.width)
 
 
-def picture(title: str, blocks: Sequence[Block], side: int = 128, strip: int = 1) -> np.ndarray:
-  """Draws a figure as a still picture, uint8 RGB (H, W, 3): of a film its middle frame, or `strip` frames from first to last.
+def picture(title: str, blocks: Sequence[Block], side: int = 128) -> np.ndarray:
+  """Draws a figure as a still picture, uint8 RGB (H, W, 3): of a film its middle frame, or a strip from its first to its last.
 
   >>> cell = Cell(np.zeros((10, 8, 8, 3), np.uint8), "a film")
   >>> picture("Fig. 0", [Block(("motion",), (Row("f001", (cell,)),))], side=16).ndim
   3
   """
-  size, places, words = place(title, blocks, side, strip)
+  size, places, words = place(title, blocks, side)
   sheet = _paper(size, words)
   for spot in places:
     count = len(spot.cell.frames)
@@ -206,7 +214,7 @@ def picture(title: str, blocks: Sequence[Block], side: int = 128, strip: int = 1
 
 def film(title: str, blocks: Sequence[Block], side: int = 96) -> np.ndarray:
   """Draws a figure as a film, uint8 RGB (T, H, W, 3): `FILM_FRAMES` frames, or one where nothing moves."""
-  size, places, words = place(title, blocks, side)
+  size, places, words = place(title, blocks, side, plays=True)
   paper = _paper(size, words)
   frames = []
   for moment in range(FILM_FRAMES if any(spot.cell.moves for spot in places) else 1):

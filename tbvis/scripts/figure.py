@@ -61,7 +61,7 @@ _OUTPUT_DIR = flags.DEFINE_string("output_dir", "figures", "Folder of the figure
 _STIMULI_DIR = flags.DEFINE_string(
   "stimuli_dir", None, "Folder of the stimuli, which figures share; by default stimuli in --output_dir. A second run goes on from there."
 )
-_STRIP = flags.DEFINE_integer("strip", 1, "Frames of each film that the PNG shows side by side.", lower_bound=1, upper_bound=10)
+_STRIP = flags.DEFINE_integer("strip", 1, "Frames of each film of the rows that the PNG shows side by side.", lower_bound=1, upper_bound=10)
 _SIDE = flags.DEFINE_integer("side", 128, "Height of a cell of the PNG, pixels.", lower_bound=16, upper_bound=1024)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the start noise and of the transforms.", lower_bound=0)
 _PRESET = flags.DEFINE_enum("preset", "default", config_lib.PRESETS, "Constants of the search, see tbvis-maximize.")
@@ -125,7 +125,7 @@ def _description() -> figure.Description:
   if _LAYOUT.value == "settings" and len(wishes) != 1:
     raise UsageError(f"--units: expected one unit with --layout=settings, received {len(wishes)}.")
   return figure.Description(
-    _LAYOUT.value, wishes, tuple(settings), tuple(_CLIPS.value), _CLIPS_EACH.value, tuple(_PAIR.value), _REGIONS.value
+    _LAYOUT.value, wishes, tuple(settings), tuple(_CLIPS.value), _CLIPS_EACH.value, tuple(_PAIR.value), _REGIONS.value, _STRIP.value
   )
 
 
@@ -208,7 +208,7 @@ def _make(inputs: dict[str, Any], folder: pathlib.Path) -> dict[str, Any]:
     for bar in bars:
       bar.close()
     caption = [*intro, *made.said, _search_words(description, config), _network(inputs, checkpoint, cabinet.network)]
-    still = animation.encode_png(grid.picture(title, made.blocks, _SIDE.value, _STRIP.value))
+    still = animation.encode_png(grid.picture(title, made.blocks, _SIDE.value))
     moving = animation.encode_gif(grid.film(title, made.blocks, min(_SIDE.value, 112)), grid.MILLISECONDS)
     page, numbers = grid.page(title, made.blocks, caption), made.numbers
   contents = {"png": still, "gif": moving, "html": page.encode(), "txt": ("\n\n".join([title, *caption]) + "\n").encode()}

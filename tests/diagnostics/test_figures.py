@@ -59,7 +59,7 @@ def test_the_papers_number_is_for_the_authors_network(checkpoint, known):
 
 
 def test_what_a_network_lacks_is_said_in_a_line(checkpoint, known):
-  with pytest.raises(units.Lacking, match=r"has no class Bowling \(nearest: Rolling\)"):
+  with pytest.raises(units.Lacking, match=r"has no class Bowling \(nearest: Bowing\)"):
     _choose("prediction/Bowling", checkpoint)
   with pytest.raises(units.Lacking, match="no unit statistics to choose a unit of conv5_fusion for Bowing by"):
     _choose("conv5_fusion/Bowing", checkpoint)

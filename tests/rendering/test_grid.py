@@ -13,12 +13,12 @@ def _film(level, frames=10, height=12, width=12):
   return np.stack([np.full((height, width, 3), level + i, np.uint8) for i in range(frames)])
 
 
-def _blocks():
+def _blocks(strip=1):
   picture, film = grid.Cell(_film(40, 1), "a picture"), grid.Cell(_film(80), "a film", "2.0 a_hat")
   clip = grid.Cell(_film(120, 15, 12, 16), "a clip")
   nothing = grid.Cell(None, "no stimulus")
   rows = (grid.Row("conv5_fusion\nf021", (picture, film)), grid.Row("fc6", (nothing, film)))
-  return [grid.Block(("appearance", "motion\nchi = 10"), rows), grid.Block(("clip",), (grid.Row("YoYo", (clip,)),))]
+  return [grid.Block(("appearance", "motion\nchi = 10"), rows, strip), grid.Block(("clip",), (grid.Row("YoYo", (clip,)),))]
 
 
 def test_cells_lie_in_rows_and_columns_and_never_over_one_another():
@@ -47,10 +47,11 @@ def test_the_picture_shows_the_middle_frame_or_a_strip_and_the_film_all_frames()
   inside = (slice(spot.y, spot.y + SIDE), slice(spot.x, spot.x + SIDE))
   assert (still[inside] == 85).all()
   assert film.shape[0] == 10 and [int(frame[inside].mean()) for frame in film] == list(range(80, 90))
-  _, places, _ = grid.place("Fig. 1", blocks, SIDE, strip=3)
-  strip, spot = grid.picture("Fig. 1", blocks, SIDE, strip=3), places[1]
+  _, (_, spot, _, clip), _ = grid.place("Fig. 1", _blocks(3), SIDE)
+  strip = grid.picture("Fig. 1", _blocks(3), SIDE)
   columns = [strip[spot.y, spot.x + (SIDE + 1) * i + SIDE // 2, 0] for i in range(3)]
-  assert spot.frames == 3 and columns == [80, 84, 89]
+  assert (spot.frames, clip.frames) == (3, 1) and columns == [80, 84, 89]
+  assert grid.film("Fig. 1", _blocks(3), SIDE).shape == film.shape  # What plays needs no strip.
   assert len(grid.film("", [grid.Block(("a",), (grid.Row("b", (grid.Cell(_film(1, 1), "c"),)),))])) == 1  # Nothing moves.
 
 
@@ -70,6 +71,6 @@ def test_a_row_of_another_length_is_refused():
 
 def test_a_strip_of_a_short_film_has_its_frames():
   cell = grid.Cell(_film(10, frames=2), "short")
-  _, (spot,), _ = grid.place("", [grid.Block(("a",), (grid.Row("", (cell,)),))], SIDE, strip=5)
+  _, (spot,), _ = grid.place("", [grid.Block(("a",), (grid.Row("", (cell,)),), 5)], SIDE)
   assert spot.frames == 2
   assert animation.encode_gif(grid.film("", [grid.Block(("a",), (grid.Row("", (cell,)),))])).startswith(b"GIF")

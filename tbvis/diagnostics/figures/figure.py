@@ -39,6 +39,7 @@ class Description:
     clips_each: clips of each class.
     pair: two classes whose confusions are told; () for none.
     regions: whether the motion of the pair's clips is measured where their stimuli move.
+    strip: how many frames of a film beside the stimuli the still picture shows.
   """
 
   layout: str
@@ -48,6 +49,7 @@ class Description:
   clips_each: int = 1
   pair: tuple[str, ...] = ()
   regions: bool = False
+  strip: int = 1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -224,13 +226,13 @@ def _rows(made: _Assembly) -> list[grid.Block]:
     shown = [*made.samples_of(row), *[None] * each][:each]
     cells += [cell for sample in shown for cell in made.clip_cells(sample)]
     rows.append(grid.Row(_row_label(row), tuple(cells)))
-  return [grid.Block(tuple(heads), tuple(rows))]
+  return [grid.Block(tuple(heads), tuple(rows), made.description.strip)]
 
 
 def _settings(made: _Assembly) -> list[grid.Block]:
   (row,) = made.rows
   rows = [grid.Row(setting_name(s), (made.appearance(row, s), made.motion(row, s))) for s in made.description.settings]
-  return [grid.Block((f"appearance\n{row.name}", f"motion\n{row.name}"), tuple(rows))]
+  return [grid.Block((f"appearance\n{row.name}", f"motion\n{row.name}"), tuple(rows), made.description.strip)]
 
 
 def _line(made: _Assembly) -> list[grid.Block]:
@@ -245,7 +247,7 @@ def _line(made: _Assembly) -> list[grid.Block]:
     cells += [cell for sample in shown for cell in made.clip_cells(sample)]
     rows.append(grid.Row(_row_label(row), tuple(cells)))
   marked = [f"({chr(ord('a') + number)}) {head}" for number, head in enumerate(heads)]
-  return [grid.Block(tuple(marked), tuple(rows))]
+  return [grid.Block(tuple(marked), tuple(rows), made.description.strip)]
 
 
 def _below(made: _Assembly) -> list[grid.Block]:
