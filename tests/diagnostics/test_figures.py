@@ -84,9 +84,11 @@ def test_wishes_that_mean_nothing_are_refused():
 def test_clips_taken_for_the_other_class_come_first():
   scores = np.array([[2.0, 0.0], [0.0, 2.0], [0.0, 2.0], [0.0, 3.0]])
   found = predictions_lib.Predictions(("a1", "a2", "a3", "b1"), np.array([0, 0, 0, 1]), ("A", "B"), {"fused": scores})
-  assert clips.choose_names(["a3", "a2", "a1"], "A", 1, found, "B") == {"a2": "B"}
-  assert clips.choose_names(["a3", "a2", "a1"], "A", 2, found, "B") == {"a2": "B", "a1": "A"}
-  assert clips.choose_names(["a3", "a2", "a1"], "A", 2, None, None) == {"a1": "", "a2": ""}
+  names = {"a3": 2, "a2": 1, "a1": 1}
+  assert clips.choose_names(names, "A", 1, found, "B") == {"a2": "B"}
+  assert clips.choose_names(names, "A", 2, found, "B") == {"a2": "B", "a1": "A"}
+  # Of another group rather than the next by name.
+  assert clips.choose_names(names, "A", 2, None, None) == {"a1": "", "a3": ""}
   told = figure.confusion_sentences(found, ("A", "B"))
   assert told[0].startswith("A: right 33.3 % (1 of 3;") and "taken for B 66.7 % (2 of 3;" in told[0]
   assert "taken for A 0.0 % (0 of 1;" in told[1]
@@ -123,7 +125,7 @@ def test_a_figure_with_clips_confusions_and_regions(checkpoint, dataset, tmp_pat
   assert [row.label for row in rows.rows] == ["prediction\nBowing", "prediction\nRolling"]
   # The clip of Rolling that was taken for Bowing comes first.
   assert [cell.below for row in rows.rows for cell in row.cells[3:4]] == ["recognised", "taken for Bowing"]
-  assert rows.rows[0].cells[1].moves and " a_hat, to " in rows.rows[0].cells[1].below
+  assert rows.rows[0].cells[1].moves and " a_hat, " in rows.rows[0].cells[1].below
   assert below.rows[0].label == "sample clips\nBrushing" and any("has no test clips of YoYo" in text for text in made.said)
   assert "Rolling: right 50.0 % (1 of 2;" in " ".join(made.said)
   assert set(made.numbers["regions"]) == {"Rolling", "Bowing"} and made.numbers["stimuli"] == 4

@@ -47,29 +47,34 @@ class Sample:
 
 
 def choose_names(
-  names: Sequence[str], class_name: str, count: int, predictions: predictions_lib.Predictions | None, taken_for: str | None
+  names: Mapping[str, int], class_name: str, count: int, predictions: predictions_lib.Predictions | None, taken_for: str | None
 ) -> dict[str, str]:
-  """Chooses clips of a class by name, and tells what each was called.
+  """Chooses clips of a class by name, from as many groups as there are, and tells what each was called.
 
   Args:
-    names: of all clips of the class.
+    names: of all clips of the class, with their groups: clips of a group look alike.
     class_name: the class.
     count: how many.
     predictions: of the clips, where they are known.
     taken_for: a class that clips taken for it come first for; None for none.
 
   Returns:
-    What the fused scores called them, by name: "" where that is not known. Without predictions the first by name.
+    What the fused scores called them, by name: "" where that is not known. Without predictions the first of each group.
   """
   said = dict.fromkeys(names, "")
   if predictions is not None:
     called = predictions.predicted("fused")
     said |= {n: predictions.classes[called[i]] for i, n in enumerate(predictions.clips) if n in said}
 
-  def rank(name: str) -> tuple[bool, str]:
-    return said[name] != taken_for, name
+  before: dict[tuple[bool, int], int] = {}
 
-  chosen = sorted(names, key=rank)[:count]
+  def rank(name: str) -> tuple[bool, int, str]:
+    kind = said[name] != taken_for
+    before[kind, names[name]] = before.get((kind, names[name]), 0) + 1
+    return kind, before[kind, names[name]], name
+
+  # Keys are made in the order given: by name.
+  chosen = sorted(sorted(names), key=rank)[:count]
   if taken_for and count > 1 and all(said[name] == taken_for for name in chosen):
     # Beside those taken for the other class one that was recognised.
     right = next((name for name in sorted(names) if said[name] == class_name), None)
@@ -102,9 +107,9 @@ def read(
   kept = tf.constant(labels, tf.int64)
   data = dataset.clips(split).filter(lambda clip: tf.reduce_any(clip["label"] == kept))
   # Names first, without the clips themselves.
-  names: dict[str, list[str]] = {}
-  for item in data.map(lambda clip: (clip["clip"], clip["label"])).as_numpy_iterator():
-    names.setdefault(dataset.classes[int(item[1])], []).append(item[0].decode())
+  names: dict[str, dict[str, int]] = {}
+  for clip, label, group in data.map(lambda clip: (clip["clip"], clip["label"], clip["group"])).as_numpy_iterator():
+    names.setdefault(dataset.classes[int(label)], {})[clip.decode()] = int(group)
   chosen = {
     class_name: choose_names(found, class_name, wanted[class_name], predictions, (taken_for or {}).get(class_name))
     for class_name, found in names.items()

@@ -100,6 +100,17 @@ def setting_name(setting: sweep.Setting) -> str:
   return f"kappa = {setting.kappa:g}, chi = {setting.chi:g}" + (f"\n{speed}" if speed else "")
 
 
+def speed(motion: np.ndarray) -> float:
+  """Returns the mean speed of a stimulus (H, W, T, 2), averaged by speed itself: pixels a frame. Still surroundings do not count.
+
+  >>> round(speed(np.array([[[[51.0, 0.0]], [[0.0, 0.0]]]])), 2)
+  8.0
+  """
+  sizes = np.hypot(motion[..., 0], motion[..., 1])
+  total = float(sizes.sum())
+  return PIXELS_PER_UNIT * float((sizes**2).sum()) / total if total > 0 else 0.0
+
+
 def choose_units(wishes: Sequence[units_lib.Wish], sources: Sources) -> tuple[list[units_lib.Chosen], list[str]]:
   """Returns the units of every row, and a note on every row that the network has nothing for.
 
@@ -166,10 +177,8 @@ class _Assembly:
     pictures = [(unit, self.found[unit.name, setting]) for unit in row.units]
     drawn = [flow_to_rgb(motion_frames(found.motion)) for _, found in pictures if found.motion is not None]
     cell = self._cell(row, setting, "motion", drawn, pictures)
-    speeds = [PIXELS_PER_UNIT * float(np.hypot(*np.moveaxis(f.motion, -1, 0)).max()) for _, f in pictures if f.motion is not None]
-    if len(speeds) != 1:
-      return cell
-    return dataclasses.replace(cell, below=f"{cell.below}, to {speeds[0]:.1f} px")
+    motions = [found.motion for _, found in pictures if found.motion is not None]
+    return dataclasses.replace(cell, below=f"{cell.below}, {speed(motions[0]):.1f} px") if len(motions) == 1 else cell
 
   def _cell(
     self,
