@@ -198,15 +198,18 @@ def _make(inputs: dict[str, Any], folder: pathlib.Path) -> dict[str, Any]:
     sources = _sources(inputs, checkpoint)
     place = app.expand_path(_STIMULI_DIR.value, "stimuli_dir") or folder / "stimuli"
     cabinet = stimuli.Cabinet(checkpoint, config, sources.statistics, place, _SEED.value)
-    bars = []
 
     def begin(steps: int) -> Any:
-      bars.append(progress.bar(total=steps, description=_FIGURE.value, unit="step"))
-      return bars[0].update
+      bar = progress.bar(total=steps, description=_FIGURE.value, unit="step")
+
+      def advance(count: int) -> None:
+        bar.update(count)
+        if bar.n >= steps:
+          bar.close()
+
+      return advance
 
     made = figure.make(description, sources, cabinet, begin)
-    for bar in bars:
-      bar.close()
     caption = [*intro, *made.said, _search_words(description, config), _network(inputs, checkpoint, cabinet.network)]
     still = animation.encode_png(grid.picture(title, made.blocks, _SIDE.value))
     moving = animation.encode_gif(grid.film(title, made.blocks, min(_SIDE.value, 112)), grid.MILLISECONDS)
