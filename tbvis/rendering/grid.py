@@ -225,7 +225,7 @@ def film(title: str, blocks: Sequence[Block], side: int = 96) -> np.ndarray:
   return np.stack(frames)
 
 
-def page(title: str, blocks: Sequence[Block], caption: Sequence[str], drawings: Sequence[str] = (), side: int = 168) -> str:
+def page(title: str, blocks: Sequence[Block], caption: Sequence[str], drawings: Sequence[str] = (), side: int = 128) -> str:
   """Returns a figure as one self-contained HTML page: no script, no address outside of it.
 
   Args:

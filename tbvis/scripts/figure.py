@@ -213,7 +213,7 @@ def _make(inputs: dict[str, Any], folder: pathlib.Path) -> dict[str, Any]:
     caption = [*intro, *made.said, _search_words(description, config), _network(inputs, checkpoint, cabinet.network)]
     still = animation.encode_png(grid.picture(title, made.blocks, _SIDE.value))
     moving = animation.encode_gif(grid.film(title, made.blocks, min(_SIDE.value, 112)), grid.MILLISECONDS)
-    page, numbers = grid.page(title, made.blocks, caption), made.numbers
+    page, numbers = grid.page(title, made.blocks, caption, side=max(_SIDE.value, 128)), made.numbers
   contents = {"png": still, "gif": moving, "html": page.encode(), "txt": ("\n\n".join([title, *caption]) + "\n").encode()}
   for ending, content in contents.items():
     files.write_bytes(base.with_name(f"{base.name}.{ending}"), content)
