@@ -44,7 +44,7 @@ def test_a_figure_is_made_with_clips_told_what_it_lacks_and_not_made_twice(given
   told = json.loads((made / "fig12.json").read_text())
   assert [unit["unit"] for unit in told["units"]] == ["prediction/PlayingCello"]
   caption = (made / "fig12.txt").read_text()
-  assert "The row prediction/PlayingViolin is left out: the network has no class PlayingViolin (nearest: PlayingCello)." in caption
+  assert "The row prediction/PlayingViolin is left out: the network has no class PlayingViolin (nearest: PlayingTabla)." in caption
   assert "chi = 10; kappa = 1, chi = 0; 2 steps, preset default, seed 0" in caption and "net.keras" in caption
   assert told["clips"] == ["v_PlayingCello_g01_c01"] and "no predictions of clips were given" in caption
   page = (made / "fig12.html").read_text()
