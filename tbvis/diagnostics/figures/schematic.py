@@ -21,7 +21,7 @@ def nodes(checkpoint: checkpoint_lib.Checkpoint) -> list[schematic.Node]:
 
   >>> net = checkpoint_lib.build("two_stream_fusion_vgg16", {"width": 0.05, "input_size": 32, "fc_units": 4}, ("a", "b"))
   >>> [(n.lane, n.side, n.channels, n.before) for n in nodes(net) if n.name == "concat5"]
-  [(1, 2, 56, ('conv5_3_appearance', 'conv5_3_motion'))]
+  [(1, 2, 48, ('conv5_3_appearance', 'conv5_3_motion'))]
   """
   model, size = checkpoint.model, checkpoint.input_size
   table = geometry.layer_geometry(model, whole=True)
