@@ -41,11 +41,13 @@ class Cell:
     frames: uint8 RGB (T, H, W, 3), one frame for a picture; None where there is nothing to show.
     alt: what it shows, for those who cannot see it; the words of a cell without frames.
     below: a short line under it.
+    still: the frame that stands for a film where it cannot play; None for its middle.
   """
 
   frames: np.ndarray | None
   alt: str
   below: str = ""
+  still: int | None = None
 
   def __post_init__(self):
     if self.frames is not None and (self.frames.dtype != np.uint8 or self.frames.ndim != 4 or self.frames.shape[-1] != 3):
@@ -197,7 +199,7 @@ def _put(sheet: np.ndarray, spot: Place, frames: Sequence[int]) -> None:
 
 
 def picture(title: str, blocks: Sequence[Block], side: int = 128) -> np.ndarray:
-  """Draws a figure as a still picture, uint8 RGB (H, W, 3): of a film its middle frame, or a strip from its first to its last.
+  """Draws a figure as a still picture, uint8 RGB (H, W, 3): of a film one frame, or a strip from its first to its last.
 
   >>> cell = Cell(np.zeros((10, 8, 8, 3), np.uint8), "a film")
   >>> picture("Fig. 0", [Block(("motion",), (Row("f001", (cell,)),))], side=16).ndim
@@ -207,7 +209,8 @@ def picture(title: str, blocks: Sequence[Block], side: int = 128) -> np.ndarray:
   sheet = _paper(size, words)
   for spot in places:
     count = len(spot.cell.frames)
-    chosen = [count // 2] if spot.frames == 1 else np.linspace(0, count - 1, spot.frames).round().astype(int).tolist()
+    still = count // 2 if spot.cell.still is None else spot.cell.still
+    chosen = [still] if spot.frames == 1 else np.linspace(0, count - 1, spot.frames).round().astype(int).tolist()
     _put(sheet, spot, chosen)
   return sheet
 

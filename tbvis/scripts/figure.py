@@ -164,7 +164,7 @@ def _search_words(description: figure.Description, config: config_lib.Maximizati
   return (
     f"Stimuli: {settings}; {config.steps} steps, preset {_PRESET.value}, seed {_SEED.value}. Motion is coloured R = u, G = v, B = speed, "
     "each film on its own scale; under a film its activation in parts of a_hat (the unit's largest on held-out clips) and its mean "
-    "speed where it moves (averaged by speed), pixels a frame."
+    "speed where it moves (averaged by speed), pixels a frame. A still shows the frame in which most moves."
   )
 
 

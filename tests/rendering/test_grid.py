@@ -39,7 +39,7 @@ def test_cells_lie_in_rows_and_columns_and_never_over_one_another():
   assert by_text["f021"].x < first.x and second.y < by_text["conv5_fusion"].y < by_text["f021"].y < third.y
 
 
-def test_the_picture_shows_the_middle_frame_or_a_strip_and_the_film_all_frames():
+def test_the_picture_shows_one_frame_or_a_strip_and_the_film_all_frames():
   blocks = _blocks()
   _, places, _ = grid.place("Fig. 1", blocks, SIDE)
   still, film = grid.picture("Fig. 1", blocks, SIDE), grid.film("Fig. 1", blocks, SIDE)
@@ -60,6 +60,13 @@ def test_the_page_plays_every_cell_and_escapes_what_it_is_told():
   assert page.count("data:image/webp") == 3 and page.count("data:image/png") == 1 and page.count("<svg>") == 1
   assert "Fig. &lt;1&gt;" in page and "a &lt; b" in page and "no stimulus" in page
   assert "http" not in page and "<script" not in page
+
+
+def test_the_frame_that_stands_for_a_film_can_be_chosen():
+  cell = grid.Cell(_film(10), "a film", still=7)
+  blocks = [grid.Block(("a",), (grid.Row("", (cell,)),))]
+  _, (spot,), _ = grid.place("", blocks, SIDE)
+  assert (grid.picture("", blocks, SIDE)[spot.y : spot.y + SIDE, spot.x : spot.x + SIDE] == 17).all()
 
 
 def test_a_row_of_another_length_is_refused():

@@ -178,7 +178,13 @@ class _Assembly:
     drawn = [flow_to_rgb(motion_frames(found.motion)) for _, found in pictures if found.motion is not None]
     cell = self._cell(row, setting, "motion", drawn, pictures)
     motions = [found.motion for _, found in pictures if found.motion is not None]
-    return dataclasses.replace(cell, below=f"{cell.below}, {speed(motions[0]):.1f} px") if len(motions) == 1 else cell
+    if not motions:
+      return cell
+    # Slow motion may swing through nothing half-way: the still shows where most moves.
+    amounts = [np.hypot(motion[..., 0], motion[..., 1]).mean(axis=(0, 1)) for motion in motions]
+    still = int(np.argmax(sum(amount / max(float(amount.max()), 1e-12) for amount in amounts)))
+    below = f"{cell.below}, {speed(motions[0]):.1f} px" if len(motions) == 1 else cell.below
+    return dataclasses.replace(cell, below=below, still=still)
 
   def _cell(
     self,
