@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tbvis.datasets import reader as reader_lib
+from tbvis.diagnostics import confusions
 from tbvis.diagnostics import predictions as predictions_lib
 from tbvis.diagnostics import statistics as statistics_lib
 from tbvis.diagnostics.figures import clips as clips_lib
@@ -284,8 +285,6 @@ def confusion_sentences(predictions: predictions_lib.Predictions, pair: Sequence
   Raises:
     UsageError: if the predictions do not have a class.
   """
-  from tbvis.diagnostics import confusions
-
   matrix = predictions.confusion("fused")
   index = [predictions.classes.index(name) for name in pair]
   sentences = []

@@ -11,7 +11,7 @@ import numpy as np
 from tbvis.diagnostics import statistics as statistics_lib
 from tbvis.errors import UsageError, nearest
 from tbvis.models import checkpoint as checkpoint_lib
-from tbvis.units import CLASS_LAYERS, Unit, number_label, parse_units
+from tbvis.units import CLASS_LAYERS, Unit, channels_of, number_label, parse_units
 
 _NUMBERS = re.compile(r"f\d+(\s*-\s*f?\d+)?")
 # A unit that hardly answers to any class may do so to one alone by chance: it must reach this part of the layer's median a_hat.
@@ -217,6 +217,6 @@ def choose(
   (probe,) = parse_units([f"{layer}/f001"], model)
   if len(probe.layers) != 1:
     raise UsageError(f"--units: expected one layer to choose by class in, received {layer}, which stands for {', '.join(probe.layers)}.")
-  busy = {channel for channel in range(model.get_layer(layer).output.shape[-1]) if f"{layer}/{number_label(channel)}" in taken}
+  busy = {channel for channel in range(channels_of(model, layer)) if f"{layer}/{number_label(channel)}" in taken}
   channel, how = best_unit(statistics, layer, classes, busy)
   return Chosen(layer, (Unit(layer, channel, number_label(channel)),), how + (f"; {note}" if note else ""), classes)
