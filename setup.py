@@ -62,7 +62,7 @@ EXTRAS = {
   ],
 }
 
-SCRIPTS = ("prepare", "train", "evaluate", "maximize", "explain", "analyze", "demo")
+SCRIPTS = ("prepare", "train", "evaluate", "maximize", "explain", "analyze", "figure", "demo")
 
 setup(
   name="tbvis",

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-VERBS = ("prepare", "import", "train", "evaluate", "maximize", "explain", "analyze", "demo")
+VERBS = ("prepare", "import", "train", "evaluate", "maximize", "explain", "analyze", "figure", "demo")
 MODULES = {"import": "import_weights"}  # Where the verb is no name of a module.
 OF_ABSL = {"flagfile", "undefok", "help", "helpfull", "verbosity"}
 

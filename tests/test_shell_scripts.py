@@ -201,3 +201,17 @@ def test_a_missing_venv_module_is_said(checkout):
 def test_the_scripts_can_be_run():
   for name in ("scripts/test", "scripts/demo", ".ci/run"):
     assert os.access(ROOT / name, os.X_OK), name
+
+
+def test_figures_makes_them_all_and_tells_which_could_not_be(checkout):
+  shutil.copytree(ROOT / "flags", checkout.folder / "flags")
+  stub = '[[ $1 != */fig05.flags ]] || status=2; echo "figure ${1##*/} ${*:2} in $PWD" >>"$CALLS"; exit "${status:-${ALL:-0}}"'
+  checkout.program(checkout.folder / ".venv" / "bin" / "tbvis-figure", stub)
+  elsewhere = checkout.folder.parent
+  done = checkout.call("scripts/figures", "--output_dir=here", cwd=elsewhere)
+  made = [line for line in checkout.calls if line.startswith("figure ")]
+  assert done.returncode == 2 and "Not made, for the reasons above: fig05" in done.stderr
+  assert len(made) == 16 and made[0] == f"figure fig01.flags --output_dir=here in {elsewhere}"
+  # A crash or Ctrl-C ends it at once.
+  done = checkout.call("scripts/figures", cwd=elsewhere, ALL="130")
+  assert done.returncode == 130 and len([line for line in checkout.calls if line.startswith("figure ")]) == 1

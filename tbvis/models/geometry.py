@@ -33,7 +33,7 @@ class LayerGeometry:
   shape: tuple[int | None, ...] = ()
 
 
-def _window(layer: keras.Layer) -> tuple[tuple[int, int], int]:
+def window(layer: keras.Layer) -> tuple[tuple[int, int], int]:
   """Returns how many pixels of its input a window of a layer spans beyond the first, (height, width), and its stride."""
   kernel = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
   if kernel is None:
@@ -87,7 +87,7 @@ def layer_geometry(model: keras.Model, whole: bool = False) -> dict[str, LayerGe
       if ends or any(g.field is None for g in before):
         here = LayerGeometry(layer.name, shape[-1], None, None, streams, shape)
       else:
-        spans, stride = _window(layer)
+        spans, stride = window(layer)
         sides = tuple(max(seen[axis] + spans[axis] * g.stride for g, seen in found) for axis in (0, 1))
         here = LayerGeometry(layer.name, shape[-1], max(sides), max(g.stride for g in before) * stride, streams, shape)
     for tensor in outputs:

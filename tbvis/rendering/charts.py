@@ -46,7 +46,8 @@ class Strip:
 
 @dataclasses.dataclass(frozen=True)
 class Mark:
-  """A part of a drawing: "line" (x, y, x2, y2), "dot" (x, y and its radius as size) or "text" (x, y, its words and where they end)."""
+  """A part of a drawing: "line" (x, y, x2, y2), "dot" (x, y and its radius as size), "box" (two corners, seen through) or "text" (x, y, its
+  words and where they end)."""
 
   kind: str
   x: float
@@ -95,6 +96,8 @@ class Drawing:
       elif mark.kind == "dot":
         r = mark.size * _SCALE
         canvas.ellipse((x - r, y - r, x + r, y + r), fill=f"{mark.colour}88")
+      elif mark.kind == "box":
+        canvas.rectangle((x, y, mark.x2 * _SCALE, mark.y2 * _SCALE), fill=f"{mark.colour}33", outline=mark.colour, width=_SCALE)
       else:
         canvas.text((x, y), mark.text, fill=mark.colour, font=font, anchor={"start": "ls", "middle": "ms", "end": "rs"}[mark.anchor])
     return animation.encode_png(np.asarray(image))
@@ -108,6 +111,9 @@ def _svg(mark: Mark) -> str:
   if mark.kind == "dot":
     said = f"<title>{html.escape(mark.text)}</title>" if mark.text else ""
     return f'<circle cx="{mark.x:.1f}" cy="{mark.y:.1f}" r="{mark.size:g}" fill="{colour}" fill-opacity="0.53">{said}</circle>'
+  if mark.kind == "box":
+    corner, size = f'x="{mark.x:.1f}" y="{mark.y:.1f}"', f'width="{mark.x2 - mark.x:.1f}" height="{mark.y2 - mark.y:.1f}"'
+    return f'<rect {corner} {size} fill="{colour}" fill-opacity="0.2" stroke="{colour}"/>'
   return f'<text x="{mark.x:.1f}" y="{mark.y:.1f}" fill="{colour}" text-anchor="{mark.anchor}">{html.escape(mark.text)}</text>'
 
 
