@@ -109,7 +109,8 @@ def _hypotheses(found: Explanation) -> str:
 def _hypothesis(found: Explanation, judged: Judged) -> str:
   hypothesis = judged.hypothesis
   kind = {"supported": "supported", "too few clips": "few"}.get(judged.verdict.value, "quiet")
-  numbers = (f"{hypothesis.effect:+.2f}", f"{hypothesis.p:.2g}", f"{hypothesis.separation:+.2f}", f"{judged.clips.effect:+.2f}")
+  apart = f"{judged.clips.effect:+.2f}" if np.isfinite(judged.clips.effect) else "-"
+  numbers = (f"{hypothesis.effect:+.2f}", f"{hypothesis.p:.2g}", f"{hypothesis.separation:+.2f}", apart)
   return (
     f"<tr><td class=number>{hypothesis.rank}</td><td class=words>{_text(hypothesis.sentence(*found.classes))}</td>"
     f"{''.join(f'<td class=number>{n}</td>' for n in numbers)}"
