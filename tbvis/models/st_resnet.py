@@ -153,24 +153,22 @@ class _Stream:
 
   def _block(self, x: Any, enters: Any, stage: str, block: str, filters: int) -> Any:
     """Returns the sum of a block's branch and its shortcut, before the ReLU."""
-    tower, temporal = self.tower, block == _TEMPORAL_BLOCK
+    tower, name, temporal = self.tower, f"res{stage}{block}", block == _TEMPORAL_BLOCK
     stride = 2 if block == "a" and stage != "2" else 1
 
     def normalised(y: Any, branch: str) -> Any:
       return tower.batch_norm(y, f"bn{stage}{block}_{branch}")
 
-    def one_by_one(y: Any, branch: str, filters: int) -> Any:
-      name = f"res{stage}{block}_{branch}"
-      return normalised(self._over_time(y, name, filters) if temporal else tower.conv(y, name, filters, stride=stride, bias=False), branch)
+    def one_by_one(y: Any, branch: str, filters: int, stride: int = 1) -> Any:
+      convolution = f"{name}_{branch}"
+      if temporal:
+        return normalised(self._over_time(y, convolution, filters), branch)
+      return normalised(tower.conv(y, convolution, filters, stride=stride, bias=False), branch)
 
-    shortcut = x
-    if block == "a":
-      shortcut = one_by_one(x, "branch1", _EXPANSION * filters)
-    name = f"res{stage}{block}"
-    y = tower.relu(one_by_one(enters, "branch2a", filters), f"{name}_branch2a_relu")
+    shortcut = one_by_one(x, "branch1", _EXPANSION * filters, stride) if block == "a" else x
+    y = tower.relu(one_by_one(enters, "branch2a", filters, stride), f"{name}_branch2a_relu")
     y = normalised(tower.conv(y, f"{name}_branch2b", filters, 3, bias=False), "branch2b")
     y = tower.relu(y, f"{name}_branch2b_relu")
-    stride = 1
     y = one_by_one(y, "branch2c", _EXPANSION * filters)
     return keras.layers.Add(**tower.named(name))([shortcut, y])
 

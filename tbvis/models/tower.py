@@ -92,7 +92,7 @@ class Tower:
       output: name of the scores.
     """
     x = keras.layers.Dropout(dropout, seed=next(self._seeds), name=f"dropout{suffix}", dtype=self.dtype)(x)
-    # The classifier of every published network starts from N(0, 0.001) (METHOD 4.2) to N(0, 0.01) (METHOD 1.3).
+    # As TSN's classifiers start (METHOD 4.2).
     start = keras.initializers.RandomNormal(stddev=0.001, seed=next(self._seeds))
     x = keras.layers.Conv2D(classes, 1, kernel_initializer=start, name=f"prediction{suffix}", dtype=self.dtype)(x)
     if chunks == 1:
