@@ -10,7 +10,8 @@ from tbvis.models import checkpoint, geometry, st_resnet
 
 CLASSES, WIDTH, SIDE = 5, 0.0625, 64
 CHANNELS = {"appearance": 3, "motion": 20}
-# Rounding grows through fifty normalised layers of random weights; a wrong detail is a hundred times more.
+# Rounding grows through fifty normalised layers of random weights, between PyTorch in float32 and in float64 as much; a wrong detail is
+# a hundred times more.
 TOLERANCE = 5e-4
 
 

@@ -14,7 +14,8 @@ BUILDERS = {"tsn_bn_inception": bn_inception.tsn_bn_inception, "tsn_inception_v3
 CLASSES, WIDTH = 5, 0.0625
 # Sizes whose last maps are 2 x 2, so that the last average counts; among them some at which pools round up.
 SIZES = {"tsn_bn_inception": (64, (64, 64), (69, 67)), "tsn_inception_v3": (107, (107, 107), (104, 105))}
-TOLERANCE = 1e-4
+# PyTorch in float32 is 1.3e-4 from itself in float64 in the deepest layers of Inception-v3; a wrong detail is a hundred times more.
+TOLERANCE = 5e-4
 
 
 def network(name, stream=tsn.BOTH, **changed):
