@@ -34,7 +34,7 @@ def write(path, layers):
   return path
 
 
-def vgg16(tower, v1=False, classifier="fc8-101", **form):
+def vgg16_file(tower, v1=False, classifier="fc8-101", **form):
   """The layers of a tower as Caffe has them: OIHW kernels, [out, in] matrices over C, H, W."""
   modules = [module for module in (*tower.features, *tower.classifier) if any(True for _ in module.parameters())]
   layers = []
@@ -49,7 +49,7 @@ def vgg16(tower, v1=False, classifier="fc8-101", **form):
 @pytest.mark.parametrize("form", FORMS)
 def test_an_appearance_tower_gives_what_pytorch_gives(tmp_path, form, v1):
   tower = vgg16.Vgg16(3)
-  source = caffe.read(write(tmp_path / "rgb.caffemodel", vgg16(tower, v1, **FORMS[form])))
+  source = caffe.read(write(tmp_path / "rgb.caffemodel", vgg16_file(tower, v1, **FORMS[form])))
   assert source.info["appearance_mean"] == (123.68, 116.779, 103.939)
   model = vgg16.imported([(source, caffe.targets(source, "appearance"))])
   # Caffe's network is given B, G, R.
@@ -60,7 +60,7 @@ def test_an_appearance_tower_gives_what_pytorch_gives(tmp_path, form, v1):
 
 def test_flow_keeps_its_order(tmp_path):
   tower = vgg16.Vgg16(20)
-  source = caffe.read(write(tmp_path / "flow.caffemodel", vgg16(tower)))
+  source = caffe.read(write(tmp_path / "flow.caffemodel", vgg16_file(tower)))
   model = vgg16.imported([(source, caffe.targets(source, "motion"))])
   vgg16.assert_same(model, "motion", FLOW - 128, tower, (FLOW - 128).transpose(2, 0, 1))
 
@@ -203,7 +203,7 @@ def test_a_mean_is_three_finite_numbers(tmp_path, values, mean):
 
 def test_older_layers_tell_of_pools_too(tmp_path):
   settings = caffe_files.field(19, b"".join(caffe_files.field(number, value) for number, value in ((1, 1), (2, 3), (3, 2))))
-  layers = vgg16(vgg16.Vgg16(3), v1=True)
+  layers = vgg16_file(vgg16.Vgg16(3), v1=True)
   layers.insert(0, caffe_files.layer("pool1", "Pooling", settings=settings, v1=True))
   pool = caffe.read(write(tmp_path / "old.caffemodel", layers)).info["layers"][0]
   assert (pool["type"], pool["method"], pool["kernel"], pool["stride"]) == ("Pooling", "average", (3, 3), (2, 2))
@@ -295,6 +295,6 @@ def test_renamed_and_other_networks_are_refused(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("v1,form", [(False, "current"), (True, "unpacked")])
 def test_damaged_files_are_refused_in_one_line(tmp_path, v1, form):
-  sample = write(tmp_path / "sample.caffemodel", vgg16(vgg16.Vgg16(3), v1, **FORMS[form]))
+  sample = write(tmp_path / "sample.caffemodel", vgg16_file(vgg16.Vgg16(3), v1, **FORMS[form]))
   counts = fuzz.outcomes("tests.weights.test_caffe:read_and_target", sample, tmp_path, count=500)
   assert sum(counts.values()) == 500 and counts["refused"] > 200, counts
