@@ -29,6 +29,17 @@ OBJECTIVES = ("alone", "against the other")
 _REGION = 0.15
 
 
+def motion_map(motions: Sequence[np.ndarray]) -> np.ndarray:
+  """Returns where stimuli (H, W, T, 2) of one size move: their mean speed over time, each of sum 1, float (H, W)."""
+  speeds = [np.hypot(m[..., 0], m[..., 1]).mean(-1) for m in motions]
+  return sum(s / max(float(s.sum()), 1e-12) for s in speeds) / len(speeds)
+
+
+def regions_apart(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Returns where the first of two motion maps exceeds the second most, and the other way round: bool (H, W), 15 % of the picture."""
+  return tuple(apart >= np.quantile(apart, 1 - _REGION) for apart in (first - second, second - first))
+
+
 def objective(tower: str, name: str, other: str | None = None) -> str:
   """Returns the objective of a class in a tower, against another where it is given, as `tbvis.maximize` reads it.
 
@@ -82,8 +93,7 @@ class PairStimuli:
       found = [s.motion for s in side[..., list(seeds)].ravel() if s.motion is not None]
       if not found:
         return None
-      speeds = [np.hypot(m[..., 0], m[..., 1]).mean(-1) for m in found]
-      maps.append(sum(s / max(s.sum(), 1e-12) for s in speeds) / len(speeds))
+      maps.append(motion_map(found))
     return np.stack(maps)
 
   def regions(self, seeds: Sequence[int]) -> tuple[probes_lib.RegionMotion, ...]:
@@ -91,10 +101,8 @@ class PairStimuli:
     maps = self.motion_maps(seeds)
     if maps is None:
       return ()
-    found = []
-    for apart, name in ((maps[0] - maps[1], self.classes[0]), (maps[1] - maps[0], self.classes[1])):
-      found.append(probes_lib.RegionMotion(apart >= np.quantile(apart, 1 - _REGION), f"where {name}'s stimuli move"))
-    return tuple(found)
+    masks = regions_apart(*maps)
+    return tuple(probes_lib.RegionMotion(mask, f"where {name}'s stimuli move") for mask, name in zip(masks, self.classes, strict=True))
 
   def measure(self, probes: Sequence[probes_lib.Probe], mean: Sequence[float], pixel: float) -> np.ndarray:
     """Returns what probes say of every stimulus, those of regions included.

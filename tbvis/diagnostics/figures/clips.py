@@ -15,6 +15,7 @@ from tbvis.diagnostics import predictions as predictions_lib
 from tbvis.diagnostics import probes as probes_lib
 from tbvis.diagnostics.explanations import clips as clips_lib
 from tbvis.diagnostics.explanations import permutations
+from tbvis.diagnostics.explanations import stimuli as stimuli_lib
 from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.rendering import animation
 
@@ -23,8 +24,6 @@ FRAMES, STEP = 15, 3
 # Enough for a cell, and small.
 _HEIGHT = 128
 _SNIPPETS = 3
-# How much of the picture a region is, as in explanations.
-_REGION = 0.15
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -164,17 +163,13 @@ class RegionShare:
 
 
 def regions(motions: Mapping[str, Sequence[np.ndarray]]) -> dict[str, np.ndarray]:
-  """Returns where each of two classes' stimuli move more than the other's, bool (H, W): `_REGION` of the picture each.
+  """Returns where each of two classes' stimuli move more than the other's, bool (H, W), as explanations find it.
 
   Args:
     motions: by class its stimuli, float (H, W, T, 2), of one size.
   """
-  maps = {}
-  for name, found in motions.items():
-    speeds = [np.hypot(m[..., 0], m[..., 1]).mean(-1) for m in found]
-    maps[name] = sum(speed / max(float(speed.sum()), 1e-12) for speed in speeds) / len(speeds)
-  (a, map_a), (b, map_b) = maps.items()
-  return {name: apart >= np.quantile(apart, 1 - _REGION) for name, apart in ((a, map_a - map_b), (b, map_b - map_a))}
+  masks = stimuli_lib.regions_apart(*map(stimuli_lib.motion_map, motions.values()))
+  return dict(zip(motions, masks, strict=True))
 
 
 def region_shares(
