@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 import dataclasses
+import functools
 import pathlib
 
 import tensorflow as tf
@@ -81,8 +82,16 @@ class PreparedDataset:
 
   def groups(self, split: str) -> tuple[int, ...]:
     """Returns the groups of a split, sorted."""
-    clips = self._numbers(split, "label", "group")
-    return tuple(sorted({int(clip["group"]) for clip in clips if self.kept is None or int(clip["label"]) in self.kept}))
+    if split not in self._groups:
+      clips = self._numbers(split, "label", "group")
+      found = {int(clip["group"]) for clip in clips if self.kept is None or int(clip["label"]) in self.kept}
+      self._groups[split] = tuple(sorted(found))
+    return self._groups[split]
+
+  @functools.cached_property
+  def _groups(self) -> dict[str, tuple[int, ...]]:
+    """Groups by split, of those asked for: to find them a whole split is read."""
+    return {}
 
   def _numbers(self, split: str, *keys: str) -> tf.data.Dataset:
     """Reads a few numbers of every clip on disk, and no pictures."""
