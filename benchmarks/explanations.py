@@ -131,16 +131,14 @@ def _statistics(checkpoint: Any, dataset: Any, path: pathlib.Path) -> Any:
 
 def _filmed_and_trained(work: pathlib.Path, dtype: str) -> tuple[Any, Any, Any]:
   """Films the set of --stage_script, prepares it and trains a network; returns network, set and statistics."""
-  from tbvis.datasets import catalogue, inventory, lists, preparation, reader
+  from tbvis.datasets import catalogue, preparation, reader
   from tbvis.datasets.stage import film
   from tbvis.models import checkpoint as checkpoint_lib
 
   start_path, script_path = app.required_path(_START.value, "start"), app.required_path(_SCRIPT.value, "stage_script")
   groups = catalogue.parse_numbers(_GROUPS.value, "groups")
   film.film_stage(work / "videos", groups=groups, script=script_path)
-  listed = lists.ucf101(1, work / "videos" / "splits", "stage")
-  found = inventory.videos_by_name(inventory.find_videos(work / "videos" / "videos"))
-  clips = dataclasses.replace(catalogue.match_lists(listed, found, allow_missing=True, groups=groups), dataset=script_path.stem)
+  clips = dataclasses.replace(film.stage_catalogue(work / "videos", groups=groups), dataset=script_path.stem)
   made = preparation.prepare(clips, work / "data", flow="dis")
   dataset = reader.open_dataset(work / "data", made.name)
   training = [g for g in dataset.groups("train") if g < 23]

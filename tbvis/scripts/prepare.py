@@ -83,9 +83,7 @@ def _stage(data_dir: pathlib.Path, groups: frozenset[int] | None) -> catalogue_l
     processes=_PROCESSES.value,
     mask_action=_MASKED.value,
   )
-  lists = lists_lib.ucf101(_SPLIT.value, folder / "splits", "stage")
-  found = inventory.videos_by_name(inventory.find_videos(folder / "videos"))
-  return catalogue_lib.match_lists(lists, found, allow_missing=True, groups=groups)
+  return film.stage_catalogue(folder, _SPLIT.value, groups)
 
 
 def _check_flags() -> None:

@@ -17,6 +17,9 @@ import time
 from typing import Any
 
 from tbvis import files, progress
+from tbvis.datasets import catalogue as catalogue_lib
+from tbvis.datasets import inventory
+from tbvis.datasets import lists as lists_lib
 from tbvis.datasets.stage.script import Script, load_script
 from tbvis.errors import UsageError, unknown_name
 
@@ -108,6 +111,13 @@ def film_stage(
   size = sum(video_path(root, *w).stat().st_size for w in wanted)
   seconds = time.perf_counter() - start
   return StageReport(root, chosen, numbers, len(missing), len(wanted) - len(missing), seconds, size)
+
+
+def stage_catalogue(root: pathlib.Path, split: int = 1, groups: Iterable[int] | None = None) -> catalogue_lib.Catalogue:
+  """Catalogues what `film_stage` has filmed into `root`, as UCF101's videos are."""
+  listed = lists_lib.ucf101(split, root / "splits", "stage")
+  found = inventory.videos_by_name(inventory.find_videos(root / "videos"))
+  return catalogue_lib.match_lists(listed, found, allow_missing=True, groups=groups)
 
 
 def video_path(root: pathlib.Path, class_name: str, group: int, clip: int) -> pathlib.Path:
