@@ -170,6 +170,7 @@ class Ascent:
     self.config = config
     layers = list(dict.fromkeys(tap.layer for term in self.terms for tap in term.taps))
     self.field = np.array([max(table[tap.layer].field or _WHOLE_FIELD for tap in term.taps) for term in self.terms], np.float32)
+    self.times = [table[term.taps[0].layer].time for term in self.terms]
     self.net = network.CutNetwork(model, list(dict.fromkeys(tap for term in self.terms for tap in term.taps)))
     self.streams = {name: streams[name] for name in self.net.streams}
     stride = max(table[layer].stride or _whole_stride(table, table[layer].streams) for layer in layers)

@@ -413,6 +413,8 @@ def search(
       **dataclasses.asdict(job.config),
       "layers": list(batch.layers),
       "fields": [int(field) for field in engine.field],
+      "fields_in_time": engine.times,
+      "chunks": job.chunks,
       "canvas_pixels": batch.canvas,
       "jitter_pixels": engine.shifts - 1,
       "batch_rows": len(batch.rows),

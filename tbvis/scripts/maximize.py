@@ -78,6 +78,8 @@ _DTYPE = app.define_dtype(
   "Number format of the network; auto is bfloat16 where the hardware has it. Inputs and regularisers are float32 always."
 )
 _JSON = app.define_json()
+# Of the summary: a table of short names keeps its columns.
+_LAYER_WIDTH = 22
 
 
 def _define_constants() -> dict[str, flags.FlagHolder[Any]]:
@@ -158,7 +160,8 @@ def _summary(stimuli: Sequence[Stimulus]) -> dict[str, Any]:
       variant = variant_name(stimulus.kappa, stimulus.chi, stimulus.isotropic)
       groups.setdefault((stimulus.target.layer, variant), []).append(stimulus)
   numbers: dict[str, Any] = {}
-  print(f"{'layer':<22}{'setting':<16}{'units':>6}{'a/a_hat':>9}{'dt/dxy':>8}{'contrast':>10}{'motion':>8}{'seconds':>9}   (medians)")
+  wide = max([_LAYER_WIDTH, *(len(layer) + 2 for layer, _ in groups)])
+  print(f"{'layer':<{wide}}{'setting':<16}{'units':>6}{'a/a_hat':>9}{'dt/dxy':>8}{'contrast':>10}{'motion':>8}{'seconds':>9}   (medians)")
   for (layer, variant), group in groups.items():
     values = {
       "units": len(group),
@@ -169,7 +172,7 @@ def _summary(stimuli: Sequence[Stimulus]) -> dict[str, Any]:
       "seconds_per_stimulus": float(np.median([s.config["seconds"] for s in group])),
     }
     cells = ["-" if value is None else f"{value:.2f}" for value in list(values.values())[1:]]
-    print(f"{layer:<22}{variant:<16}{len(group):>6}{cells[0]:>9}{cells[1]:>8}{cells[2]:>10}{cells[3]:>8}{cells[4]:>9}")
+    print(f"{layer:<{wide}}{variant:<16}{len(group):>6}{cells[0]:>9}{cells[1]:>8}{cells[2]:>10}{cells[3]:>8}{cells[4]:>9}")
     numbers |= {f"{name}_{layer}_{variant}": value for name, value in values.items()}
   for layer, speeds in measures.speeds(stimulus.to_record() for stimulus in stimuli).items():
     print(f"{layer}: smallest and largest chi, {speeds}.")
