@@ -49,18 +49,17 @@ function savePng(player) {
 
 /** The appearance and all frames of the motion in a row, a row a chunk, at the chosen zoom as far as a picture may be so wide. */
 function saveStrip(player) {
-  const {film, flow, timeline: {length, chunks}} = player;
+  const {film, flow, timeline: {longest, stay, chunks, each}} = player;
   const inner = flow ? player.arrows.zoom : 1;
-  const each = length / chunks;
   const width = flow ? ((film?.width ?? 0) + flow.width * each) * inner : film.width * each;
   const zoom = Math.max(1, Math.min(Number(state.get("zoom")) || 1, Math.floor(WIDEST / width)));
   const strip = h("canvas", {width: width * zoom, height: compose(player, 0, zoom).height * chunks});
   const context = strip.getContext("2d");
-  for (let moment = 0, left = 0; moment < length; moment += 1) {
+  for (let frame = 0, left = 0; frame < longest; frame += 1) {
     // An appearance stands for its whole chunk; without motion each frame is one.
-    const shown = compose(player, moment, zoom, !flow || moment % each === 0);
-    if (moment % each === 0) left = 0;
-    context.drawImage(shown, left, Math.floor(moment / each) * shown.height);
+    const shown = compose(player, frame * stay, zoom, !flow || frame % each === 0);
+    if (frame % each === 0) left = 0;
+    context.drawImage(shown, left, Math.floor(frame / each) * shown.height);
     left += shown.width;
   }
   strip.toBlob((blob) => save(blob, `${nameOf(player)}${flow ? `_${player.mode}_${chosenScale()}` : ""}_strip.png`));

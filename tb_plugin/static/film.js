@@ -36,18 +36,32 @@ export class Film {
   }
 }
 
-/** Moments of a stimulus: as many as its longer input has frames; the other one keeps its last frame, in chunks the last one of each. */
+/** Chunks of one picture each are no film: each stays for so many moments. */
+const STAY = 5;
+
+/**
+ * Moments of a stimulus: as many as its longer input has frames; the other one keeps its last frame, in chunks the last one of each.
+ * `longest` frames are shown for `stay` moments each.
+ */
 export class Timeline {
   /** @param {number} pictures @param {number} frames of motion @param {number} chunks in which both divide, where they are several. */
   constructor(pictures, frames, chunks) {
-    Object.assign(this, {pictures, frames, chunks, length: Math.max(1, pictures, frames)});
+    const longest = Math.max(1, pictures, frames);
+    const stay = chunks > 1 && longest === chunks ? STAY : 1;
+    Object.assign(this, {pictures, frames, chunks, longest, stay, length: longest * stay, each: Math.max(1, Math.floor(longest / chunks))});
+  }
+
+  /** [chunk, frame inside it] of a moment. */
+  place(moment) {
+    const frame = Math.floor(moment / this.stay);
+    return [Math.floor(frame / this.each), frame % this.each];
   }
 
   at(moment, count) {
     if (count < 2) return 0;
-    const each = Math.max(1, Math.floor(this.length / this.chunks));
+    const [chunk, inside] = this.place(moment);
     const own = Math.max(1, Math.floor(count / this.chunks));
-    return Math.min(count - 1, Math.floor(moment / each) * own + Math.min(moment % each, own - 1));
+    return Math.min(count - 1, chunk * own + Math.min(inside, own - 1));
   }
 
   /** Which picture is shown at a moment. */
@@ -63,8 +77,7 @@ export class Timeline {
   /** "chunk 2 of 3, frame 4", "frame 4 of 16"; of a chunk's single frame the chunk alone. */
   text(moment) {
     if (this.chunks < 2) return `frame ${moment + 1} of ${this.length}`;
-    const each = Math.max(1, Math.floor(this.length / this.chunks));
-    const chunk = `chunk ${Math.floor(moment / each) + 1} of ${this.chunks}`;
-    return each > 1 ? `${chunk}, frame ${(moment % each) + 1}` : chunk;
+    const [chunk, inside] = this.place(moment);
+    return `chunk ${chunk + 1} of ${this.chunks}${this.each > 1 ? `, frame ${inside + 1}` : ""}`;
   }
 }

@@ -84,7 +84,7 @@ def test_frequencies_of_time_end_with_their_chunk():
 def test_the_value_of_a_unit_is_the_mean_over_chunks_and_a_named_one_its_own():
   tap, maps = Tap("conv"), np.random.default_rng(0).normal(size=(2, 3, 5, 5, 4)).astype(np.float32)
 
-  def value(location, chunked=(Tap("conv"),)):
+  def value(location, chunked=(tap,)):
     return objectives.values(("unit", tap, location), {tap: tf.constant(maps)}, [tf.constant([1, 2])], chunked).numpy()
 
   rows, units = np.arange(2), [1, 2]
