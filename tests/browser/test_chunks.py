@@ -87,6 +87,7 @@ def test_the_appearance_of_a_chunk_is_shown_while_its_own_flow_plays(page):
     page.wait_for_function("([s, said]) => document.querySelector(s)?.textContent === said", arg=["tbvis-unit .time-text", said])
     assert np.abs(_shown(page, f"{player} canvas.appearance") - pictures[moment // _EACH]).max() <= 1
     assert np.abs(_shown(page, f"{player} canvas.flow") - flow[moment]).max() <= 1
+    page.mouse.move(0, 0)  # A pointer that stays where it is moves over no new picture.
     page.hover(f"{player} canvas.flow")
     assert f", {said}: u " in _text(page, f"{player} output.reading")
   assert page.get_attribute(player, "aria-label") == f"{_CHUNKED}, chi=10: appearance and flow of 3 chunks"
