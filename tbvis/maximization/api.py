@@ -47,7 +47,7 @@ def make_job(
     model = checkpoint_lib.load_checkpoint(model, dtype=precision.resolve_dtype(dtype))
   sampling, given, input_size = None, inputs or {}, None
   if isinstance(model, checkpoint_lib.Checkpoint):
-    sampling, given = getattr(model, "sampling", None), {}
+    sampling, given = model.sampling, {}
     classes, input_size, model = model.classes, model.input_size, model.model
   if not isinstance(model, keras.Model) or not getattr(model, "inputs", None) or not hasattr(model, "output_names"):
     raise UsageError(f"Expected a Functional Keras model, one with named inputs and layers, received {type(model).__name__}.")
