@@ -124,13 +124,13 @@ _META: dict[str, tuple[Test, str]] = _IDENTITY | {
   "files": (_table(_is_integer), "sizes by name"),
   "appearance": (_optional(lambda value: type(value) is dict), "an object or null"),
   "motion": (_optional(lambda value: type(value) is dict), "an object or null"),
-}
-_PICTURE: dict[str, tuple[Test, str]] = {"size": (_is_size, "two sides"), "small": (_is_size, "two sides")}
-_FILM: dict[str, tuple[Test, str]] = _PICTURE | {"frames": (_is_frames, f"1 to {_MOST_FRAMES}")}
-_CHUNKED: dict[str, tuple[Test, str]] = {
   "chunks": (_is_frames, f"1 to {_MOST_FRAMES}"),
   "inputs": (lambda value: value in [list(records.INPUTS), *([name] for name in records.INPUTS)], "names of inputs"),
 }
+# What an older logdir does not tell.
+_OLDER: dict[str, Any] = {"kept": None, "chunks": 1, "inputs": list(records.INPUTS)}
+_PICTURE: dict[str, tuple[Test, str]] = {"size": (_is_size, "two sides"), "small": (_is_size, "two sides")}
+_FILM: dict[str, tuple[Test, str]] = _PICTURE | {"frames": (_is_frames, f"1 to {_MOST_FRAMES}")}
 _MOTION: dict[str, tuple[Test, str]] = _PICTURE | {
   "frames": (_is_frames, f"1 to {_MOST_FRAMES}"),
   "step": (_is_number, "a finite number"),
@@ -259,22 +259,18 @@ def identity(content: bytes, what: str) -> dict[str, Any]:
 
 def meta(data: bytes, what: str) -> dict[str, Any]:
   """Returns what is known of a stimulus."""
-  found = json_object(unpacked(data, what, LARGEST_META), what, LARGEST_META)
+  found = _OLDER | json_object(unpacked(data, what, LARGEST_META), what, LARGEST_META)
   _fields(found, _META, what)
   if found["motion"] is not None:
     # In an older logdir frames are one below the other.
     found["motion"].setdefault("small_by_row", False)
   if found["appearance"] is not None:
     found["appearance"].setdefault("frames", 1)
-  for name, value in (("chunks", 1), ("inputs", list(records.INPUTS))):
-    found.setdefault(name, value)
-  _fields(found, _CHUNKED, what)
   for name, fields in (("appearance", _FILM), ("motion", _MOTION)):
     if found[name] is not None:
       _fields(found[name], fields, f"{what}, {name}")
       _divides(found[name], found["chunks"], f"{what}, {name}")
-  # An older logdir has kept no steps.
-  if found.setdefault("kept", None) is not None:
+  if found["kept"] is not None:
     _kept(found, f"{what}, kept steps")
   for name, values in found["history"].items():
     if len(values) != len(found["steps"]):
