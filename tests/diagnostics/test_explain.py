@@ -188,5 +188,6 @@ def test_stimuli_need_two_classes_and_two_seeds(network):
 
 def test_tensors_of_the_middle_are_square(network, moves):
   clip = next(clips.read(network, moves, "test", [0], count=1))
-  assert clip.appearance.shape == (1, SIZE, SIZE, 3) and clip.motion.shape == (1, SIZE, SIZE, 20)
-  assert isinstance(clip.appearance, tf.Tensor) and clip.label == 0
+  shapes = {stream: values.shape for stream, values in clip.inputs.items()}
+  assert shapes == {"appearance": (1, SIZE, SIZE, 3), "motion": (1, SIZE, SIZE, 20)}
+  assert isinstance(clip.inputs["motion"], tf.Tensor) and clip.label == 0

@@ -57,15 +57,21 @@ def test_without_an_appearance_tower_the_hybrid_sees_zero_motion():
 def test_scale_and_mean_of_the_maker_are_translated():
   maker, judge = _judge(input_size=32, appearance_mean=[100, 100, 100]), _judge(input_size=64, appearance_mean=[100, 130, 90])
   stimulus = _stimulus(0, 0, 0, side=36)
-  appearance, motion = transfer._inputs(stimulus, judge, maker)
+  appearance, motion = transfer._inputs(stimulus, judge, maker).values()
   assert appearance.shape == (1, 72, 72, 3) and motion.shape == (1, 72, 72, 20)
   np.testing.assert_allclose(appearance[0, 5, 5], [10, -30, 10], atol=1e-4)
   assert float(motion[0, 9, 9, 0]) == pytest.approx(8)
-  same, _ = transfer._inputs(_stimulus(0, 0, 0, side=80), judge, None)
+  same = transfer._inputs(_stimulus(0, 0, 0, side=80), judge, None)["appearance"]
   assert same.shape == (1, 80, 80, 3)
   # Too small for the judge's first classifier layer: enlarged.
-  enlarged, _ = transfer._inputs(_stimulus(0, 0, 0, side=40), judge, None)
+  enlarged = transfer._inputs(_stimulus(0, 0, 0, side=40), judge, None)["appearance"]
   assert enlarged.shape == (1, 64, 64, 3)
+
+
+def test_a_judge_must_be_one_that_can_be_shown_the_stimuli():
+  other = checkpoint_lib.build("tsn_bn_inception", {"width": 0.02, "input_size": 32}, ("a", "b", "c"))
+  with pytest.raises(UsageError, match="20 channels of motion"):
+    transfer.judge_stimuli(other, [_stimulus(0, 0, 0)])
 
 
 def test_shuffled_share_is_the_expected_one():
