@@ -18,7 +18,7 @@ import numpy as np
 
 from tbvis import files, limits
 from tbvis.errors import UsageError, unknown_name
-from tbvis.models import bn_inception, inception_v3, st_resnet, two_stream
+from tbvis.models import bn_inception, c3d, inception_v3, st_resnet, two_stream
 
 _MEMBER = "tbvis.json"
 # Keras' own name for it.
@@ -31,6 +31,7 @@ BUILDERS = {
   "st_resnet50": st_resnet.st_resnet50,
   "tsn_bn_inception": bn_inception.tsn_bn_inception,
   "tsn_inception_v3": inception_v3.tsn_inception_v3,
+  "c3d": c3d.c3d,
 }
 # R, G, B means of ImageNet as VGG-16 was trained (Simonyan & Zisserman 2015).
 IMAGENET_MEAN = (123.68, 116.779, 103.939)
