@@ -28,10 +28,12 @@ def centre_offsets(model: keras.Model) -> dict[str, float]:
   table = geometry.layer_geometry(model)
   by_tensor: dict[int, tuple[float, int]] = {}
   result: dict[str, float] = {}
-  for layer in model.layers:
+  for layer in model.operations:
     if layer.name not in table:
       continue
-    node = layer._inbound_nodes[0]
+    node, name = layer._inbound_nodes[0], layer.name
+    # TimeDistributed: the same layer for every frame.
+    layer = getattr(layer, "layer", layer)
     before = [by_tensor[id(t)] for t in node.input_tensors if id(t) in by_tensor]
     offset, stride = before[0] if before else (0.0, 1)
     if isinstance(layer, keras.layers.ZeroPadding2D):
@@ -43,9 +45,9 @@ def centre_offsets(model: keras.Model) -> dict[str, float]:
       # "same" pads half of what the window overhangs, the smaller half first.
       padding = max(size - step, 0) // 2 if getattr(layer, "padding", "valid") == "same" else 0
       offset += ((size - 1) / 2 - padding) * stride
-    result[layer.name] = offset
+    result[name] = offset
     for tensor in node.output_tensors:
-      by_tensor[id(tensor)] = (offset, table[layer.name].stride)
+      by_tensor[id(tensor)] = (offset, table[name].stride)
   return result
 
 
