@@ -86,7 +86,7 @@ def main() -> None:
       input_size=_INPUT_SIZE.value,
       appearance_mean=checkpoint.IMAGENET_MEAN,
       augmentation=snippets.Augmentation(),
-      streams=streams,
+      sampling=snippets.Sampling(streams),
       seed=0,
     )
 

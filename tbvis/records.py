@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 import dataclasses
 import re
 from typing import Any
@@ -12,6 +13,21 @@ from tbvis.errors import UsageError
 
 PLUGIN_NAME = "tbvis"
 TOWERS = ("appearance", "hybrid", "motion", "fused")
+# Of two networks that share nothing: TSN's (METHOD 4.2).
+_SEPARATE = {"appearance": 0.4, "motion": 0.6}
+
+
+def fusion_weights(towers: Iterable[str]) -> dict[str, float]:
+  """Returns how much each of a network's towers counts in its fused scores: what sees both streams and the motion count alike.
+
+  >>> fusion_weights(["hybrid", "motion", "appearance"]), fusion_weights(["appearance", "motion"]), fusion_weights(["motion"])
+  ({'hybrid': 0.5, 'motion': 0.5}, {'appearance': 0.4, 'motion': 0.6}, {'motion': 1.0})
+  """
+  own = [tower for tower in TOWERS if tower in towers and tower != "fused"]
+  if "hybrid" in own:
+    own = [tower for tower in own if tower != "appearance"]
+  return {tower: _SEPARATE[tower] for tower in own} if tuple(own) == tuple(_SEPARATE) else {tower: 1 / len(own) for tower in own}
+
 
 # A stimulus is told from all others of a run by this.
 Key = tuple[str, float, float, bool, int]

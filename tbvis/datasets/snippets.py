@@ -1,4 +1,4 @@
-"""Snippets: one RGB frame and the 10 flow frames centred on it."""
+"""Snippets: an RGB frame and the flow frames around it, one or several of them for a network."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import dataclasses
 
 import tensorflow as tf
 
+# Of the two-stream networks; half of them lie before the snippet's frame.
 FLOW_FRAMES = 10
 # Side of the crop that VGG-16 was published with, at a frame side of 256: other sizes scale with it.
 PUBLISHED_SIZE = 224
@@ -35,13 +36,90 @@ class Augmentation:
   noise: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
-def frame_range(frames: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-  """Returns the first and one past the last 0-based frame whose 10 flow frames lie inside a clip of T frames.
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+  """What of a clip a network is shown at once: chunks, each a frame and the flow frames around it.
 
-  The stack of frame s (1-based) is the flow files s - 5 ... s + 4, so s is 6 ... T - 5 (METHOD 1.2);
-  0-based, 5 ... T - 6.
+  Attributes:
+    streams: the inputs that are read.
+    flow_frames: flow frames of a chunk.
+    flow_before: how many of them begin before the chunk's frame: half of them where they are centred on it, 0 where they follow it.
+    chunks: how many chunks there are.
+    spacing: fewest and most frames from one chunk to the next; None where each comes from its own of as many equal parts of the clip
+      (TSN's segments).
+
+  >>> Sampling().shapes(4)
+  {'appearance': (4, 4, 3), 'motion': (4, 4, 20)}
+  >>> Sampling(("appearance",), chunks=16, spacing=(1, 1)).shapes(4)
+  {'appearance': (16, 4, 4, 3)}
   """
-  return tf.constant(5), tf.maximum(frames - 5, 6)
+
+  streams: tuple[str, ...] = ("appearance", "motion")
+  flow_frames: int = FLOW_FRAMES
+  flow_before: int = FLOW_FRAMES // 2
+  chunks: int = 1
+  spacing: tuple[int, int] | None = (1, 1)
+
+  def shapes(self, side: int | None) -> dict[str, tuple[int | None, ...]]:
+    """Returns the shape of each input for frames of this side; a chunk axis comes first where there are several chunks."""
+    channels = {"appearance": 3, "motion": 2 * self.flow_frames}
+    time = (self.chunks,) if self.chunks > 1 else ()
+    return {stream: (*time, side, side, channels[stream]) for stream in self.streams}
+
+  def middle(self) -> int:
+    """Returns the chunk that stands for all where one frame is shown."""
+    return self.chunks // 2
+
+
+def frame_range(frames: tf.Tensor, sampling: Sampling = Sampling()) -> tuple[tf.Tensor, tf.Tensor]:
+  """Returns the first and one past the last 0-based frame whose flow frames lie inside a clip of T frames.
+
+  The stack of 10 of frame s (1-based) is the flow files s - 5 ... s + 4, so s is 6 ... T - 5 (METHOD 1.2);
+  0-based, 5 ... T - 6. Without motion every frame serves.
+  """
+  if "motion" not in sampling.streams:
+    return tf.constant(0), frames
+  first = sampling.flow_before
+  return tf.constant(first), tf.maximum(frames - sampling.flow_frames + first, first + 1)
+
+
+def _spaced(first: tf.Tensor, end: tf.Tensor, spacing: tf.Tensor, chunks: int) -> tuple[tf.Tensor, tf.Tensor]:
+  """Returns chunks' frames from the first one's on, (chunks,), closer in short clips, and one past the last frame for the first."""
+  room = tf.cast(tf.maximum(end - first - 1, 0), tf.float32) / max(1, chunks - 1)
+  offsets = tf.cast(tf.minimum(tf.cast(spacing, tf.float32), room) * tf.range(chunks, dtype=tf.float32), tf.int32)
+  return offsets, end - offsets[-1]
+
+
+def training_frames(frames: tf.Tensor, sampling: Sampling, seed: tf.Tensor) -> tf.Tensor:
+  """Draws the 0-based frames, int32 (chunks,), of one look at a clip of T frames."""
+  first, end = frame_range(frames, sampling)
+  if sampling.spacing is None:
+    bounds = first + (end - first) * tf.range(sampling.chunks + 1) // sampling.chunks
+    length = tf.cast(bounds[1:] - bounds[:-1], tf.float32)
+    inside = tf.random.stateless_uniform([sampling.chunks], seed) * length
+    return tf.minimum(bounds[:-1] + tf.cast(inside, tf.int32), end - 1)
+  if sampling.chunks == 1:
+    return tf.random.stateless_uniform([1], seed, first, end, tf.int32)
+  seeds = tf.random.split(seed, 2)
+  least, most = sampling.spacing
+  offsets, last = _spaced(first, end, tf.random.stateless_uniform([], seeds[0], least, most + 1, tf.int32), sampling.chunks)
+  return tf.minimum(tf.random.stateless_uniform([], seeds[1], first, tf.maximum(last, first + 1), tf.int32) + offsets, end - 1)
+
+
+def evaluation_frames(frames: tf.Tensor, count: int, sampling: Sampling = Sampling()) -> tf.Tensor:
+  """Returns the 0-based frames, int32 (count, chunks), of looks spread evenly over a clip of T frames.
+
+  Chunks lie as far apart as in the middle of `Sampling.spacing`; a look at segments takes the same place in each.
+  """
+  first, end = frame_range(frames, sampling)
+  if sampling.spacing is None:
+    # In halves of a look's part, so that whole numbers do.
+    halves = 2 * count * tf.range(sampling.chunks)[None] + 2 * tf.range(count)[:, None] + 1
+    return first + halves * (end - first) // (2 * count * sampling.chunks)
+  offsets, last = _spaced(first, end, tf.constant((sum(sampling.spacing) + 1) // 2), sampling.chunks)
+  low, high = tf.cast(first, tf.float32), tf.cast(last - 1, tf.float32)
+  starts = tf.linspace(low, high, count) if count > 1 else tf.stack([(low + high) / 2])
+  return tf.cast(tf.round(starts), tf.int32)[:, None] + offsets
 
 
 def decode_ratio(input_size: int) -> int:
@@ -53,49 +131,55 @@ def decode_ratio(input_size: int) -> int:
   return max(r for r in (1, 2, 4) if input_size * r <= PUBLISHED_SIZE or r == 1)
 
 
-def read_snippet(clip: dict[str, tf.Tensor], frame: tf.Tensor, ratio: int = 1) -> tuple[tf.Tensor, tf.Tensor]:
-  """Decodes one snippet.
+def read_snippet(clip: Mapping[str, tf.Tensor], frame: tf.Tensor, ratio: int = 1, sampling: Sampling = Sampling()) -> dict[str, tf.Tensor]:
+  """Decodes one chunk.
 
   Args:
     clip: an element of `PreparedDataset.clips`.
-    frame: 0-based frame, 5 ... T - 6.
+    frame: 0-based frame of `frame_range`.
     ratio: 1, 2 or 4, by which the pictures are reduced. Flow values stay in pixels of the full frame.
+    sampling: what is read.
 
   Returns:
-    uint8 RGB (H, W, 3), and uint8 flow (H, W, 20) as u1 v1 ... u10 v10.
+    By stream: uint8 RGB (H, W, 3), and uint8 flow (H, W, 2 * flow frames) as u1 v1 u2 v2 ...
   """
-  picture = tf.io.decode_jpeg(clip["frames"][frame], channels=3, ratio=ratio)
-  u = clip["flow_u"][frame - 5 : frame + 5]
-  v = clip["flow_v"][frame - 5 : frame + 5]
-  encoded = tf.reshape(tf.stack([u, v], axis=1), [2 * FLOW_FRAMES])
-  planes = tf.map_fn(
-    lambda x: tf.io.decode_jpeg(x, channels=1, ratio=ratio)[..., 0], encoded, fn_output_signature=tf.TensorSpec([None, None], tf.uint8)
-  )
-  return picture, tf.transpose(planes, [1, 2, 0])
+  found = {}
+  if "appearance" in sampling.streams:
+    found["appearance"] = tf.io.decode_jpeg(clip["frames"][frame], channels=3, ratio=ratio)
+  if "motion" in sampling.streams:
+    first = frame - sampling.flow_before
+    pairs = [clip[name][first : first + sampling.flow_frames] for name in ("flow_u", "flow_v")]
+    encoded = tf.reshape(tf.stack(pairs, axis=1), [2 * sampling.flow_frames])
+    planes = tf.map_fn(
+      lambda x: tf.io.decode_jpeg(x, channels=1, ratio=ratio)[..., 0], encoded, fn_output_signature=tf.TensorSpec([None, None], tf.uint8)
+    )
+    found["motion"] = tf.transpose(planes, [1, 2, 0])
+  return found
 
 
-def to_inputs(picture: tf.Tensor, planes: tf.Tensor, flip: tf.Tensor, appearance_mean: tuple[float, float, float]) -> dict[str, tf.Tensor]:
+def to_inputs(found: Mapping[str, tf.Tensor], flip: tf.Tensor, appearance_mean: tuple[float, float, float]) -> dict[str, tf.Tensor]:
   """Makes the model's inputs of pictures of equal size.
 
   A mirrored u is 255 - u, so that a zero becomes -1 after the mean is taken off, as in the
   released networks (METHOD 1.2).
 
   Args:
-    picture: (H, W, 3) RGB, 0 to 255.
-    planes: (H, W, 20) quantised flow, 0 to 255.
+    found: by stream: "appearance" (..., H, W, 3) RGB, 0 to 255; "motion" (..., H, W, 2 * flow frames) quantised flow, 0 to 255.
     flip: scalar bool.
     appearance_mean: R, G, B.
 
   Returns:
-    {"appearance": float32 (H, W, 3), "motion": float32 (H, W, 20)}.
+    float32 by stream, in the same shapes.
   """
-  picture = tf.cast(picture, tf.float32)
-  planes = tf.cast(planes, tf.float32)
-  is_u = tf.constant([True, False] * FLOW_FRAMES)
-  picture = tf.where(flip, picture[:, ::-1], picture)
-  mirrored = planes[:, ::-1]
-  planes = tf.where(flip, tf.where(is_u, 255.0 - mirrored, mirrored), planes)
-  return {"appearance": picture - tf.constant(appearance_mean, tf.float32), "motion": planes - _ZERO_FLOW}
+  inputs = {stream: tf.cast(values, tf.float32) for stream, values in found.items()}
+  for stream, values in inputs.items():
+    mirrored = tf.reverse(values, [-2])
+    if stream == "motion":
+      is_u = tf.range(tf.shape(values)[-1]) % 2 == 0
+      mirrored = tf.where(is_u, 255.0 - mirrored, mirrored)
+    origin = tf.constant(appearance_mean, tf.float32) if stream == "appearance" else _ZERO_FLOW
+    inputs[stream] = tf.where(flip, mirrored, values) - origin
+  return inputs
 
 
 def _resize(image: tf.Tensor, height: int, width: int) -> tf.Tensor:
@@ -119,17 +203,18 @@ def _crop(augmentation: Augmentation, side_seed: tf.Tensor, place_seed: tf.Tenso
 
 
 def training_snippet(
-  clip: dict[str, tf.Tensor],
+  clip: Mapping[str, tf.Tensor],
   seed: tf.Tensor,
   *,
   input_size: int,
   appearance_mean: tuple[float, float, float],
   augmentation: Augmentation,
+  sampling: Sampling = Sampling(),
 ) -> dict[str, tf.Tensor]:
   """Draws a random snippet and crop of a clip.
 
   Width and height of the crop are drawn on their own and its place too, by the rule of
-  `augmentation`, and resized to `input_size`; the same crop for the frame and all its flow frames.
+  `augmentation`, and resized to `input_size`; the same crop for all frames and flow frames.
 
   Args:
     clip: an element of `PreparedDataset.clips`.
@@ -137,58 +222,47 @@ def training_snippet(
     input_size: side of the result in pixels.
     appearance_mean: R, G, B.
     augmentation: how crops are taken.
+    sampling: what the network is shown.
 
   Returns:
-    {"appearance": float32 (S, S, 3), "motion": float32 (S, S, 20)}.
+    float32 by stream, in the shapes of `sampling.shapes(input_size)`.
   """
   seeds = tf.random.split(seed, 8)
-  first, end = frame_range(tf.shape(clip["frames"])[0])
-  frame = tf.random.stateless_uniform([], seeds[0], first, end, tf.int32)
+  frames = training_frames(tf.shape(clip["frames"])[0], sampling, seeds[0])
   ratio = decode_ratio(input_size)
-  picture, planes = read_snippet(clip, frame, ratio)
-  height, width = tf.shape(picture)[0], tf.shape(picture)[1]
+
+  chunks = [read_snippet(clip, frames[index], ratio, sampling) for index in range(sampling.chunks)]
+  found = {stream: tf.stack([chunk[stream] for chunk in chunks]) for stream in sampling.streams}
+  size = tf.shape(found[sampling.streams[0]])[1:3]
   side, place = _crop(augmentation, seeds[1], seeds[2], ratio)
-  side = tf.minimum(side, [height, width])
-  room = tf.stack([height, width]) - side
-  top = tf.cast(tf.cast(room, tf.float32) * place, tf.int32)
-  picture = _resize(picture[top[0] : top[0] + side[0], top[1] : top[1] + side[1]], input_size, input_size)
-  planes = _resize(planes[top[0] : top[0] + side[0], top[1] : top[1] + side[1]], input_size, input_size)
-  if augmentation.colour:
+  side = tf.minimum(side, size)
+  top = tf.cast(tf.cast(size - side, tf.float32) * place, tf.int32)
+  for stream, values in found.items():
+    found[stream] = _resize(values[:, top[0] : top[0] + side[0], top[1] : top[1] + side[1]], input_size, input_size)
+  if augmentation.colour and "appearance" in found:
     gain = tf.random.stateless_uniform([1, 1, 3], seeds[3], 1 - augmentation.colour, 1 + augmentation.colour)
     offset = tf.random.stateless_uniform([1, 1, 3], seeds[4], -1.0, 1.0) * 128 * augmentation.colour
-    picture = tf.clip_by_value(picture * gain + offset, 0.0, 255.0)
+    found["appearance"] = tf.clip_by_value(found["appearance"] * gain + offset, 0.0, 255.0)
   flip = tf.logical_and(augmentation.flip, tf.random.stateless_uniform([], seeds[5]) < 0.5)
-  inputs = to_inputs(picture, planes, flip, appearance_mean)
+  inputs = to_inputs(found, flip, appearance_mean)
   level = tf.random.stateless_uniform([], seeds[6])
   for stream, largest in augmentation.noise.items():
-    if largest:
-      own = tf.random.experimental.stateless_fold_in(seeds[7], sorted(inputs).index(stream))
+    if largest and stream in inputs:
+      own = tf.random.experimental.stateless_fold_in(seeds[7], sorted(("appearance", "motion")).index(stream))
       inputs[stream] += level * largest * tf.random.stateless_normal(tf.shape(inputs[stream]), own)
-  return {
-    "appearance": tf.ensure_shape(inputs["appearance"], [input_size, input_size, 3]),
-    "motion": tf.ensure_shape(inputs["motion"], [input_size, input_size, 2 * FLOW_FRAMES]),
-  }
-
-
-def evaluation_frames(frames: tf.Tensor, count: int) -> tf.Tensor:
-  """Returns `count` 0-based frames spread evenly over the valid frames of a clip of T frames."""
-  first, end = frame_range(frames)
-  places = (
-    tf.linspace(tf.cast(first, tf.float32), tf.cast(end - 1, tf.float32), count)
-    if count > 1
-    else [tf.cast(first + end - 1, tf.float32) / 2]
-  )
-  return tf.cast(tf.round(places), tf.int32)
+  shapes = sampling.shapes(input_size)
+  return {stream: tf.reshape(values, shapes[stream]) for stream, values in inputs.items()}
 
 
 def evaluation_snippets(
-  clip: dict[str, tf.Tensor],
+  clip: Mapping[str, tf.Tensor],
   *,
   input_size: int,
   appearance_mean: tuple[float, float, float],
   count: int = 25,
   flips: bool = True,
-) -> dict[str, tf.Tensor]:
+  sampling: Sampling = Sampling(),
+) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
   """Takes full frames at even distances over a clip (25 and their mirror images in the paper).
 
   Args:
@@ -197,36 +271,29 @@ def evaluation_snippets(
     appearance_mean: R, G, B.
     count: number of snippets.
     flips: whether the mirrored snippets follow, so that S = 2 * count.
+    sampling: what the network is shown.
 
   Returns:
-    {"appearance": float32 (S, H, W, 3), "motion": float32 (S, H, W, 20), "frame": int32 (S,)}.
+    Inputs by stream, float32 (S, [chunks,] H, W, channels), and their frames, int32 (S, chunks).
   """
-  frames = evaluation_frames(tf.shape(clip["frames"])[0], count)
+  looks = evaluation_frames(tf.shape(clip["frames"])[0], count, sampling)
   # All clips of one aspect get one size; it is set by the first frame.
   shape = tf.shape(tf.io.decode_jpeg(clip["frames"][0], channels=3))[:2]
   factor = tf.cast(input_size, tf.float32) / PUBLISHED_SIZE
   size = tf.cast(tf.round(tf.cast(shape, tf.float32) * factor), tf.int32)
 
-  def one(frame: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    picture, planes = read_snippet(clip, frame, decode_ratio(input_size))
-    return _resize(picture, size[0], size[1]), _resize(planes, size[0], size[1])
+  def one(frame: tf.Tensor) -> dict[str, tf.Tensor]:
+    found = read_snippet(clip, frame, decode_ratio(input_size), sampling)
+    return {stream: _resize(values, size[0], size[1]) for stream, values in found.items()}
 
-  pictures, planes = tf.map_fn(
-    one,
-    frames,
-    fn_output_signature=(tf.TensorSpec([None, None, 3], tf.float32), tf.TensorSpec([None, None, 2 * FLOW_FRAMES], tf.float32)),
-  )
-  parts = []
-  for flip in (False, True) if flips else (False,):
-    parts.append(
-      tf.map_fn(
-        lambda x, f=flip: to_inputs(x[0], x[1], tf.constant(f), appearance_mean),
-        (pictures, planes),
-        fn_output_signature={"appearance": tf.float32, "motion": tf.float32},
-      )
-    )
-  return {
-    "appearance": tf.concat([p["appearance"] for p in parts], 0),
-    "motion": tf.concat([p["motion"] for p in parts], 0),
-    "frame": tf.tile(frames, [len(parts)]),
-  }
+  # Looks of several chunks share frames: each is decoded once.
+  single = sampling.shapes(None)
+  frames, places = tf.unique(tf.reshape(looks, [-1]))
+  found = tf.map_fn(one, frames, fn_output_signature={s: tf.TensorSpec([None, None, single[s][-1]], tf.float32) for s in sampling.streams})
+  axes = (-1,) if sampling.chunks == 1 else (-1, sampling.chunks)
+  result = {}
+  for stream, values in found.items():
+    parts = [to_inputs({stream: values}, tf.constant(flip), appearance_mean)[stream] for flip in ((False, True) if flips else (False,))]
+    parts = [tf.reshape(tf.gather(part, places), [*axes, size[0], size[1], single[stream][-1]]) for part in parts]
+    result[stream] = tf.concat(parts, 0)
+  return result, tf.tile(looks, [2 if flips else 1, 1])

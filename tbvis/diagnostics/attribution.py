@@ -14,24 +14,30 @@ from tbvis.diagnostics import excitation, places
 from tbvis.errors import UsageError, unknown_name
 from tbvis.maximization import network, objectives
 from tbvis.models import geometry
+from tbvis.records import TOWERS, fusion_weights
 from tbvis.units import Unit, unit_layers
 
 METHODS = ("gradient_times_input", "grad_cam", "excitation_backprop")
-_TOWERS = ("appearance", "hybrid", "motion", "fused")
 
 
-def class_score(class_name: str, tower: str = "fused") -> objectives.Objective:
-  """Returns the score of a class before the softmax, as an objective; "fused" is the mean of the hybrid's and the motion's.
+def class_score(class_name: str, tower: str = "fused", towers: Sequence[str] = ("hybrid", "motion")) -> objectives.Objective:
+  """Returns the score of a class before the softmax, as an objective; "fused" is the sum by `records.fusion_weights`.
+
+  Args:
+    class_name: the class.
+    tower: whose score.
+    towers: those of the network, of which "fused" is made.
 
   Differences tell what speaks for one class rather than another: `class_score("a") - class_score("b")`.
 
   >>> class_score("PlayingCello", "hybrid").name
   'scores_hybrid/PlayingCello'
   """
-  if tower not in _TOWERS:
-    raise unknown_name("tower", tower, _TOWERS)
+  if tower not in TOWERS:
+    raise unknown_name("tower", tower, TOWERS)
   if tower == "fused":
-    return 0.5 * class_score(class_name, "hybrid") + 0.5 * class_score(class_name, "motion")
+    first, *others = (weight * class_score(class_name, name) for name, weight in fusion_weights(towers).items())
+    return sum(others, first)
   return objectives.unit(f"scores_{tower}/{class_name}")
 
 

@@ -65,16 +65,16 @@ def effect(
   """Scores clips as they are and under each intervention; the network is compiled once.
 
   Args:
-    checkpoint: a network of single snippets.
+    checkpoint: the network.
     clips: their snippets, such as `passes.clip_snippets` yields; a clip's score is the mean over its snippets.
     first: a class.
     second: another.
     interventions: each with a name of its own.
 
   Raises:
-    UsageError: for an unknown class, interventions of one name, no clips, or a network over chunks.
+    UsageError: for an unknown class, interventions of one name, or no clips.
   """
-  passes.check_network(checkpoint)
+  passes.check_backend()
   for name in (first, second):
     if name not in checkpoint.classes:
       raise unknown_name("class", name, checkpoint.classes, "the network")
@@ -88,11 +88,10 @@ def effect(
     clip_names.append(clip.clip)
     labels.append(clip.label)
     parts: dict[str | None, dict[str, list[np.ndarray]]] = {name: {} for name in found}
-    for appearance, motion, _ in clip.batches():
-      inputs = {"appearance": appearance, "motion": motion}
+    for inputs, _ in clip.batches():
       for name, intervention in zip(found, (None, *interventions), strict=True):
         changed = intervention(inputs) if intervention else inputs
-        for tower, values in forward(changed["appearance"], changed["motion"]).items():
+        for tower, values in forward(changed).items():
           parts[name].setdefault(tower, []).append(values.numpy())
     for name, towers in parts.items():
       for tower, values in towers.items():

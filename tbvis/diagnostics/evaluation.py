@@ -35,7 +35,7 @@ def evaluate(
     groups: groups to keep; all by default.
     count: snippets a clip, evenly over its length.
     flips: whether each snippet is also passed mirrored.
-    blank: "appearance" or "motion": that input is replaced by zeros, to see what the other does alone.
+    blank: a stream of the network: that input is replaced by zeros, to see what the other does alone.
     journal: file of finished clips. Clips that it holds from a run of the same network and settings are
       not passed again; the result is the same bit by bit.
 
@@ -45,8 +45,8 @@ def evaluate(
   Raises:
     UsageError: for other classes, an unknown split, groups without clips, or scores that are not finite.
   """
-  passes.check_network(checkpoint)
-  passes.check_blank(blank)
+  passes.check_backend()
+  passes.check_blank(blank, checkpoint.sampling.streams)
   if count < 1:
     raise UsageError(f"--snippets: expected at least 1, received {count}.")
   predictions_lib.check_classes(checkpoint.classes, "the checkpoint", dataset.classes, f"prepared set {dataset.name!r}")
@@ -62,7 +62,7 @@ def evaluate(
     bar.update(len(known))
     stream = passes.clip_snippets(checkpoint, dataset, split, groups=groups, count=count, flips=flips, blank=blank, finished=known)
     for clip in stream:
-      parts = [{name: value.numpy() for name, value in forward(a, m).items()} for a, m, _ in clip.batches()]
+      parts = [{name: value.numpy() for name, value in forward(inputs).items()} for inputs, _ in clip.batches()]
       entry = {"clip": clip.clip, "label": clip.label, "group": clip.group}
       for tower in parts[0]:
         mean = np.concatenate([part[tower] for part in parts]).astype(np.float64).mean(axis=0)

@@ -30,6 +30,11 @@ def _check_streams(streams: Sequence[str]) -> None:
       raise unknown_name("stream", stream, two_stream.STREAMS)
 
 
+def _and_appearance(streams: Sequence[str]) -> str:
+  """Returns what a name has behind it where more than the motion is changed."""
+  return "" if tuple(streams) == ("motion",) else f"_{'_'.join(streams)}"
+
+
 def _flow(motion: tf.Tensor) -> tf.Tensor:
   """Returns motion (N, H, W, 2 T) as (N, H, W, T, 2)."""
   shape = tf.shape(motion)
@@ -71,11 +76,16 @@ class Intervention:
     """Returns one stream's values (N, H, W, channels), float32, changed."""
     raise NotImplementedError
 
+  def _change_film(self, stream: str, values: tf.Tensor) -> tf.Tensor:
+    """Returns one stream's values (N, chunks, H, W, channels), float32, changed: each chunk by itself, where a change knows no better."""
+    shape = tf.shape(values)
+    return tf.reshape(self._change(stream, tf.reshape(values, tf.concat([[-1], shape[2:]], 0))), shape)
+
   def __call__(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
     """Changes a batch.
 
     Args:
-      inputs: float (N, H, W, channels) by stream, NumPy or TensorFlow.
+      inputs: float (N, [chunks,] H, W, channels) by stream, NumPy or TensorFlow.
 
     Returns:
       The same streams, float32, of the kind received; those that are not concerned are handed on as they are.
@@ -88,9 +98,9 @@ class Intervention:
       if stream not in inputs:
         raise UsageError(f"{self.name}: expected inputs of stream {stream!r}, received those of {', '.join(inputs) or 'none'}.")
       values = tf.convert_to_tensor(inputs[stream], tf.float32)
-      if values.shape.rank != 4 or (stream == "motion" and values.shape[-1] % 2):
-        raise UsageError(f"{self.name}: expected {stream} of shape (N, H, W, channels), received {tuple(values.shape)}.")
-      changed = self._change(stream, values)
+      if values.shape.rank not in (4, 5) or (stream == "motion" and values.shape[-1] % 2):
+        raise UsageError(f"{self.name}: expected {stream} of shape (N, [chunks,] H, W, channels), received {tuple(values.shape)}.")
+      changed = self._change(stream, values) if values.shape.rank == 4 else self._change_film(stream, values)
       found[stream] = changed.numpy() if isinstance(inputs[stream], np.ndarray) else changed
     return found
 
@@ -237,13 +247,28 @@ class Blank(Intervention):
 
 @dataclasses.dataclass(frozen=True)
 class Freeze(Intervention):
-  """Stops the clip at the snippet's frame: nothing moves. For networks of single snippets that is a motion of zero."""
+  """Stops the clip at the snippet's frame: nothing moves. For networks of single snippets that is a motion of zero.
+
+  Attributes:
+    streams: which; an appearance over chunks shows its middle one throughout.
+  """
+
+  streams: tuple[str, ...] = ("motion",)
+
+  def __post_init__(self):
+    _check_streams(self.streams)
 
   def _told(self) -> tuple[str, str]:
-    return "freeze", "the clip stopped at one frame"
+    return f"freeze{_and_appearance(self.streams)}", "the clip stopped at one frame"
 
   def _change(self, stream: str, values: tf.Tensor) -> tf.Tensor:
-    return tf.zeros_like(values)
+    return tf.zeros_like(values) if stream == "motion" else values
+
+  def _change_film(self, stream: str, values: tf.Tensor) -> tf.Tensor:
+    if stream == "motion":
+      return tf.zeros_like(values)
+    middle = values.shape[1] // 2
+    return tf.repeat(values[:, middle : middle + 1], values.shape[1], axis=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -277,13 +302,25 @@ class Mirror(Intervention):
 
 @dataclasses.dataclass(frozen=True)
 class Reverse(Intervention):
-  """Plays the motion backwards: the last flow first, every vector the other way (where it starts rather than where it ends)."""
+  """Plays a clip backwards: the last flow first, every vector the other way (where it starts rather than where it ends).
+
+  Attributes:
+    streams: which; chunks change places too, those of an appearance as well.
+  """
+
+  streams: tuple[str, ...] = ("motion",)
+
+  def __post_init__(self):
+    _check_streams(self.streams)
 
   def _told(self) -> tuple[str, str]:
-    return "reverse", "motion played backwards"
+    return f"reverse{_and_appearance(self.streams)}", f"{' and '.join(self.streams)} played backwards"
 
   def _change(self, stream: str, values: tf.Tensor) -> tf.Tensor:
-    return _stack(-_flow(values)[..., ::-1, :])
+    return _stack(-_flow(values)[..., ::-1, :]) if stream == "motion" else values
+
+  def _change_film(self, stream: str, values: tf.Tensor) -> tf.Tensor:
+    return super()._change_film(stream, values)[:, ::-1]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import dataclasses
 import hashlib
 import json
+import math
 import pathlib
 from typing import Any
 
@@ -17,34 +18,30 @@ from tbvis.datasets import reader as reader_lib
 from tbvis.datasets import snippets as snippets_lib
 from tbvis.errors import UsageError, unknown_name
 from tbvis.models import checkpoint as checkpoint_lib
-from tbvis.models import two_stream
 
 # Largest number of input pixels passed at once: the first block of a full-width VGG-16 then takes
 # about 1 GB. Speed no longer grows with it.
 _PIXELS = 400_000
 
 
-def check_network(checkpoint: checkpoint_lib.Checkpoint) -> None:
-  """Checks that a network takes one snippet at a time.
+def check_backend() -> None:
+  """Checks that networks can be run by what this file compiles.
 
   Raises:
-    UsageError: if it takes several chunks, or Keras does not run on TensorFlow.
+    UsageError: if Keras does not run on TensorFlow.
   """
   if keras.backend.backend() != "tensorflow":
     raise UsageError(f"Expected KERAS_BACKEND=tensorflow for evaluation and statistics, found {keras.backend.backend()!r}.")
-  chunks = int(checkpoint.arguments.get("chunks", 1))
-  if chunks != 1:
-    raise UsageError(f"Expected a network of single snippets (chunks=1), but the checkpoint takes {chunks} chunks at once.")
 
 
-def check_blank(blank: str | None) -> None:
+def check_blank(blank: str | None, streams: Sequence[str]) -> None:
   """Checks the name of a stream to leave out.
 
   Raises:
-    UsageError: if it is neither empty nor a stream.
+    UsageError: if it is neither empty nor a stream of the network.
   """
-  if blank and blank not in two_stream.STREAMS:
-    raise unknown_name("stream", blank, two_stream.STREAMS, "--blank")
+  if blank and blank not in streams:
+    raise unknown_name("stream", blank, streams, "--blank")
 
 
 def network_key(checkpoint: checkpoint_lib.Checkpoint, **settings: Any) -> str:
@@ -68,27 +65,25 @@ class ClipSnippets:
     clip: name.
     label: class number in the data set.
     group: group number.
-    appearance: float32 (S, H, W, 3).
-    motion: float32 (S, H, W, 20).
-    frame: int (S,), the 0-based frame of each snippet.
+    inputs: float32 (S, [chunks,] H, W, channels) by stream.
+    frames: int (S, chunks), the 0-based frame of each chunk.
   """
 
   clip: str
   label: int
   group: int
-  appearance: tf.Tensor
-  motion: tf.Tensor
-  frame: np.ndarray
+  inputs: dict[str, tf.Tensor]
+  frames: np.ndarray
 
-  def batches(self) -> Iterator[tuple[tf.Tensor, tf.Tensor, np.ndarray]]:
-    """Yields appearance, motion and frames of a few snippets, as many at once as their size allows."""
-    count, height, width = self.appearance.shape[:3]
-    size = min(count, max(1, _PIXELS // (height * width)))
+  def batches(self) -> Iterator[tuple[dict[str, tf.Tensor], np.ndarray]]:
+    """Yields inputs and frames of a few snippets, as many at once as their size allows."""
+    count, *pixels = next(iter(self.inputs.values())).shape[:-1]
+    size = min(count, max(1, _PIXELS // math.prod(pixels)))
     # Equal parts: a last batch of one snippet would cost as much as several.
     size = -(-count // -(-count // size))
     for start in range(0, count, size):
       part = slice(start, start + size)
-      yield self.appearance[part], self.motion[part], self.frame[part]
+      yield {stream: values[part] for stream, values in self.inputs.items()}, self.frames[part]
 
 
 def clip_snippets(
@@ -112,23 +107,24 @@ def clip_snippets(
     groups: groups to keep; all by default.
     count: snippets a clip.
     flips: whether mirrored snippets follow.
-    blank: "appearance" or "motion": that input is replaced by zeros (the mean frame, no motion).
+    blank: a stream: that input is replaced by zeros (the mean frame, no motion).
     finished: names of clips to leave out.
     labels: class numbers to keep; all by default.
 
   Yields:
     Clips in the order on disk.
   """
-  check_blank(blank)
+  check_blank(blank, checkpoint.sampling.streams)
   done = tf.constant(sorted(finished), tf.string)
 
   def prepare(clip: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    inputs = snippets_lib.evaluation_snippets(
-      clip, input_size=checkpoint.input_size, appearance_mean=checkpoint.appearance_mean, count=count, flips=flips
-    )
+    inputs, frames = snippets_lib.evaluation_snippets(
+      clip, input_size=checkpoint.input_size, appearance_mean=checkpoint.appearance_mean, count=count, flips=flips,
+      sampling=checkpoint.sampling,
+    )  # fmt: skip
     if blank:
       inputs = {**inputs, blank: tf.zeros_like(inputs[blank])}
-    return {**inputs, "clip": clip["clip"], "label": clip["label"], "group": clip["group"]}
+    return {"inputs": inputs, "frames": frames, "clip": clip["clip"], "label": clip["label"], "group": clip["group"]}
 
   data = dataset.clips(split, groups)
   data = data.filter(lambda clip: tf.logical_not(tf.reduce_any(clip["clip"] == done)))
@@ -140,9 +136,8 @@ def clip_snippets(
       clip=item["clip"].numpy().decode(),
       label=int(item["label"]),
       group=int(item["group"]),
-      appearance=item["appearance"],
-      motion=item["motion"],
-      frame=item["frame"].numpy(),
+      inputs=item["inputs"],
+      frames=item["frames"].numpy(),
     )
 
 
@@ -163,21 +158,21 @@ def clip_count(dataset: reader_lib.PreparedDataset, split: str, groups: Iterable
   return int(total)
 
 
-def program(outputs: Callable[[tf.Tensor, tf.Tensor], Any]) -> Callable[[tf.Tensor, tf.Tensor], Any]:
-  """Compiles a function of (appearance, motion) once for snippets of any number and size."""
-  channels = (two_stream.APPEARANCE_CHANNELS, two_stream.MOTION_CHANNELS)
-  return tf.function(outputs, input_signature=[tf.TensorSpec([None, None, None, c], tf.float32) for c in channels])
+def program(model: keras.Model, outputs: Callable[[dict[str, tf.Tensor]], Any]) -> Callable[[dict[str, tf.Tensor]], Any]:
+  """Compiles a function of a network's inputs by stream, once for snippets of any number and size."""
+  specs = {name: tf.TensorSpec(tensor.shape, tf.float32, name=name) for name, tensor in model.input.items()}
+  return tf.function(outputs, input_signature=[specs])
 
 
-def scores(checkpoint: checkpoint_lib.Checkpoint) -> Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:
+def scores(checkpoint: checkpoint_lib.Checkpoint) -> Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]:
   """Compiles the network's scores before the softmax, float32 (S, classes) by tower, of snippets of any number and size."""
   model = checkpoint.model
 
-  def outputs(appearance: tf.Tensor, motion: tf.Tensor) -> dict[str, tf.Tensor]:
-    found = model({"appearance": appearance, "motion": motion}, training=False)
+  def outputs(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    found = model(inputs, training=False)
     return {name.removeprefix("scores_"): tf.cast(value, tf.float32) for name, value in found.items()}
 
-  return program(outputs)
+  return program(model, outputs)
 
 
 def dataset_identity(dataset: reader_lib.PreparedDataset, split: str) -> list[Any]:

@@ -15,7 +15,7 @@ from tbvis.diagnostics import confusions
 from tbvis.errors import UsageError, unknown_name
 
 # The base tower before fusion (where there is one), `prediction`, `prediction_motion`, and the score that counts for the clip.
-from tbvis.records import TOWERS
+from tbvis.records import TOWERS, fusion_weights
 
 _ARRAYS = ("clips", "labels", "classes", "scores_fused")
 
@@ -92,17 +92,16 @@ class Predictions:
   def create(
     cls, clips: Sequence[str], labels: Sequence[int] | np.ndarray, classes: Sequence[str], scores: Mapping[str, np.ndarray]
   ) -> Predictions:
-    """Builds predictions from the scores of the network's own towers; "fused" is the mean of "hybrid" and "motion".
+    """Builds predictions from the scores of the network's own towers; "fused" is their sum by `records.fusion_weights`.
 
     >>> p = Predictions.create(["a"], [1], ["x", "y"], {"hybrid": np.array([[0.0, 2.0]]), "motion": np.array([[3.0, 0.0]])})
     >>> p.scores["fused"].tolist(), p.accuracy("fused").fraction, p.accuracy("hybrid").fraction
     ([[1.5, 1.0]], 0.0, 1.0)
     """
-    missing = [tower for tower in ("hybrid", "motion") if tower not in scores]
-    if missing:
-      raise UsageError(f"Predictions: expected scores of hybrid and motion, received those of {', '.join(scores) or 'none'}.")
     arrays = {tower: np.asarray(scores[tower], np.float32) for tower in TOWERS if tower in scores and tower != "fused"}
-    arrays["fused"] = (arrays["hybrid"] + arrays["motion"]) / np.float32(2)
+    if not arrays:
+      raise UsageError(f"Predictions: expected scores of appearance, hybrid or motion, received those of {', '.join(scores) or 'none'}.")
+    arrays["fused"] = sum(np.float32(weight) * arrays[tower] for tower, weight in fusion_weights(arrays).items())
     return cls(tuple(map(str, clips)), np.asarray(labels, np.int64).reshape(-1), tuple(map(str, classes)), arrays)
 
   @property

@@ -268,27 +268,49 @@ def unit_layers(model: keras.Model) -> list[str]:
 
 
 def location_maxima(values: tf.Tensor) -> dict[str, tf.Tensor]:
-  """Finds the largest value of every channel over snippets and locations, in the graph.
+  """Finds the largest value of every channel over maps and locations, in the graph.
 
   Args:
-    values: (S, h, w, C).
+    values: (maps, h, w, C), or (S, T, h, w, C) with maps of S snippets of T chunks.
 
   Returns:
-    "value": float32 (C,); "snippet": int32 (C,); "yx": int32 (C, 2). The first of equal ones, snippet by snippet, row by row.
+    "value": float32 (C,); "map": int32 (C,); "yx": int32 (C, 2); "maps": int32, how many there are. The first of equal ones, map by
+    map, row by row.
   """
+  shape = tf.shape(values)
+  values = tf.reshape(values, [-1, shape[-3], shape[-2], values.shape[-1]])
   # Maxima by axis are far quicker than one argmax over all locations; indices are then sought in what is small.
   rows = tf.reduce_max(values, axis=2)
-  snippets = tf.cast(tf.reduce_max(rows, axis=1), tf.float32)
-  snippet = tf.argmax(snippets, axis=0, output_type=tf.int32)
+  largest = tf.cast(tf.reduce_max(rows, axis=1), tf.float32)
+  best = tf.argmax(largest, axis=0, output_type=tf.int32)
   channel = tf.range(tf.shape(values)[3])
-  own_rows = tf.gather_nd(tf.transpose(rows, [0, 2, 1]), tf.stack([snippet, channel], axis=1))
+  own_rows = tf.gather_nd(tf.transpose(rows, [0, 2, 1]), tf.stack([best, channel], axis=1))
   y = tf.argmax(tf.cast(own_rows, tf.float32), axis=1, output_type=tf.int32)
   columns = tf.range(tf.shape(values)[2])
-  each = tf.stack([tf.repeat(v[:, None], tf.size(columns), axis=1) for v in (snippet, y)], axis=-1)
+  each = tf.stack([tf.repeat(v[:, None], tf.size(columns), axis=1) for v in (best, y)], axis=-1)
   where = tf.concat([each, tf.stack(tf.meshgrid(columns, channel), axis=-1)], axis=-1)
   own_columns = tf.cast(tf.gather_nd(values, where), tf.float32)
   x = tf.argmax(own_columns, axis=1, output_type=tf.int32)
-  return {"value": tf.reduce_max(snippets, axis=0), "snippet": snippet, "yx": tf.stack([y, x], axis=1)}
+  return {"value": tf.reduce_max(largest, axis=0), "map": best, "yx": tf.stack([y, x], axis=1), "maps": tf.shape(values)[0]}
+
+
+def frame_of(frames: np.ndarray, maps: np.ndarray, count: int) -> np.ndarray:
+  """Returns the 0-based frames that maps are of, int32.
+
+  Args:
+    frames: int (S, chunks), of each chunk of each snippet.
+    maps: int (C,), numbers of maps.
+    count: how many maps the layer has: one a chunk, or fewer where chunks were joined, whose middle counts.
+
+  >>> frame_of(np.array([[5, 10, 15], [6, 11, 16]]), np.array([0, 2, 4]), 6)
+  array([ 5, 15, 11], dtype=int32)
+  >>> frame_of(np.array([[5, 10, 15], [6, 11, 16]]), np.array([0, 1]), 2)
+  array([10, 11], dtype=int32)
+  """
+  chunks = frames.shape[1]
+  each = count // len(frames)
+  chunk = np.minimum(((maps % each + 0.5) * chunks / each).astype(int), chunks - 1)
+  return frames[maps // each, chunk].astype(np.int32)
 
 
 def _better(best: dict[str, np.ndarray] | None, new: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -331,7 +353,7 @@ def collect(
   Raises:
     UsageError: for other classes or groups without training clips.
   """
-  passes.check_network(checkpoint)
+  passes.check_backend()
   if count < 1:
     raise UsageError(f"--statistics_snippets: expected at least 1, received {count}.")
   predictions_lib.check_classes(checkpoint.classes, "the checkpoint", dataset.classes, f"prepared set {dataset.name!r}")
@@ -341,13 +363,12 @@ def collect(
   model = checkpoint.model
   layers = unit_layers(model)
   table, offsets = geometry.layer_geometry(model), places.centre_offsets(model)
-  probe = keras.Model(model.inputs, {name: model.get_layer(name).output for name in layers})
+  probe = keras.Model(model.input, {name: model.get_layer(name).output for name in layers})
 
-  def maxima(appearance: tf.Tensor, motion: tf.Tensor) -> dict[str, dict[str, tf.Tensor]]:
-    outputs = probe([appearance, motion], training=False)
-    return {name: location_maxima(value) for name, value in outputs.items()}
+  def maxima(inputs: dict[str, tf.Tensor]) -> dict[str, dict[str, tf.Tensor]]:
+    return {name: location_maxima(value) for name, value in probe(inputs, training=False).items()}
 
-  forward = passes.program(maxima)
+  forward = passes.program(model, maxima)
   classes = checkpoint.classes
   source = f"{dataset.name} train, " + (f"groups {', '.join(map(str, groups))}" if groups else "all groups") + f", {count} snippets a clip"
   state = _resume(partial, key)
@@ -363,9 +384,9 @@ def collect(
     bar.update(len(clips))
     for clip in passes.clip_snippets(checkpoint, dataset, "train", groups=groups, count=count, flips=False, finished=clips):
       best: dict[str, dict[str, np.ndarray]] = {}
-      for appearance, motion, frames in clip.batches():
-        for name, new in tf.nest.map_structure(lambda t: t.numpy(), forward(appearance, motion)).items():
-          here = {"value": new["value"], "frame": frames[new["snippet"]].astype(np.int32), "yx": new["yx"]}
+      for inputs, frames in clip.batches():
+        for name, new in tf.nest.map_structure(lambda t: t.numpy(), forward(inputs)).items():
+          here = {"value": new["value"], "frame": frame_of(frames, new["map"], int(new["maps"])), "yx": new["yx"]}
           best[name] = _better(best.get(name), here)
       for name in layers:
         found[name] = found[name].with_clip(len(clips), clip.label, best[name], offsets[name], table[name].stride)

@@ -13,6 +13,7 @@ from tbvis.diagnostics import confusions, passes
 from tbvis.diagnostics import predictions as predictions_lib
 from tbvis.errors import UsageError, unknown_name
 from tbvis.models import checkpoint as checkpoint_lib
+from tbvis.records import fusion_weights
 
 CLASS_LAYER = "prediction"
 # What the judge is shown, and which of its scores answer.
@@ -44,9 +45,8 @@ class Verdicts:
 
   Attributes:
     labels: int64 (stimuli,), the classes they were made for, in the judge's numbering.
-    said: by view, int64 (stimuli,): the judge's class for both inputs (`scores_fused`), for the motion alone
-      (`scores_motion`), and for the appearance alone (`scores_appearance`, or `scores_hybrid` with zero motion
-      where the judge has no such tower).
+    said: by view, int64 (stimuli,): the judge's class for both inputs (its fused scores), for the motion alone (those of its tower
+      "motion"), and for the appearance alone (of "appearance", or of "hybrid" with zero motion where the judge has no such tower).
     scores: by view, float32 (stimuli, classes).
   """
 
@@ -113,8 +113,8 @@ def _resized(x: np.ndarray, factor: float) -> tf.Tensor:
 
 def _inputs(
   stimulus: ClassStimulus, judge: checkpoint_lib.Checkpoint, maker: checkpoint_lib.Checkpoint | None
-) -> tuple[tf.Tensor, tf.Tensor]:
-  """Returns a stimulus as the judge's inputs, (1, H, W, 3) and (1, H, W, 20), at the judge's scale and mean."""
+) -> dict[str, tf.Tensor]:
+  """Returns a stimulus as the judge's inputs by stream, (1, H, W, channels), at the judge's scale and mean."""
   appearance = np.asarray(stimulus.appearance, np.float32)
   motion = np.asarray(stimulus.motion, np.float32).reshape(*appearance.shape[:2], -1)
   factor = 1.0
@@ -124,7 +124,7 @@ def _inputs(
   # The judge's first classifier layer needs a full crop.
   factor = max(factor, judge.input_size / min(appearance.shape[:2]))
   # Flow counts pixels of the 256-scaled frame, whatever the size of the input: its values stay.
-  return _resized(appearance, factor), _resized(motion, factor)
+  return {"appearance": _resized(appearance, factor), "motion": _resized(motion, factor)}
 
 
 def judge_stimuli(
@@ -138,27 +138,30 @@ def judge_stimuli(
     maker: the first, for its mean and the scale of its inputs; without it those of the judge are presumed.
 
   Raises:
-    UsageError: if a stimulus is of a class that the judge does not know.
+    UsageError: if a stimulus is of a class that the judge does not know, or the judge cannot be shown both of its inputs.
   """
-  passes.check_network(judge)
+  passes.check_backend()
+  wanted = {name: tuple(tensor.shape[3:]) for name, tensor in judge.model.input.items()}
+  shown = {"appearance": (3,), "motion": (int(np.prod(stimuli[0].motion.shape[2:])),)} if stimuli else wanted
+  if wanted != shown or "motion" not in judge.towers:
+    raise UsageError(
+      f"Expected a judge of one frame and {shown['motion'][0]} channels of motion, as the stimuli are, with scores of the motion alone; "
+      f"received one of {wanted} with scores of {', '.join(judge.towers)}."
+    )
   for stimulus in stimuli:
     if stimulus.class_name not in judge.classes:
       raise unknown_name("class", stimulus.class_name, judge.classes, "the judge's classes")
-  model = judge.model
-
-  def outputs(appearance: tf.Tensor, motion: tf.Tensor) -> dict[str, tf.Tensor]:
-    return {name: tf.cast(value, tf.float32) for name, value in model({"appearance": appearance, "motion": motion}, training=False).items()}
-
-  forward = passes.program(outputs)
+  forward = passes.scores(judge)
+  weights = fusion_weights(judge.towers)
   scores: dict[str, list[np.ndarray]] = {view: [] for view in VIEWS}
   for stimulus in stimuli:
-    appearance, motion = _inputs(stimulus, judge, maker)
-    both = {name: value.numpy()[0] for name, value in forward(appearance, motion).items()}
-    scores["together"].append((both["scores_hybrid"] + both["scores_motion"]) / 2)
-    scores["motion"].append(both["scores_motion"])
-    if "scores_appearance" not in both:
-      both["scores_appearance"] = forward(appearance, tf.zeros_like(motion))["scores_hybrid"].numpy()[0]
-    scores["appearance"].append(both["scores_appearance"])
+    inputs = _inputs(stimulus, judge, maker)
+    both = {name: value.numpy()[0] for name, value in forward(inputs).items()}
+    scores["together"].append(sum(np.float32(weight) * both[tower] for tower, weight in weights.items()))
+    scores["motion"].append(both["motion"])
+    if "appearance" not in both:
+      both["appearance"] = forward({**inputs, "motion": tf.zeros_like(inputs["motion"])})["hybrid"].numpy()[0]
+    scores["appearance"].append(both["appearance"])
   stacked = {view: np.stack(values) for view, values in scores.items()}
   labels = np.array([judge.classes.index(s.class_name) for s in stimuli], np.int64)
   return Verdicts(labels, {view: values.argmax(axis=1).astype(np.int64) for view, values in stacked.items()}, stacked)
@@ -172,7 +175,6 @@ def score_scale(checkpoint: checkpoint_lib.Checkpoint, stimuli: Sequence[ClassSt
   model = checkpoint.model
   largest = []
   for stimulus in stimuli:
-    appearance, motion = _inputs(stimulus, checkpoint, None)
-    largest.append(np.asarray(model({"appearance": appearance, "motion": motion}, training=False)["scores_hybrid"], np.float32))
+    largest.append(np.asarray(model(_inputs(stimulus, checkpoint, None), training=False)["scores_hybrid"], np.float32))
   scores = np.concatenate(largest)
   return float(scores.max()) if scores.max() > 0 else float(np.abs(scores).max()) or 1.0

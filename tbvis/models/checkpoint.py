@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import inspect
 import io
 import json
 import math
@@ -17,6 +18,7 @@ import keras
 import numpy as np
 
 from tbvis import files, limits
+from tbvis.datasets import snippets
 from tbvis.errors import UsageError, unknown_name
 from tbvis.models import adopted, bn_inception, c3d, inception_v3, st_resnet, two_stream
 
@@ -34,6 +36,14 @@ BUILDERS = {
   "c3d": c3d.c3d,
   "adopted": adopted.adopted,
 }
+# How networks look at a clip where it is not with `Sampling`'s own values: flow that follows the frame and segments (METHOD 4.2), chunks
+# a random way apart (METHOD 1.4, 4.1).
+_SAMPLING: dict[str, dict[str, Any]] = {
+  "two_stream_fusion_vgg16": {"spacing": (1, 10)},
+  "st_resnet50": {"spacing": (5, 15)},
+  "tsn_bn_inception": {"flow_before": 0, "spacing": None},
+  "tsn_inception_v3": {"flow_before": 0, "spacing": None},
+}
 # R, G, B means of ImageNet as VGG-16 was trained (Simonyan & Zisserman 2015).
 IMAGENET_MEAN = (123.68, 116.779, 103.939)
 
@@ -47,7 +57,8 @@ class Checkpoint:
     classes: names in the order of its scores.
     architecture: name of the builder in `BUILDERS`.
     arguments: keyword arguments of the builder (without `dtype`).
-    metadata: anything else, JSON: "appearance_mean" (R, G, B), "dataset", "training", "storage" (of the file that it was read from), ...
+    metadata: anything else, JSON: "appearance_mean" (R, G, B), "sampling" (what differs from its architecture's `sampling`: "flow_before",
+      "spacing"), "dataset", "training", "storage" (of the file that it was read from), ...
   """
 
   model: keras.Model
@@ -66,12 +77,41 @@ class Checkpoint:
     """R, G, B values subtracted from a frame."""
     return tuple(self.metadata.get("appearance_mean", IMAGENET_MEAN))
 
+  @property
+  def sampling(self) -> snippets.Sampling:
+    """What of a clip the network is shown at once."""
+    shapes = {name: tensor.shape for name, tensor in self.model.input.items()}
+    about = {**_SAMPLING.get(self.architecture, {}), **self.metadata.get("sampling", {})}
+    if "motion" in shapes:
+      frames = shapes["motion"][-1] // 2
+      about = {"flow_frames": frames, "flow_before": frames // 2, **about}
+    if about.get("spacing"):
+      about["spacing"] = tuple(about["spacing"])
+    time = next(iter(shapes.values()))[1:-3]
+    return snippets.Sampling(tuple(shapes), chunks=time[0] if time else 1, **about)
+
+  @property
+  def towers(self) -> tuple[str, ...]:
+    """Towers that have scores of their own, as the network names them."""
+    return tuple(name.removeprefix("scores_") for name in self.model.output)
+
 
 def build(architecture: str, arguments: dict[str, Any], classes: tuple[str, ...], *, dtype: str = "float32", **metadata: Any) -> Checkpoint:
   """Builds a new network, ready to be trained and saved."""
   arguments = {**arguments, "classes": len(classes)}
   model = BUILDERS[architecture](**arguments, dtype=dtype)
   return Checkpoint(model, tuple(classes), architecture, arguments, metadata)
+
+
+def complete_arguments(architecture: str, given: dict[str, Any]) -> dict[str, Any]:
+  """Returns arguments of a builder with the defaults of those that are not given, without classes and dtype.
+
+  >>> complete_arguments("tsn_bn_inception", {"width": 0.25})["input_size"]
+  224
+  """
+  parameters = inspect.signature(BUILDERS[architecture]).parameters
+  defaults = {name: parameter.default for name, parameter in parameters.items() if name not in ("classes", "dtype")}
+  return {**defaults, **given}
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike[str], storage: str = "float32") -> None:

@@ -1,8 +1,9 @@
-"""Trains a two-stream fusion VGG-16 on a prepared data set, phase by phase."""
+"""Trains a network on a prepared data set, phase by phase."""
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import pathlib
 import resource
@@ -30,14 +31,33 @@ _OUTPUT_DIR = flags.DEFINE_string(
   "output_dir", None, "Folder of the checkpoint and the backups; a second run goes on from what it finds there."
 )
 _LOGDIR = flags.DEFINE_string("logdir", None, "TensorBoard folder for losses and accuracies; --output_dir by default.")
-_PHASES = flags.DEFINE_list("phases", list(recipe.PHASES), "Phases to train, in this order: appearance, motion, fusion.")
-_FUSION = flags.DEFINE_enum("fusion", "conv1x1", ["conv1x1", "conv3x3x3"], "Kernel of the fusion (CVPR 2016; METHOD 1.4).")
-_WIDTH = flags.DEFINE_float("width", 1.0, "Factor on the channels of every convolution.", lower_bound=0.01, upper_bound=4)
-_INPUT_SIZE = flags.DEFINE_integer("input_size", 224, "Side of the training crop in pixels; frames are scaled with it.", lower_bound=32)
-_FC_UNITS = flags.DEFINE_integer("fc_units", 4096, "Channels of fc6 and fc7.", lower_bound=1)
-_DROPOUT = flags.DEFINE_float(
-  "dropout", 0.85, "Dropout after relu6 and relu7 (the released appearance tower: 0.85).", lower_bound=0, upper_bound=0.99
+_PHASES = flags.DEFINE_list(
+  "phases", [], "Phases to train, of appearance, motion, fusion; by default all that the network has: a stream's own where it has scores "
+  "of its own, and fusion where streams meet."
+)  # fmt: skip
+_NETWORK = flags.DEFINE_enum("network", "two_stream_fusion_vgg16", list(recipe.NETWORKS), "What is trained.")
+_SPACING = flags.DEFINE_list(
+  "spacing", None, "Fewest and most frames from one chunk to the next, as 5,15, of a network that sees several; as published by default."
 )
+# Arguments of networks; where one is not given, the network's own default holds.
+_ARGUMENTS: dict[str, flags.FlagHolder] = {
+  "fusion": flags.DEFINE_enum("fusion", None, ["conv1x1", "conv3x3x3"], "Kernel of the fusion (METHOD 1.4); conv1x1 by default."),
+  "stream": flags.DEFINE_enum("stream", None, ["appearance", "motion", "both"], "Streams of TSN's networks; both by default."),
+  "chunks": flags.DEFINE_integer("chunks", None, "Snippets seen together: segments of TSN, chunks, frames of a film.", lower_bound=1),
+  "time_pool": flags.DEFINE_bool("time_pool", None, "ST-ResNet's second stage: a pool over chunks before pool5."),
+  "width": flags.DEFINE_float("width", 1.0, "Factor on the channels of every convolution.", lower_bound=0.01, upper_bound=4),
+  "input_size": flags.DEFINE_integer(
+    "input_size", None, "Side of the training crop in pixels, the published one by default; frames are scaled with it.", lower_bound=32
+  ),
+  "fc_units": flags.DEFINE_integer("fc_units", None, "Channels of fc6 and fc7; 4096 by default.", lower_bound=1),
+  "dropout": flags.DEFINE_float(
+    "dropout", None, "Dropout before classifiers; by default the network's own (VGG-16: 0.85, as its released appearance tower).",
+    lower_bound=0, upper_bound=0.99,
+  ),
+  "partial_batch_norm": flags.DEFINE_bool(
+    "partial_batch_norm", None, "TSN: every normalisation but the first stays as it is, as published; no for a training from nothing."
+  ),
+}  # fmt: skip
 _IMAGENET = flags.DEFINE_string("imagenet_weights", None, "npz of ImageNet VGG-16 (Keras layout) to start from; from nothing by default.")
 _START = flags.DEFINE_string(
   "start", None, "A checkpoint to start from, of a network of this shape: one of tbvis-import, as released towers. Classes may differ."
@@ -53,7 +73,7 @@ _NOISE = {
   )
   for stream, unit in (("appearance", "grey levels of 255"), ("motion", "units of 40/255 pixel a frame"))
 }
-_SEED = flags.DEFINE_integer("seed", 0, "Seed of weights, order and crops.")
+_SEED = _ARGUMENTS["seed"] = flags.DEFINE_integer("seed", 0, "Seed of weights, order and crops.")
 _STRATEGY = flags.DEFINE_enum(
   "strategy", "none", list(recipe.STRATEGIES),
   "none: one device. mirrored: all GPUs of this machine (or its logical CPUs). multiworker: the machines of the environment variable "
@@ -80,16 +100,17 @@ _HELP = {
   "learning_rate": "peak learning rate of the convolutions, which rises over warmup_steps and falls by a cosine",
   "rates": "learning rates one after another instead, with lengths that share all steps, as 1e-3x3,1e-4x1; prediction:1e-3x3 trains "
   "the classifier alone",
-  "head_factor": "factor on the rate for fc6, fc7 and prediction",
+  "head_factor": "factor on the rate for the classifiers: fc6, fc7 and prediction",
   "first_layer_factor": "factor on the rate for the first convolution",
   "bias_factor": "factor on the rate for biases, which never decay",
   "warmup_steps": "updates over which the rate rises",
   "momentum": "momentum (sgd) or beta 1 (adam)",
   "weight_decay": "weight decay of kernels, in the gradient (sgd) or apart from it (adam)",
   "clip_norm": "bound on the gradient's norm; 0 for none",
-  "dropout": "dropout after relu6 and relu7 in this phase; --dropout by default",
+  "dropout": "dropout in this phase; --dropout by default",
   "crops": "regular (sides of --crop_sizes, at corners and centre) or borders25 (any side of 168 to 280, near a corner)",
-  "train_from": "first convolution that is trained, as conv1_1 or conv5_1 (the fusion phase begins at conv5_fusion)",
+  "train_from": "first layer of the towers that is trained, as conv5_1; by default the whole tower, and in the fusion phase what is behind "
+  "the place where the streams meet (all, where they were not trained alone)",
   "cached_crops": "crops a clip whose features below train_from are computed once; 0 computes them for every snippet",
 }
 _CHOICES = {"optimizer": ["sgd", "adam"], "crops": list(recipe.CROPS)}
@@ -124,6 +145,37 @@ def _phase(name: str) -> recipe.Phase:
   return recipe.Phase(name, **{field: holder.value for (phase, field), holder in _PHASE_FLAGS.items() if phase == name})
 
 
+def _arguments() -> dict[str, Any]:
+  """Returns the arguments of the network.
+
+  Raises:
+    UsageError: for one that it does not take.
+  """
+  from tbvis.models import checkpoint as checkpoint_lib
+
+  known = checkpoint_lib.complete_arguments(_NETWORK.value, {})
+  given = {name: holder.value for name, holder in _ARGUMENTS.items() if holder.value is not None}
+  strange = next((name for name in given if name not in known), None)
+  if strange:
+    fitting = [name for name, builder in checkpoint_lib.BUILDERS.items() if strange in inspect.signature(builder).parameters]
+    raise UsageError(f"--{strange}: expected a network that takes it ({', '.join(fitting)}), received --network={_NETWORK.value}.")
+  return {name: given.get(name, known[name]) for name in known if name in _ARGUMENTS}
+
+
+def _sampling() -> dict[str, Any]:
+  """Returns what --spacing says, as the metadata have it.
+
+  Raises:
+    UsageError: unless it is two numbers of frames in their order.
+  """
+  if _SPACING.value is None:
+    return {}
+  values = [int(text) if text.strip().isdigit() else 0 for text in _SPACING.value]
+  if len(values) != 2 or not 1 <= values[0] <= values[1]:
+    raise UsageError(f"--spacing: expected fewest and most frames between chunks, as 5,15, received {','.join(_SPACING.value)!r}.")
+  return {"sampling": {"spacing": values}}
+
+
 def _crop_sizes() -> tuple[int, ...]:
   sizes = tuple(int(s) if s.strip().isdigit() else 0 for s in _CROPS.value)
   if not sizes or not all(32 <= s <= 256 for s in sizes):
@@ -151,13 +203,16 @@ def _check_same(checkpoint: checkpoint_lib.Checkpoint, path: pathlib.Path, argum
   Raises:
     UsageError: naming what differs.
   """
+  from tbvis.models import checkpoint as checkpoint_lib
+
   # Files from before there was a choice do not tell.
   metadata = {"storage": "float32", **checkpoint.metadata}
   known = [name for name in made_of if name in metadata]
-  found = {**checkpoint.arguments, **{name: metadata[name] for name in known}}
-  wanted = {**arguments, **{name: made_of[name] for name in known}}
+  built = checkpoint_lib.complete_arguments(checkpoint.architecture, checkpoint.arguments)
+  found = {"network": checkpoint.architecture, **{name: built.get(name) for name in arguments}, **{name: metadata[name] for name in known}}
+  wanted = {"network": _NETWORK.value, **arguments, **{name: made_of[name] for name in known}}
   # Of a phase that is not asked for, the flags say nothing.
-  for phase in _PHASES.value:
+  for phase in _PHASES.value or recipe.PHASES:
     recorded, now = metadata.get("recipe", {}).get(phase, {}), dataclasses.asdict(_phase(phase))
     found |= {f"{phase}_{name}": value for name, value in recorded.items() if name in now}
     wanted |= {f"{phase}_{name}": value for name, value in now.items() if name in recorded}
@@ -185,19 +240,12 @@ def _open_or_build(path: pathlib.Path, classes: tuple[str, ...], strategy: Any, 
   from tbvis.weights import imagenet
 
   dtype = precision.resolve_dtype(_DTYPE.value)
-  arguments = {
-    "fusion": _FUSION.value,
-    "width": _WIDTH.value,
-    "input_size": _INPUT_SIZE.value,
-    "fc_units": _FC_UNITS.value,
-    "dropout": _DROPOUT.value,
-    "seed": _SEED.value,
-  }
+  arguments = _arguments()
   start_path, imagenet_path = app.expand_path(_START.value, "start"), app.expand_path(_IMAGENET.value, "imagenet_weights")
   if path.exists():
     with distribution.scope(strategy):
       checkpoint = checkpoint_lib.load_checkpoint(path, dtype=dtype)
-    _check_same(checkpoint, path, {**arguments, "classes": len(classes)}, made_of)
+    _check_same(checkpoint, path, arguments, made_of)
     if checkpoint.classes != classes:
       raise UsageError(f"{path} is of another network: its classes differ. Choose another --output_dir, or move the file away.")
     for flag, given in (("start", start_path), ("imagenet_weights", imagenet_path)):
@@ -208,7 +256,7 @@ def _open_or_build(path: pathlib.Path, classes: tuple[str, ...], strategy: Any, 
   # The first kernel is that of inputs from which this mean is taken.
   mean = start.appearance_mean if start else checkpoint_lib.IMAGENET_MEAN
   with distribution.scope(strategy):
-    checkpoint = checkpoint_lib.build("two_stream_fusion_vgg16", arguments, classes, dtype=dtype, **made_of, appearance_mean=list(mean))
+    checkpoint = checkpoint_lib.build(_NETWORK.value, arguments, classes, dtype=dtype, **made_of, appearance_mean=list(mean))
   if start:
     layers = checkpoint_lib.copy_weights(start, checkpoint, str(start_path))
     print(f"{len(layers)} layers start as in {start_path}.")
@@ -263,13 +311,14 @@ def main() -> None:
   path = output_dir / "checkpoint.keras"
   made_of = {
     "dataset": dataset.name, "left_out_classes": left_out, "train_groups": train_groups, "validation_groups": held_out,
-    "storage": _STORAGE.value,
+    "storage": _STORAGE.value, **_sampling(),
   }  # fmt: skip
   checkpoint = _open_or_build(path, dataset.classes, strategy, **made_of)
+  phases = _PHASES.value or train.phases_of(checkpoint.model)
   numbers = dict(checkpoint.metadata.get("training", {}))
 
   started = time.monotonic()
-  for name in _PHASES.value:
+  for name in phases:
     if f"{name}_seconds" in numbers:
       print(f"Phase {name} is finished already.")
       continue

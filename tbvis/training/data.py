@@ -19,7 +19,7 @@ def training_batches(
   input_size: int,
   appearance_mean: tuple[float, float, float],
   augmentation: snippets.Augmentation,
-  streams: tuple[str, ...],
+  sampling: snippets.Sampling,
   seed: int,
   repeat: bool = True,
 ) -> tf.data.Dataset:
@@ -32,12 +32,12 @@ def training_batches(
     input_size: side of the crops in pixels.
     appearance_mean: R, G, B.
     augmentation: how crops are taken.
-    streams: inputs to keep.
+    sampling: what of a clip is shown at once, and which of its streams.
     seed: the same seed draws the same snippets.
     repeat: whether to go on without end; otherwise one pass, the last batch smaller.
 
   Returns:
-    Elements ({stream: float32 (N, S, S, C)}, int64 (N,) labels).
+    Elements ({stream: float32 (N, [chunks,] S, S, C)}, int64 (N,) labels).
   """
   clips = dataset.clips("train", groups, shuffle_seed=seed)
   if repeat:
@@ -51,8 +51,9 @@ def training_batches(
       input_size=input_size,
       appearance_mean=appearance_mean,
       augmentation=augmentation,
+      sampling=sampling,
     )
-    return {stream: snippet[stream] for stream in streams}, clip["label"]
+    return snippet, clip["label"]
 
   batches = clips.enumerate().map(draw, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size, drop_remainder=repeat)
   return batches.prefetch(2)

@@ -80,7 +80,9 @@ class Backup:
 
   def __init__(self, folder: pathlib.Path, model: keras.Model, optimizer: keras.optimizers.Optimizer, strategy: tf.distribute.Strategy):
     self._path = folder / "state.npz"
-    self._variables = [*model.trainable_variables, *optimizer.variables]
+    # The statistics of normalisations that are trained belong to the state too.
+    moving = [weight for layer in model._flatten_layers() if layer.trainable for weight in layer._non_trainable_variables]
+    self._variables = [*model.trainable_variables, *moving, *optimizer.variables]
     self._strategy = strategy
 
   def restore(self) -> None:

@@ -8,7 +8,11 @@ from typing import Any
 
 import keras
 
+from tbvis.models import geometry
 from tbvis.training.recipe import Phase
+
+# A normalisation's factors and shifts are no kernels either.
+_NEVER_DECAY = ("bias", "gamma", "beta")
 
 
 def _layerwise(base: type[keras.optimizers.Optimizer]) -> type[keras.optimizers.Optimizer]:
@@ -30,11 +34,8 @@ def _layerwise(base: type[keras.optimizers.Optimizer]) -> type[keras.optimizers.
     def build(self, variables: Any) -> None:
       # The TensorFlow backend hands update_step its own variables, which know no path: keep what is theirs by index.
       names = [v.path.split("/")[-2:] for v in variables]
-      is_bias = [weight == "bias" for _, weight in names]
-      self._factor_by_index = [
-        self._factors.get(layer, 1.0) * (self._bias_factor if bias else 1.0) for (layer, _), bias in zip(names, is_bias, strict=True)
-      ]
-      self._decay_by_index = [0.0 if bias else self._decay for bias in is_bias]
+      self._factor_by_index = [self._factors.get(layer, 1.0) * (self._bias_factor if weight == "bias" else 1.0) for layer, weight in names]
+      self._decay_by_index = [self._decay if weight == "kernel" else 0.0 for _, weight in names]
       self._is_head_by_index = [layer.startswith("prediction") for layer, _ in names]
       super().build(variables)
 
@@ -94,12 +95,22 @@ class Staircase(keras.optimizers.schedules.LearningRateSchedule):
 def layer_factors(model: keras.Model, phase: Phase) -> dict[str, float]:
   """Returns the factor on the learning rate of every layer whose factor is not 1."""
   factors = {}
+  first = _first_layers(model) if phase.first_layer_factor != 1 else set()
   for layer in model.layers:
     if layer.name.startswith(("fc6", "fc7", "prediction")):
       factors[layer.name] = phase.head_factor
-    elif layer.name.startswith("conv1_1"):
+    elif layer.name in first:
       factors[layer.name] = phase.first_layer_factor
   return factors
+
+
+def _first_layers(model: keras.Model) -> set[str]:
+  """Returns the first layer with weights behind each input, where the model has it."""
+  found: dict[tuple[str, ...], str] = {}
+  for name, place in geometry.layer_geometry(model, whole=True).items():
+    if model.get_layer(name).weights:
+      found.setdefault(place.streams, name)
+  return {name for streams, name in found.items() if len(streams) == 1}
 
 
 def make_optimizer(model: keras.Model, phase: Phase, clip: bool = True) -> keras.optimizers.Optimizer:
@@ -126,6 +137,6 @@ def make_optimizer(model: keras.Model, phase: Phase, clip: bool = True) -> keras
   if phase.optimizer == "adam":
     optimizer = _layerwise(keras.optimizers.Adam)(beta_1=phase.momentum, weight_decay=phase.weight_decay or None, **shared)
     if phase.weight_decay:
-      optimizer.exclude_from_weight_decay(var_names=["bias"])
+      optimizer.exclude_from_weight_decay(var_names=list(_NEVER_DECAY))
     return optimizer
   raise ValueError(f"Invalid value for argument `optimizer`. Expected 'sgd' or 'adam'. Received: optimizer={phase.optimizer!r}")

@@ -9,6 +9,8 @@ import re
 from tbvis.errors import UsageError
 
 PHASES = ("appearance", "motion", "fusion")
+# Of `checkpoint.BUILDERS`, which cannot be asked without loading Keras.
+NETWORKS = ("two_stream_fusion_vgg16", "st_resnet50", "tsn_bn_inception", "tsn_inception_v3")
 CROPS = ("regular", "borders25")
 STRATEGIES = ("none", "mirrored", "multiworker")
 _PART = re.compile(r"(prediction:)?([0-9.eE+-]+)(?:x([0-9.]+))?")
@@ -75,17 +77,17 @@ class Phase:
     optimizer: "sgd" (momentum) or "adam".
     learning_rate: peak rate of the convolutions, after `warmup_steps` and before a cosine fall.
     rates: a staircase of rates instead, shared out over `steps` (see `parse_rates`); empty for none.
-    head_factor: factor on it for fc6, fc7 and prediction.
+    head_factor: factor on it for the classifiers: fc6, fc7 and prediction.
     first_layer_factor: factor on it for the tower's first convolution.
     bias_factor: factor on it for biases, which never decay.
     warmup_steps: updates over which the rate rises linearly; it falls by a cosine after them.
     momentum: of SGD, and beta_1 of Adam.
     weight_decay: on kernels; part of SGD's gradient, so that its momentum carries it (as in the released code), and apart from Adam's.
     clip_norm: bound on the gradient's global norm; 0 for none.
-    dropout: rate after relu6 and relu7 in this phase; None for the network's own.
+    dropout: rate of every dropout in this phase; None for the network's own.
     crops: "regular" (sides from a list, at corners and centre) or "borders25" (any side of 168 to 280, near a corner).
-    train_from: first convolution that is trained ("conv1_1" ... "conv5_3", "fc6"); the fusion phase
-      always begins at conv5_fusion.
+    train_from: first layer of the towers that is trained, without the stream's name ("conv4_1", "fc6"); empty for all of a tower, and for
+      what is behind the place where the streams meet in the fusion phase.
     cached_crops: crops a clip whose features below `train_from` are computed once and kept in
       memory; 0 computes them anew for every snippet.
   """
@@ -105,7 +107,7 @@ class Phase:
   clip_norm: float = 10.0
   dropout: float | None = None
   crops: str = "regular"
-  train_from: str = "conv1_1"
+  train_from: str = ""
   cached_crops: int = 0
 
   def parts(self) -> tuple[Part, ...]:

@@ -1,4 +1,4 @@
-"""Training of the two-stream fusion network, phase by phase, so that it can be interrupted anywhere."""
+"""Training of a network, phase by phase, so that it can be interrupted anywhere."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ import tensorflow as tf
 from tbvis import files, progress
 from tbvis.datasets import reader, snippets
 from tbvis.diagnostics import evaluation
-from tbvis.errors import UsageError
+from tbvis.errors import UsageError, unknown_name
 from tbvis.models import checkpoint as checkpoint_lib
-from tbvis.models import two_stream
-from tbvis.training import data, distribution, optimizers
+from tbvis.models import geometry
+from tbvis.records import fusion_weights
+from tbvis.training import data, distribution, optimizers, recipe
 from tbvis.training.recipe import Phase
 
 # Updates between two backups: what an interruption may cost.
@@ -43,28 +44,63 @@ class Cut:
   trained: keras.Model
 
 
+def phases_of(model: keras.Model) -> tuple[str, ...]:
+  """Returns the phases that a network can be trained in, in the usual order: each stream that has scores of its own, then all together.
+
+  >>> from tbvis.models import bn_inception, st_resnet
+  >>> phases_of(st_resnet.st_resnet50(2, 1, width=0.02, input_size=32))
+  ('motion', 'fusion')
+  >>> phases_of(bn_inception.tsn_bn_inception(2, width=0.02, input_size=32))
+  ('appearance', 'motion')
+  """
+  table = geometry.layer_geometry(model, whole=True)
+  made_by = {id(tensor): layer.name for layer in model.layers for tensor in geometry.outputs_of(layer)}
+  seen = {name: table[made_by[id(tensor)]].streams for name, tensor in model.output.items()}
+  alone = [phase for phase in recipe.PHASES if seen.get(f"scores_{phase}") == (phase,)]
+  together = any(len(streams) > 1 for streams in seen.values())
+  return (*alone, *(("fusion",) if together else ()))
+
+
 def cut_for_phase(model: keras.Model, phase: Phase) -> Cut:
   """Cuts a network at the first layer that a phase trains.
 
   Raises:
-    UsageError: if `phase.train_from` names no layer of the tower.
+    UsageError: if the network has no such phase, or `phase.train_from` names no layer of its towers.
   """
-  inputs, outputs = model.input, model.output
-  if phase.name == "fusion":
-    streams = two_stream.STREAMS
-    boundary = [model.get_layer(f"relu5_3_{s}").output for s in streams]
-    scores = {k: outputs[k] for k in ("scores_hybrid", "scores_motion")}
+  known = phases_of(model)
+  if phase.name not in known:
+    raise unknown_name("phase", phase.name, known, f"--phases, for {model.name}")
+  inputs, outputs, joint = model.input, model.output, phase.name == "fusion"
+  streams = tuple(inputs) if joint else (phase.name,)
+  # The appearance before the fusion is no part of it.
+  towers = fusion_weights(name.removeprefix("scores_") for name in outputs) if joint else (phase.name,)
+  scores = {f"scores_{tower}": outputs[f"scores_{tower}"] for tower in towers}
+  if phase.train_from:
+    boundary = [_layer_of(model, phase, stream).input for stream in streams]
+  elif joint and set(streams) < set(known):
+    boundary = _meeting(model)
   else:
-    streams = (phase.name,)
-    name = f"{phase.train_from}_{phase.name}"
-    if name not in {layer.name for layer in model.layers}:
-      raise UsageError(f"--{phase.name}_train_from: expected a layer of the tower such as conv4_1 or fc6, received {phase.train_from!r}.")
-    boundary = [model.get_layer(name).input]
-    scores = {f"scores_{phase.name}": outputs[f"scores_{phase.name}"]}
-  if phase.name != "fusion" and phase.train_from == "conv1_1":
+    boundary = []
+  below = keras.Model({s: inputs[s] for s in streams}, boundary) if boundary else None
+  if below is None or not below.weights:
     return Cut(streams, None, keras.Model({s: inputs[s] for s in streams}, scores))
-  below = keras.Model({s: inputs[s] for s in streams}, boundary)
   return Cut(streams, below, keras.Model(boundary, scores))
+
+
+def _layer_of(model: keras.Model, phase: Phase, stream: str) -> keras.Layer:
+  """Returns the layer of a tower that `phase.train_from` names."""
+  ending = f"_{stream}"
+  names = [layer.name.removesuffix(ending) for layer in model.layers if layer.name.endswith(ending) and layer.weights]
+  if phase.train_from not in names:
+    raise unknown_name("layer", phase.train_from, names, f"--{phase.name}_train_from: the {stream} tower")
+  return model.get_layer(phase.train_from + ending)
+
+
+def _meeting(model: keras.Model) -> list[Any]:
+  """Returns the tensors that the first layer of several streams reads."""
+  table = geometry.layer_geometry(model, whole=True)
+  first = next(name for name, place in table.items() if len(place.streams) > 1)
+  return list(model.get_layer(first)._inbound_nodes[0].input_tensors)
 
 
 def _cached_features(cut: Cut, batches: tf.data.Dataset, total: int, description: str) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
@@ -125,7 +161,7 @@ def _batches(
   arguments = {
     "input_size": checkpoint.input_size,
     "appearance_mean": checkpoint.appearance_mean,
-    "streams": cut.streams,
+    "sampling": dataclasses.replace(checkpoint.sampling, streams=cut.streams),
     "batch_size": phase.batch_size,
     "augmentation": augmentation,
   }

@@ -98,7 +98,7 @@ def _clip(prepared, name):
 def test_flow_of_a_clip_has_the_direction_filmed(prepared):
   # 2 pixels a frame at 64 rows are 8 at 256.
   for name, expected in (("YoYo", 8.0), ("Archery", -8.0)):
-    _, planes = snippets.read_snippet(_clip(prepared, name), tf.constant(6))
+    planes = snippets.read_snippet(_clip(prepared, name), tf.constant(6))["motion"]
     u = (np.median(planes[64:-64, 64:-64, 0::2]) - 128) * 40 / 255
     v = (np.median(planes[64:-64, 64:-64, 1::2]) - 128) * 40 / 255
     assert u == pytest.approx(expected, abs=0.5) and v == pytest.approx(0, abs=0.3)
@@ -107,16 +107,21 @@ def test_flow_of_a_clip_has_the_direction_filmed(prepared):
 def test_the_stack_is_centred_on_the_frame(prepared):
   clip = _clip(prepared, "YoYo")
   numbered = {**clip, "flow_u": tf.stack([tf.io.encode_jpeg(tf.fill([16, 16, 1], tf.cast(8 * i, tf.uint8))) for i in range(13)])}
-  _, planes = snippets.read_snippet(numbered | {"flow_v": numbered["flow_u"]}, tf.constant(7))
+  numbered["flow_v"] = numbered["flow_u"]
+  planes = snippets.read_snippet(numbered, tf.constant(7))["motion"]
   # 0-based frame s has flow s - 5 ... s + 4, u and v in turn (METHOD 1.2).
   np.testing.assert_array_equal(planes[0, 0], np.repeat(8 * np.arange(2, 12), 2))
+  # TSN's five follow it (METHOD 4.2).
+  planes = snippets.read_snippet(numbered, tf.constant(7), sampling=snippets.Sampling(flow_frames=5, flow_before=0))["motion"]
+  np.testing.assert_array_equal(planes[0, 0], np.repeat(8 * np.arange(7, 12), 2))
 
 
 def test_flip_mirrors_pictures_and_negates_u():
   picture = tf.constant(np.arange(12, dtype=np.uint8).reshape(1, 4, 3))
   planes = tf.constant(np.tile(np.array([100, 128, 130, 255], np.uint8)[None, :, None], (1, 1, 20)))
-  plain = snippets.to_inputs(picture, planes, tf.constant(False), MEAN)
-  flipped = snippets.to_inputs(picture, planes, tf.constant(True), MEAN)
+  found = {"appearance": picture, "motion": planes}
+  plain = snippets.to_inputs(found, tf.constant(False), MEAN)
+  flipped = snippets.to_inputs(found, tf.constant(True), MEAN)
   np.testing.assert_allclose(flipped["appearance"], plain["appearance"][:, ::-1])
   np.testing.assert_allclose(flipped["motion"][0, :, 1], plain["motion"][0, ::-1, 1])
   np.testing.assert_allclose(flipped["motion"][0, :, 0], -1 - plain["motion"][0, ::-1, 0])
@@ -181,8 +186,8 @@ def test_noise_is_white_up_to_its_bound_and_each_input_has_its_own(prepared):
 
 
 def test_evaluation_snippets_span_the_clip_and_mirror(prepared):
-  found = snippets.evaluation_snippets(_clip(prepared, "YoYo"), input_size=56, appearance_mean=MEAN, count=3)
-  np.testing.assert_array_equal(found["frame"], [5, 6, 8, 5, 6, 8])
+  found, frames = snippets.evaluation_snippets(_clip(prepared, "YoYo"), input_size=56, appearance_mean=MEAN, count=3)
+  np.testing.assert_array_equal(frames[:, 0], [5, 6, 8, 5, 6, 8])
   assert found["appearance"].shape == (6, 64, 96, 3) and found["motion"].shape == (6, 64, 96, 20)
   np.testing.assert_allclose(found["appearance"][3], found["appearance"][0][:, ::-1], atol=1e-4)
 

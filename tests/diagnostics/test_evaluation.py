@@ -17,11 +17,11 @@ pytestmark = pytest.mark.slow
 
 def _brute_force(checkpoint, clip, count, flips, blank=None):
   """Mean score of one clip by plain calls of the model, one snippet at a time."""
-  inputs = snippets.evaluation_snippets(
+  inputs, frames = snippets.evaluation_snippets(
     clip, input_size=checkpoint.input_size, appearance_mean=checkpoint.appearance_mean, count=count, flips=flips
   )
   found = []
-  for i in range(len(inputs["frame"])):
+  for i in range(len(frames)):
     one = {name: inputs[name][i : i + 1].numpy() for name in ("appearance", "motion")}
     if blank:
       one[blank] = np.zeros_like(one[blank])

@@ -68,7 +68,7 @@ def network(moves):
     "two_stream_fusion_vgg16", {"width": 0.1, "input_size": SIZE, "fc_units": 16, "dropout": 0.0}, CLASSES, validation_groups=[16, 17, 18]
   )
   read = list(passes.clip_snippets(made, moves, "train", groups=range(7, 16), count=1, flips=True))
-  inputs = {name: np.concatenate([getattr(clip, name) for clip in read]) for name in ("appearance", "motion")}
+  inputs = {name: np.concatenate([clip.inputs[name] for clip in read]) for name in ("appearance", "motion")}
   labels = np.repeat([clip.label for clip in read], 2)
   loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
   made.model.compile(keras.optimizers.Adam(1e-3), {name: loss for name in made.model.output_names})

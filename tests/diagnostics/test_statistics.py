@@ -29,10 +29,10 @@ def outputs(checkpoint, dataset):
   probe = keras.Model(checkpoint.model.inputs, [checkpoint.model.get_layer(n).output for n in layers])
   values, frames = {name: [] for name in layers}, []
   for clip in dataset.clips("train", [8, 9]):
-    inputs = snippets.evaluation_snippets(
+    inputs, of_frames = snippets.evaluation_snippets(
       clip, input_size=checkpoint.input_size, appearance_mean=checkpoint.appearance_mean, count=COUNT, flips=False
     )
-    frames.append(inputs["frame"].numpy())
+    frames.append(of_frames.numpy()[:, 0])
     for name, value in zip(layers, probe([inputs["appearance"], inputs["motion"]]), strict=True):
       values[name].append(np.asarray(value))
   return values, frames
@@ -167,7 +167,7 @@ def test_save_load_and_resume_are_equal(checkpoint, dataset, found, tmp_path, mo
   save, calls = statistics.UnitStatistics.save, []
   # Both runs share one compiled program, only to save time.
   program, compiled = passes.program, []
-  monkeypatch.setattr(passes, "program", lambda outputs: (compiled or compiled.append(program(outputs)) or compiled)[0])
+  monkeypatch.setattr(passes, "program", lambda *about: (compiled or compiled.append(program(*about)) or compiled)[0])
 
   class Interrupted(Exception):
     pass

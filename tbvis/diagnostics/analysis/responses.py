@@ -16,7 +16,6 @@ from tbvis.datasets import reader as reader_lib
 from tbvis.diagnostics import passes, statistics
 from tbvis.diagnostics import predictions as predictions_lib
 from tbvis.models import checkpoint as checkpoint_lib
-from tbvis.models import two_stream
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -71,26 +70,27 @@ def drops(values: np.ndarray, without: np.ndarray, top: int) -> np.ndarray:
   return result
 
 
-def _at(values: tf.Tensor, snippet: tf.Tensor, yx: tf.Tensor) -> tf.Tensor:
-  """Returns float32 (C,): of (S, h, w, C) each channel's value at its own snippet (C,) and place (C, 2)."""
-  channel = tf.range(tf.shape(values)[3])
-  return tf.cast(tf.gather_nd(values, tf.stack([snippet, yx[:, 0], yx[:, 1], channel], axis=1)), tf.float32)
+def _at(values: tf.Tensor, number: tf.Tensor, yx: tf.Tensor) -> tf.Tensor:
+  """Returns float32 (C,): of (maps, h, w, C) or (S, T, h, w, C) each channel's value at its own map (C,) and place (C, 2)."""
+  shape = tf.shape(values)
+  values = tf.reshape(values, [-1, shape[-3], shape[-2], values.shape[-1]])
+  channel = tf.range(shape[-1])
+  return tf.cast(tf.gather_nd(values, tf.stack([number, yx[:, 0], yx[:, 1], channel], axis=1)), tf.float32)
 
 
 def _program(model: keras.Model, layers: Sequence[str], blanked: Sequence[str]) -> Any:
-  probe = keras.Model(model.inputs, {name: model.get_layer(name).output for name in layers})
-  rest = keras.Model(model.inputs, {name: model.get_layer(name).output for name in blanked}) if blanked else None
+  probe = keras.Model(model.input, {name: model.get_layer(name).output for name in layers})
+  rest = keras.Model(model.input, {name: model.get_layer(name).output for name in blanked}) if blanked else None
 
-  def outputs(appearance: tf.Tensor, motion: tf.Tensor) -> dict[str, dict[str, Any]]:
-    best = {name: statistics.location_maxima(value) for name, value in probe([appearance, motion], training=False).items()}
-    for stream in two_stream.STREAMS if rest else ():
-      inputs = {"appearance": appearance, "motion": motion}
-      inputs[stream] = tf.zeros_like(inputs[stream])
-      for name, value in rest(list(inputs.values()), training=False).items():
-        best[name][stream] = _at(value, best[name]["snippet"], best[name]["yx"])
-    return {name: {key: value for key, value in found.items() if key not in ("snippet", "yx")} for name, found in best.items()}
+  def outputs(inputs: dict[str, tf.Tensor]) -> dict[str, dict[str, Any]]:
+    best = {name: statistics.location_maxima(value) for name, value in probe(inputs, training=False).items()}
+    for stream in inputs if rest else ():
+      without = {**inputs, stream: tf.zeros_like(inputs[stream])}
+      for name, value in rest(without, training=False).items():
+        best[name][stream] = _at(value, best[name]["map"], best[name]["yx"])
+    return {name: {key: value for key, value in found.items() if key not in ("map", "maps", "yx")} for name, found in best.items()}
 
-  return passes.program(outputs)
+  return passes.program(model, outputs)
 
 
 def _joined(best: dict[str, np.ndarray] | None, new: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -127,7 +127,7 @@ def collect(
   Raises:
     UsageError: for other classes or groups without training clips.
   """
-  passes.check_network(checkpoint)
+  passes.check_backend()
   predictions_lib.check_classes(checkpoint.classes, "the checkpoint", dataset.classes, f"prepared set {dataset.name!r}")
   groups = statistics.validation_groups(checkpoint, groups)
   total = passes.clip_count(dataset, "train", groups)
@@ -143,17 +143,19 @@ def collect(
     clips = passes.clip_snippets(checkpoint, dataset, "train", groups=groups, count=count, flips=False, finished=finished)
     for clip in clips if len(finished) < total else ():
       best: dict[str, dict[str, np.ndarray]] = {}
-      for appearance, motion, _ in clip.batches():
-        for name, new in tf.nest.map_structure(lambda t: t.numpy(), forward(appearance, motion)).items():
+      for inputs, _ in clip.batches():
+        for name, new in tf.nest.map_structure(lambda t: t.numpy(), forward(inputs)).items():
           best[name] = _joined(best.get(name), new)
       values = {name: {key: passes.as_list(value) for key, value in found.items()} for name, found in best.items()}
       kept.add({"clip": clip.clip, "label": clip.label, "group": clip.group, "values": values})
       bar.update()
   source = f"{dataset.name} train, " + (f"groups {', '.join(map(str, groups))}" if groups else "all groups") + f", {count} snippets a clip"
-  return _read(kept.entries, layers, blanked, source)
+  return _read(kept.entries, layers, blanked, checkpoint.sampling.streams, source)
 
 
-def _read(entries: Sequence[Mapping[str, Any]], layers: Sequence[str], blanked: Sequence[str], source: str) -> Responses:
+def _read(
+  entries: Sequence[Mapping[str, Any]], layers: Sequence[str], blanked: Sequence[str], streams: Sequence[str], source: str
+) -> Responses:
   def stack(layer: str, field: str) -> np.ndarray:
     return np.array([entry["values"][layer][field] for entry in entries], np.float32)
 
@@ -162,6 +164,6 @@ def _read(entries: Sequence[Mapping[str, Any]], layers: Sequence[str], blanked: 
     np.array([entry["label"] for entry in entries], int),
     np.array([entry["group"] for entry in entries], int),
     {layer: stack(layer, "value") for layer in layers},
-    {stream: {layer: stack(layer, stream) for layer in blanked} for stream in (two_stream.STREAMS if blanked else ())},
+    {stream: {layer: stack(layer, stream) for layer in blanked} for stream in (streams if blanked else ())},
     source,
   )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 import dataclasses
 
 import cv2
@@ -10,7 +10,7 @@ import numpy as np
 
 from tbvis import progress
 from tbvis.datasets import reader as reader_lib
-from tbvis.datasets.snippets import PUBLISHED_SIZE
+from tbvis.datasets.snippets import PUBLISHED_SIZE, Sampling
 from tbvis.diagnostics import attribution, passes
 from tbvis.diagnostics import probes as probes_lib
 from tbvis.diagnostics.explanations import permutations
@@ -43,15 +43,19 @@ def read(
   size = checkpoint.input_size
   for clip in passes.clip_snippets(checkpoint, dataset, split, groups=groups, count=count, flips=False, labels=labels):
     if names is None or clip.clip in names:
-      top, left = (max(0, (side - size) // 2) for side in clip.appearance.shape[1:3])
-      yield dataclasses.replace(
-        clip, **{name: getattr(clip, name)[:, top : top + size, left : left + size] for name in ("appearance", "motion")}
-      )
+      top, left = (max(0, (side - size) // 2) for side in next(iter(clip.inputs.values())).shape[-3:-1])
+      cut = {stream: values[..., top : top + size, left : left + size, :] for stream, values in clip.inputs.items()}
+      yield dataclasses.replace(clip, inputs=cut)
 
 
 def inputs_of(clip: passes.ClipSnippets) -> dict[str, np.ndarray]:
   """Returns a clip's snippets by stream, as the network takes them."""
-  return {"appearance": clip.appearance.numpy(), "motion": clip.motion.numpy()}
+  return {stream: values.numpy() for stream, values in clip.inputs.items()}
+
+
+def middle(values: Mapping[str, np.ndarray], sampling: Sampling) -> dict[str, np.ndarray]:
+  """Returns of values by stream (S, [chunks,] ...) those of the chunk that probes and films see, (S, ...)."""
+  return {stream: each[:, sampling.middle()] if sampling.chunks > 1 else each for stream, each in values.items()}
 
 
 class Measurer:
@@ -73,13 +77,14 @@ class Measurer:
     self.usual: dict[str, np.ndarray] = {}
     self._mean = checkpoint.appearance_mean
     self._pixel = PUBLISHED_SIZE / checkpoint.input_size
-    self._target = attribution.class_score(a, tower) - attribution.class_score(b, tower)
+    first, second = (attribution.class_score(name, tower, checkpoint.towers) for name in (a, b))
+    self._target, self._sampling = first - second, checkpoint.sampling
     self._attribute = attribution.Attributor(checkpoint.model, classes=checkpoint.classes)
 
   def weights(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Returns how much each place counts, by stream float32 (snippets, H, W)."""
+    """Returns how much each place counts, by stream float32 (snippets, H, W), in the middle chunk."""
     found = self._attribute(inputs, self._target)
-    return {name: _smooth(np.abs(maps)) for name, maps in found.signed.items()}
+    return {name: _smooth(np.abs(maps)) for name, maps in middle(found.signed, self._sampling).items()}
 
   def learn_usual(self, clips: Iterable[passes.ClipSnippets]) -> None:
     """Sets `usual` to the mean of the weights of some clips, each snippet's of sum 1."""
@@ -93,10 +98,12 @@ class Measurer:
     """Returns float (2, probes), means over the snippets that have a value: weighted by where the network looked, and usually looks."""
     inputs = inputs_of(clip)
     weights = self.weights(inputs)
+    shown = middle(inputs, self._sampling)
     values = []
-    for i, (appearance, motion) in enumerate(zip(*inputs.values(), strict=True)):
+    for i in range(len(clip.frames)):
+      one = {stream: shown[stream][i] if stream in shown else None for stream in ("appearance", "motion")}
       for of_snippet in ({name: maps[i] for name, maps in weights.items()}, self.usual):
-        media = probes_lib.from_inputs(appearance, motion, self._mean, of_snippet, self._pixel)
+        media = probes_lib.from_inputs(one["appearance"], one["motion"], self._mean, of_snippet, self._pixel)
         values.append([probe(media) for probe in self.probes])
     return np.stack([permutations.mean_of_known(np.array(values[place::2])) for place in range(2)])
 

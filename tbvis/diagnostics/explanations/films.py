@@ -9,7 +9,6 @@ import numpy as np
 
 from tbvis import progress
 from tbvis.datasets import reader as reader_lib
-from tbvis.datasets.snippets import FLOW_FRAMES
 from tbvis.diagnostics import attribution
 from tbvis.diagnostics.explanations import clips as clips_lib
 from tbvis.diagnostics.explanations.record import ShownClip
@@ -68,25 +67,29 @@ def play(
     title: attribution.Attributor(checkpoint.model, method, layer, classes=checkpoint.classes)
     for method, title in (("grad_cam", "Grad-CAM"), ("excitation_backprop", "excitation backpropagation"))
   }
-  found = {}
+  found, sampling = {}, checkpoint.sampling
   clips = clips_lib.read(checkpoint, dataset, split, [label], None, FRAMES, by_name)
   with progress.bar(clips, total=len(by_name), description="films", unit="clip") as bar:
     for clip in bar:
       chosen, inputs = by_name[clip.clip], clips_lib.inputs_of(clip)
       films = {}
       for title, attribute in attributors.items():
-        maps = attribute(inputs, attribution.class_score(chosen.class_name, tower)).maps
-        films |= {f"{stream}: {title} at {layer}": data for stream, data in _films(inputs, maps, checkpoint.appearance_mean).items()}
+        maps = attribute(inputs, attribution.class_score(chosen.class_name, tower, checkpoint.towers)).maps
+        shown, maps = (clips_lib.middle(values, sampling) for values in (inputs, maps))
+        films |= {f"{stream}: {title} at {layer}": data for stream, data in _films(shown, maps, checkpoint.appearance_mean).items()}
       found[clip.clip] = ShownClip(clip.clip, chosen.kind, films)
   return tuple(found[clip.name] for clip in wanted if clip.name in found)
 
 
 def _films(inputs: dict[str, np.ndarray], maps: dict[str, np.ndarray], mean: Sequence[float]) -> dict[str, bytes]:
   """Returns a looping WebP by stream: a frame a snippet."""
-  pictures = np.clip(inputs["appearance"] + np.float32(mean), 0, 255).astype(np.uint8)
-  stacks = inputs["motion"].reshape(*inputs["motion"].shape[:3], FLOW_FRAMES, 2)
-  flow = flow_to_rgb(stacks[..., FLOW_FRAMES // 2, :])
+  shown = {}
+  if "appearance" in inputs:
+    shown["appearance"] = np.clip(inputs["appearance"] + np.float32(mean), 0, 255).astype(np.uint8), False
+  if "motion" in inputs:
+    frames = inputs["motion"].shape[-1] // 2
+    stacks = inputs["motion"].reshape(*inputs["motion"].shape[:3], frames, 2)
+    shown["motion"] = flow_to_rgb(stacks[..., frames // 2, :]), True
   # A stream that the score does not depend on has no map, or an empty one.
-  shown = {"appearance": (pictures, False), "motion": (flow, True)}
   drawn = {stream: overlay(frames, maps[stream], spotlight=spot) for stream, (frames, spot) in shown.items() if stream in maps}
   return {stream: animation.encode_webp(frames, _MILLISECONDS) for stream, frames in drawn.items()}

@@ -10,20 +10,18 @@ from typing import Any
 import numpy as np
 
 from tbvis import files, npz
+from tbvis.datasets import snippets
 from tbvis.diagnostics import passes
 from tbvis.diagnostics import probes as probes_lib
 from tbvis.errors import UsageError, unknown_name
 from tbvis.maximization import api
 from tbvis.maximization import config as config_lib
+from tbvis.maximization.stimulus import Stimulus
 from tbvis.models import checkpoint as checkpoint_lib
+from tbvis.records import fusion_weights
 
-# By tower: the layers whose class units' sum is its score.
-LAYERS = {
-  "fused": ("prediction", "prediction_motion"),
-  "hybrid": ("prediction",),
-  "motion": ("prediction_motion",),
-  "appearance": ("prediction_appearance",),
-}
+# By tower: the layer whose class units are its scores.
+_LAYERS = {"hybrid": "prediction", "motion": "prediction_motion", "appearance": "prediction_appearance"}
 OBJECTIVES = ("alone", "against the other")
 # How much of the picture is "where a stimulus moves".
 _REGION = 0.15
@@ -40,19 +38,31 @@ def regions_apart(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np
   return tuple(apart >= np.quantile(apart, 1 - _REGION) for apart in (first - second, second - first))
 
 
-def objective(tower: str, name: str, other: str | None = None) -> str:
+def objective(tower: str, name: str, other: str | None = None, towers: Sequence[str] = ("hybrid", "motion")) -> str:
   """Returns the objective of a class in a tower, against another where it is given, as `tbvis.maximize` reads it.
 
+  Args:
+    tower: whose score; "fused" for that of all, each by its weight.
+    name: the class.
+    other: another class.
+    towers: those of the network.
+
   Raises:
-    UsageError: for an unknown tower.
+    UsageError: for a tower that the network lacks.
 
   >>> objective("fused", "Cello"), objective("motion", "Cello", "Violin")
   ('prediction/Cello + prediction_motion/Cello', 'prediction_motion/Cello - prediction_motion/Violin')
+  >>> objective("fused", "Cello", towers=("appearance", "motion"))
+  'prediction_appearance/Cello + 1.5 * prediction_motion/Cello'
   """
-  if tower not in LAYERS:
-    raise unknown_name("tower", tower, LAYERS)
-  parts = " + ".join(f"{layer}/{name}" for layer in LAYERS[tower])
-  return parts + "".join(f" - {layer}/{other}" for layer in LAYERS[tower]) if other else parts
+  if tower != "fused" and tower not in towers:
+    raise unknown_name("tower", tower, [*towers, "fused"], "--tower")
+  weights = fusion_weights(towers) if tower == "fused" else {tower: 1.0}
+  # The first counts 1: what a factor on all would change is the size of the sum alone.
+  least = next(iter(weights.values()))
+  factors = {_LAYERS[each]: f"{weight / least:g} * " if weight != least else "" for each, weight in weights.items()}
+  parts = " + ".join(f"{factor}{layer}/{name}" for layer, factor in factors.items())
+  return parts + "".join(f" - {factor}{layer}/{other}" for layer, factor in factors.items()) if other else parts
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -166,11 +176,7 @@ def make(
       raise unknown_name("class", name, checkpoint.classes)
   if a == b or len(set(seeds)) < 2 or not chi:
     raise UsageError(f"Expected two classes, two seeds or more and a chi, received {a!r}, {b!r}, {len(set(seeds))} seeds, {len(chi)} chi.")
-  targets = [objective(tower, *pair) for pair in ((a,), (a, b), (b,), (b, a))]
-  layers = {layer.name for layer in checkpoint.model.layers}
-  missing = next((layer for layer in LAYERS[tower] if layer not in layers), None)
-  if missing:
-    raise UsageError(f"--tower: expected one that the network has, but for {tower!r} it lacks the layer {missing!r}.")
+  targets = [objective(tower, *pair, towers=checkpoint.towers) for pair in ((a, None), (a, b), (b, None), (b, a))]
   config = config or config_lib.MaximizationConfig()
   identity = passes.network_key(checkpoint, targets=targets, chi=list(chi), config=dataclasses.asdict(config))
   stimuli = np.empty((2, len(OBJECTIVES), len(chi), len(seeds)), object)
@@ -182,11 +188,19 @@ def make(
       broken = next((stimulus for stimulus in made if stimulus.error), None)
       if broken:
         raise UsageError(f"{broken.target.name}: no stimulus was found: {broken.error}")
-      found = [Found(stimulus.appearance, stimulus.motion) for stimulus in made]
+      found = [Found(*_middle(stimulus, checkpoint.sampling)) for stimulus in made]
       if path:
         _save(path, found)
     stimuli[..., place].flat = found
   return PairStimuli((a, b), tower, tuple(map(float, chi)), tuple(seeds), stimuli)
+
+
+def _middle(stimulus: Stimulus, sampling: snippets.Sampling) -> tuple[np.ndarray | None, np.ndarray | None]:
+  """Returns appearance and motion of the chunk that probes see of clips, too."""
+  motion, first = stimulus.motion, sampling.middle() * sampling.flow_frames
+  if motion is not None and sampling.chunks > 1:
+    motion = motion[:, :, first : first + sampling.flow_frames]
+  return stimulus.appearance, motion
 
 
 def _save(path: pathlib.Path, found: Sequence[Found]) -> None:

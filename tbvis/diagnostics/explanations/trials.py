@@ -8,30 +8,35 @@ import math
 
 import numpy as np
 
+from tbvis.datasets.snippets import Sampling
 from tbvis.diagnostics import effects, passes
 from tbvis.diagnostics.explanations import permutations, verdicts
-from tbvis.diagnostics.interventions import Blank, BlankRegion, FreezeInTime, Intervention, Mirror, Reverse, Rotate, Shift, Slow
+from tbvis.diagnostics.interventions import Blank, BlankRegion, Freeze, FreezeInTime, Intervention, Mirror, Reverse, Rotate, Shift, Slow
 from tbvis.diagnostics.probes import Probe, RegionMotion
 from tbvis.models import checkpoint as checkpoint_lib
 
-# Tried on every pair; a mirror should change nothing, since training mirrors.
-ALWAYS: tuple[Intervention, ...] = (
-  Blank("appearance"),
-  Blank("motion"),
-  FreezeInTime(),
-  Reverse(),
-  Slow(0.5),
-  Slow(2.0),
-  Rotate(90.0, ("appearance",)),
-  Rotate(90.0, ("motion",)),
-  Mirror(),
-)
 # By probe: the stream that is turned, moved, or slowed.
 _TURNED = {"steepness of lines": "appearance", "steepness of motion": "motion", "steepness of moving shapes": "motion"}
 _MOVED = {"height of structure": "appearance", "height of motion": "motion"}
 _PACED = ("speed", "amount of motion")
 # Smaller moves would foretell nothing that could be seen; larger changes of speed leave what flow can say.
 _LEAST_DEGREES, _LEAST_HEIGHT, _LEAST_PACE, _PACES = 5.0, 0.02, 0.1, (0.1, 4.0)
+
+
+def always(sampling: Sampling) -> tuple[Intervention, ...]:
+  """Returns what is tried on every pair, of the streams that a network sees; a mirror should change nothing, since training mirrors.
+
+  >>> [intervention.name for intervention in always(Sampling(("appearance",), chunks=16))]
+  ['blank_appearance', 'freeze_appearance', 'reverse_appearance', 'rotate_90_appearance', 'mirror_appearance']
+  """
+  streams = sampling.streams
+  over_time = streams if sampling.chunks > 1 else tuple(stream for stream in streams if stream == "motion")
+  found: list[Intervention] = [Blank(stream) for stream in streams]
+  if over_time:
+    found += [FreezeInTime() if "motion" in streams else Freeze(over_time), Reverse(over_time)]
+  if "motion" in streams:
+    found += [Slow(0.5), Slow(2.0)]
+  return (*found, *(Rotate(90.0, (stream,)) for stream in streams), Mirror(streams))
 
 
 def foretold_by(probe: Probe, here: float, there: float) -> tuple[Intervention, ...]:
@@ -85,10 +90,11 @@ def run(
     count: permutations of a test.
 
   Returns:
-    By probe the test of what it foretells, where something moves it; and the tests of `ALWAYS`.
+    By probe the test of what it foretells, where something moves it; and the tests of `always`.
   """
   planned = {probe: foretold_by(probe, *values) for probe, values in centers.items()}
-  every = {i.name: i for i in (*itertools.chain.from_iterable(planned.values()), *ALWAYS)}
+  fixed = always(checkpoint.sampling)
+  every = {i.name: i for i in (*itertools.chain.from_iterable(planned.values()), *fixed)}
   groups: list[int] = []
 
   def passing() -> Iterable[passes.ClipSnippets]:
@@ -108,4 +114,4 @@ def run(
     words = chosen[0].words if len(chosen) == 1 else f"{chosen[0].words}, or the other way"
     return verdicts.judge_intervention(words[0].upper() + words[1:], before, after, groups, count)
 
-  return {probe: test(chosen) for probe, chosen in planned.items() if chosen}, tuple(test((i,)) for i in ALWAYS)
+  return {probe: test(chosen) for probe, chosen in planned.items() if chosen}, tuple(test((i,)) for i in fixed)
