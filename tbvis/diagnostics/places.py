@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from tbvis.models import geometry
+from tbvis.models import adopted, geometry
 
 
 def _axis(value: int | tuple[int, ...]) -> int:
@@ -51,12 +51,18 @@ def centre_offsets(model: keras.Model) -> dict[str, float]:
   return result
 
 
-def to_input(places: np.ndarray, offset: float, stride: int) -> np.ndarray:
+def crop_margin(model: keras.Model, height: int, width: int) -> np.ndarray:
+  """Returns how many pixels above and left of a frame's middle a network does not see, int (2,); none where it takes any size."""
+  crop = next((layer for layer in model.layers if isinstance(layer, adopted.CentralCrop)), None)
+  return np.array(crop.margins(height, width) if crop else (0, 0))
+
+
+def to_input(places: np.ndarray, offset: float | np.ndarray, stride: int) -> np.ndarray:
   """Returns the input pixels, rounded down, that locations of a layer are centred on.
 
   Args:
     places: int (..., 2), y and x in the layer's map.
-    offset: of `centre_offsets`.
+    offset: of `centre_offsets`, behind the `crop_margin`; one for y and x, or (2,).
     stride: of `layer_geometry`.
   """
   return np.floor(np.asarray(places) * stride + offset).astype(np.int32)

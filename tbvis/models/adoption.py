@@ -66,7 +66,8 @@ def adopt(
   appearance_mean: Sequence[float] = MIDDLE_GREY,
   input_size: int | None = None,
   frames: int = OPEN_FRAMES,
-  name: str = "",
+  spacing: int = 1,
+  is_film: bool = False,
 ) -> checkpoint_lib.Checkpoint:
   """Makes a checkpoint of a Keras model that is not ours.
 
@@ -85,7 +86,8 @@ def adopt(
     appearance_mean: R, G, B taken off a frame before `scale` and `offset`.
     input_size: side in pixels of the crop that it was trained with, where its inputs leave that open; 224 by default.
     frames: length of a film, where its input leaves that open.
-    name: of the model, for messages; by default its file.
+    spacing: frames of a clip from one frame of a film to the next.
+    is_film: whether its appearance must be a film.
 
   Returns:
     A checkpoint, which can be saved.
@@ -100,11 +102,10 @@ def adopt(
   >>> made.model.input_shape, list(made.model.output)
   ({'appearance': (None, 8, None, None, 3)}, ['scores_appearance'])
   """
+  where = f"model {getattr(model, 'name', type(model).__name__)!r}"
   if isinstance(model, (str, os.PathLike)):
-    name = name or str(model)
-    model = load_model(model)
+    where, model = str(model), load_model(model)
   graph = _graph(model)
-  where = name or f"model {getattr(model, 'name', type(model).__name__)!r}"
   if graph is None:
     raise UsageError(
       f"{where}: expected a Functional Keras model, or a Sequential one with known shapes, received {type(model).__name__}. A model "
@@ -112,6 +113,8 @@ def adopt(
     )
   given = {stream: settings for stream, settings in (("appearance", appearance), ("motion", motion)) if settings}
   chosen = _choose_inputs(graph, given, where)
+  if is_film and len(chosen["appearance"][0].shape) == PICTURE_RANK:
+    raise UsageError(f"{where}: expected a film (T, H, W, 3), received an input {tuple(chosen['appearance'][0].shape[1:])}.")
   adapters = _Adapters.fit({stream: tensor.shape for stream, (tensor, _) in chosen.items()}, frames, where)
   inputs, towards = {}, {}
   for stream, (tensor, settings) in chosen.items():
@@ -128,7 +131,10 @@ def adopt(
   size = adapters.size or input_size or 224
   arguments = {"config": json.loads(made.to_json()), "input_size": int(size), "chunks": adapters.chunks, "classes": count}
   told = {stream: {"name": tensor.name, **dataclasses.asdict(settings)} for stream, (tensor, settings) in chosen.items()}
-  metadata = {"adopted": {"model": pathlib.Path(where).name, "inputs": told}, "appearance_mean": [float(v) for v in appearance_mean]}
+  metadata: dict[str, Any] = {"adopted": {"model": pathlib.Path(where).name, "inputs": told}}
+  metadata |= {"appearance_mean": [float(value) for value in appearance_mean]}
+  if adapters.chunks > 1:
+    metadata["sampling"] = {"spacing": [spacing, spacing]}
   return checkpoint_lib.Checkpoint(made, classes, "adopted", arguments, metadata)
 
 
