@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+import re
 from typing import Any
 
 import keras
 
 # (N, H, W, C); a film has an axis more.
 PICTURE_RANK = 4
+# As Keras says it, of its own format and of HDF5.
+_MISSING = re.compile(r"(?:Could not locate \w+ |Unknown layer: )'([^']+)'")
 
 
 @keras.saving.register_keras_serializable("tbvis")
@@ -97,6 +100,20 @@ class FramesToStack(keras.layers.Layer):
     return rows, height, width, frames * channels
 
 
+def code_hint(error: Exception) -> str | None:
+  """Returns what to do about a model that cannot be read for want of somebody's code; None where that is not the reason."""
+  text = " ".join(str(error).split())
+  if "Lambda" in text:
+    return "its Lambda layer is code in a file, which is not run. Write it as a layer class in a module, and give --import=MODULE"
+  missing = _MISSING.search(text)
+  if missing:
+    return (
+      f"the code of {missing.group(1)} is not known. Decorate it with @keras.saving.register_keras_serializable() in a module, and give "
+      "--import=MODULE"
+    )
+  return None
+
+
 def adopted(classes: int, config: Mapping[str, Any], *, input_size: int, chunks: int = 1, dtype: str = "float32") -> keras.Model:
   """Builds a network of others again, with new weights: see `adoption.adopt`, which makes the arguments.
 
@@ -111,7 +128,10 @@ def adopted(classes: int, config: Mapping[str, Any], *, input_size: int, chunks:
     ValueError: if the model cannot be built, or does not fit the other arguments.
   """
   del input_size, dtype
-  model = keras.saving.deserialize_keras_object(config)
+  try:
+    model = keras.saving.deserialize_keras_object(config)
+  except TypeError as error:
+    raise ValueError(code_hint(error) or error) from error
   wanted = {tuple(output.shape[1:]) for output in model.outputs}
   if wanted != {(classes,)}:
     raise ValueError(f"expected scores of {classes} classes, found outputs of shape {sorted(wanted)}")

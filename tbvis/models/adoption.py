@@ -156,17 +156,8 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
   try:
     return keras.saving.load_model(path, compile=False)
   except Exception as error:  # Keras, HDF5 and layers of others raise a dozen kinds.
-    text = " ".join(str(error).split())
-    if "Lambda" in text:
-      hint = "its Lambda layer is code in a file, which is not run. Write it as a layer class in a module, and give --import=MODULE"
-    elif "Could not locate" in text or "Unknown layer" in text:
-      hint = (
-        f"{text.partition('. ')[0]}. Decorate it with @keras.saving.register_keras_serializable() in a module of yours, and give "
-        "--import=MODULE"
-      )
-    else:
-      hint = text[:300] or type(error).__name__
-    raise UsageError(f"{path}: the model cannot be loaded: {hint}.") from error
+    told = " ".join(str(error).split())[:300] or type(error).__name__
+    raise UsageError(f"{path}: the model cannot be loaded: {adopted_lib.code_hint(error) or told}.") from error
 
 
 def _graph(model: Any) -> Any:

@@ -43,7 +43,7 @@ _HELD_OUT = flags.DEFINE_string(
 _PERMUTATIONS = flags.DEFINE_integer("permutations", 4999, "Permutations of every test.", lower_bound=99)
 _SHOWN = flags.DEFINE_integer("shown", 4, "Clips of each kind that the page plays.", lower_bound=0)
 _LAYER = flags.DEFINE_string(
-  "layer", None, "Where attribution is taken for them, as conv5_fusion; by default conv5_3 of each stream, or the network's last convolution."
+  "layer", None, "Where attribution is taken for them; by default conv5_3 of each stream, or else the last convolution."
 )
 _DTYPE = app.define_dtype("Number format of the network; auto is bfloat16 where the hardware has it.")
 _JSON = app.define_json()
@@ -121,8 +121,8 @@ def main() -> None:
   from tb_plugin import explanations
   from tbvis import summaries
   from tbvis.datasets import reader
-  from tbvis.diagnostics import predictions as predictions_lib
   from tbvis.diagnostics import attribution, statistics
+  from tbvis.diagnostics import predictions as predictions_lib
   from tbvis.diagnostics.explanations import explain
   from tbvis.maximization.config import MaximizationConfig
   from tbvis.models import precision
