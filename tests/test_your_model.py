@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import pathlib
 import re
@@ -54,8 +55,16 @@ def done(tmp_path_factory):
     (folder / name.strip()).write_text(content)
   models, adopting = [content for _, content in blocks("python")]
   said = {"models": run(folder, "-c", models)}
-  for text in commands:
-    said[text.split()[0], re.search(r"--flagfile=(\w+)", text).group(1)] = run(folder, *command(text))
+
+  def one_model(name):
+    own = [text for text in commands if f"--flagfile={name}.flags" in text]
+    return {(text.split()[0], name): run(folder, *command(text)) for text in own}
+
+  # The models do not know of each other.
+  with concurrent.futures.ThreadPoolExecutor(2) as pool:
+    for found in pool.map(one_model, ("two_inputs", "film")):
+      said |= found
+  assert len(said) == 1 + len(commands)
   said["adopting"] = run(folder, "-c", adopting)
   return folder, said
 

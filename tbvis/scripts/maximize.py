@@ -147,7 +147,7 @@ def _summary(stimuli: Sequence[Stimulus]) -> dict[str, Any]:
     values = {
       "units": len(group),
       "activation_over_a_hat_median": float(np.median([s.activation_over_a_hat for s in group])),
-      "temporal_ratio_median": None if group[0].temporal_ratio is None else float(np.median([s.temporal_ratio for s in group])),
+      "temporal_ratio_median": None if group[0].motion is None else float(np.median([s.temporal_ratio for s in group])),
       "contrast_appearance_median": None if group[0].appearance is None else float(np.median([s.contrasts["appearance"] for s in group])),
       "contrast_motion_median": None if group[0].motion is None else float(np.median([s.contrasts["motion"] for s in group])),
       "seconds_per_stimulus": float(np.median([s.config["seconds"] for s in group])),

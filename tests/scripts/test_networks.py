@@ -31,6 +31,7 @@ for arguments in json.loads(sys.argv[1]):
     try:
       network.check()
       kept = [str(network.saved(pathlib.Path("kept"))) for _ in range(2)]
+      assert network.saved(None).name == pathlib.Path(kept[0]).name and network.saved(None).is_file()
       made = network.open("float32")
       assert kept[0] == kept[1] and pathlib.Path(kept[0]).is_file()
       layers = [layer.get_config() for layer in made.model.layers if layer.name.startswith("scale_")]
