@@ -23,7 +23,8 @@ def fusion_weights(towers: Iterable[str]) -> dict[str, float]:
   >>> fusion_weights(["hybrid", "motion", "appearance"]), fusion_weights(["appearance", "motion"]), fusion_weights(["motion"])
   ({'hybrid': 0.5, 'motion': 0.5}, {'appearance': 0.4, 'motion': 0.6}, {'motion': 1.0})
   """
-  own = [tower for tower in TOWERS if tower in towers and tower != "fused"]
+  known = set(towers)
+  own = [tower for tower in TOWERS if tower in known and tower != "fused"]
   if "hybrid" in own:
     own = [tower for tower in own if tower != "appearance"]
   return {tower: _SEPARATE[tower] for tower in own} if tuple(own) == tuple(_SEPARATE) else {tower: 1 / len(own) for tower in own}

@@ -245,7 +245,7 @@ def _open_or_build(path: pathlib.Path, classes: tuple[str, ...], strategy: Any, 
   if path.exists():
     with distribution.scope(strategy):
       checkpoint = checkpoint_lib.load_checkpoint(path, dtype=dtype)
-    _check_same(checkpoint, path, arguments, made_of)
+    _check_same(checkpoint, path, {**arguments, "classes": len(classes)}, made_of)
     if checkpoint.classes != classes:
       raise UsageError(f"{path} is of another network: its classes differ. Choose another --output_dir, or move the file away.")
     for flag, given in (("start", start_path), ("imagenet_weights", imagenet_path)):

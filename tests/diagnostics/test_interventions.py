@@ -147,7 +147,7 @@ def test_tensors_stay_tensors_and_names_tell_settings_apart():
     (lambda: BlankRegion("motion", np.full((3, 3), 2.0)), "0 to 1"),
     (lambda: BlankRegion("motion", (0, 0, 1, 1), fill="men"), "mean"),
     (lambda: Freeze()({"appearance": np.zeros((1, 4, 4, 3))}), "'motion'"),
-    (lambda: Freeze()({"motion": np.zeros((4, 4, 20))}), "(N, H, W, channels)"),
+    (lambda: Freeze()({"motion": np.zeros((4, 4, 20))}), "(N, [chunks,] H, W, channels)"),
   ],
 )
 def test_mistakes_are_told_in_a_line(call, told):
@@ -156,13 +156,33 @@ def test_mistakes_are_told_in_a_line(call, told):
   assert told in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_chunks_are_changed_one_by_one_and_change_places_backwards():
+  rng = np.random.default_rng(3)
+  inputs = {stream: rng.normal(size=(2, 3, 6, 8, channels)).astype(np.float32) for stream, channels in (("appearance", 3), ("motion", 10))}
+  for change in (Rotate(90), Rotate(20, ("motion",)), Slow(0.5), Mirror(), Shift(0.2)):
+    found = change(inputs)
+    for chunk in range(3):
+      alone = change({stream: values[:, chunk] for stream, values in inputs.items()})
+      for stream, values in alone.items():
+        np.testing.assert_allclose(found[stream][:, chunk], values, atol=1e-5)
+  both = ("appearance", "motion")
+  backwards = Reverse(both)(inputs)
+  np.testing.assert_array_equal(backwards["appearance"], inputs["appearance"][:, ::-1])
+  for chunk in range(3):
+    np.testing.assert_array_equal(_flow(backwards["motion"][:, chunk]), -_flow(inputs["motion"][:, 2 - chunk])[..., ::-1, :])
+  frozen = Freeze(both)(inputs)
+  np.testing.assert_array_equal(frozen["appearance"], np.repeat(inputs["appearance"][:, 1:2], 3, axis=1))
+  assert not frozen["motion"].any()
+  assert (Reverse().name, Reverse(both).name, Freeze(("appearance",)).name) == ("reverse", "reverse_appearance_motion", "freeze_appearance")
+
+
 @pytest.mark.slow
 def test_the_effect_on_margins_is_that_of_plain_calls(checkpoint, dataset):
   changes = [Blank("motion"), Rotate(90), Freeze()]
   clips = list(passes.clip_snippets(checkpoint, dataset, "test", count=2, flips=False))[:3]
   found = effects.effect(checkpoint, clips, "Rolling", "Bowing", changes)
   for row, clip in enumerate(clips):
-    inputs = {"appearance": clip.appearance, "motion": clip.motion}
+    inputs = clip.inputs
     for change in (None, *changes):
       outputs = checkpoint.model(change(inputs) if change else inputs)
       margins = {tower: np.mean(outputs[f"scores_{tower}"][:, 2] - outputs[f"scores_{tower}"][:, 0]) for tower in ("hybrid", "motion")}

@@ -185,3 +185,50 @@ def test_sgd_follows_the_released_rule():
 def test_unknown_layer_to_train_from_is_refused():
   with pytest.raises(UsageError, match="conv9_1"):
     train.cut_for_phase(_network().model, Phase("motion", 1, train_from="conv9_1"))
+
+
+def _other(architecture, **arguments):
+  return checkpoint_lib.build(architecture, {"width": 0.03, "input_size": 32, **arguments}, ("a", "b"))
+
+
+@pytest.mark.parametrize(
+  ("network", "phases"),
+  [
+    (lambda: _network(), ("appearance", "motion", "fusion")),
+    (lambda: _other("st_resnet50", chunks=2), ("motion", "fusion")),
+    (lambda: _other("tsn_bn_inception"), ("appearance", "motion")),
+    (lambda: _other("tsn_bn_inception", stream="motion", chunks=3), ("motion",)),
+  ],
+)
+def test_every_network_has_its_phases(network, phases):
+  model = network().model
+  assert train.phases_of(model) == phases
+  for name in recipe.PHASES:
+    if name in phases:
+      cut = train.cut_for_phase(model, Phase(name, 1))
+      # What was trained alone before rests below the place where streams meet; otherwise all is trained.
+      assert (cut.below is not None) == (name == "fusion" and len(phases) == 3)
+      assert set(cut.streams) == (set(model.input) if name == "fusion" else {name})
+    else:
+      with pytest.raises(UsageError, match=f"phase '{name}'"):
+        train.cut_for_phase(model, Phase(name, 1))
+
+
+@pytest.mark.slow
+def test_a_phase_of_chunks_trains_every_layer_of_its_streams_and_their_statistics():
+  network = _other("st_resnet50", chunks=2)
+  moving = {v.path: np.array(v) for layer in network.model.layers for v in layer.non_trainable_weights}
+  before = _snapshot(network.model)
+  phase = Phase("motion", 2, warmup_steps=0, learning_rate=1e-2)
+  _fit(train.cut_for_phase(network.model, phase), phase, 32)
+  after = _snapshot(network.model)
+  moved = {path for path, value in after.items() if not np.array_equal(value, before[path])}
+  # A convolution in front of a normalisation has a gradient of nearly zero along its own bias.
+  assert moved >= {path for path in before if "motion" in path and "bias" not in path} and not any("appearance" in path for path in moved)
+  now = {v.path: np.array(v) for layer in network.model.layers for v in layer.non_trainable_weights}
+  changed = {path for path, value in now.items() if not np.array_equal(value, moving[path])}
+  assert changed and all("_motion/moving" in path for path in changed)
+  phase = Phase("fusion", 2, warmup_steps=0, learning_rate=1e-2, train_from="res4a_branch2a")
+  cut = train.cut_for_phase(network.model, phase)
+  with train._prepared_layers(cut, phase):
+    assert cut.below.trainable_weights == [] and cut.trained.trainable_weights
