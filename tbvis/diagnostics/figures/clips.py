@@ -195,7 +195,7 @@ def region_shares(
     for clip in bar:
       media = [
         probes_lib.from_inputs(None, motion, checkpoint.appearance_mean, pixel=PUBLISHED_SIZE / checkpoint.input_size)
-        for motion in clip.motion.numpy()
+        for motion in clips_lib.middle(clips_lib.inputs_of(clip), checkpoint.sampling)["motion"]
       ]
       values[labels[clip.label]].append(permutations.mean_of_known(np.array([[probe(m) for probe in probes] for m in media])))
   return [
