@@ -135,7 +135,7 @@ def _show_files() -> None:
   from tbvis.diagnostics import score_files
 
   if _NETWORK.is_given:
-    raise UsageError("Expected --checkpoint (or --model) or --predictions, received both.")
+    raise UsageError(f"Expected --{_NETWORK.flag} or --predictions, received both.")
   _refuse((_DATA_DIR, _GROUPS, _BLANK), "--checkpoint")
   output_dir, logdir = _writable_folders()
   paths = [app.required_path(name, "predictions") for name in _PREDICTIONS.value]

@@ -62,6 +62,11 @@ class Network:
     return bool(self._checkpoint.value or self._model.value)
 
   @property
+  def flag(self) -> str:
+    """Name of the flag that names it."""
+    return "model" if self._model.value else "checkpoint"
+
+  @property
   def modules(self) -> tuple[str, ...]:
     """Modules that other processes import before they read the network."""
     return tuple(self._modules.value)
@@ -86,8 +91,7 @@ class Network:
 
   def path(self) -> pathlib.Path:
     """Returns the file that --checkpoint or --model names."""
-    flag = "model" if self._model.value else "checkpoint"
-    return app.required_path(self._model.value or self._checkpoint.value, flag)
+    return app.required_path(self._model.value or self._checkpoint.value, self.flag)
 
   def open(self, dtype: str) -> Checkpoint:
     """Reads the network.
