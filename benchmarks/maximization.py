@@ -7,7 +7,9 @@
 Every library runs in a process of its own, on the same cores, with the same weights, several times in alternating order. The work:
 8 units of conv3_3, conv4_3 and conv5_3 of an image VGG-16, each library at the canvas that it takes for them (ours: the rule of
 METHOD 2.5 with factor 1.1; the others: 224) and ours and the floor at 224 too; and 2 units with 4 values of chi of conv5_fusion and
-prediction of the two-stream network, which no other library can do. Everything runs on the processor: a GPU is hidden.
+prediction of the two-stream network, which no other library can do; and, where --works names them, a class unit with 2 values of chi of
+the other networks, as published: st_resnet50 (5 chunks), tsn_bn_inception, tsn_inception_v3 (the motion's), c3d (16 frames). Everything
+runs on the processor: a GPU is hidden.
 
 - s per unit-iteration: the median step without the first two, over 8 rows; then the median over repeats, whose largest over
   smallest is "spread". "First step" has preparation and compilation in it.
@@ -51,6 +53,7 @@ _WORKERS = pathlib.Path(__file__).resolve().parent / "peers"
 _UNITS = range(10, 18)
 _CHI = (0.0, 1.0, 5.0, 10.0)
 _CLASSES = 101
+_FUSION = "two_stream_fusion_vgg16"
 # The one library beside which --quick measures ours: the fastest.
 _PEER_IN_QUICK = "xplique"
 # The one work whose images --quick scores: the cheapest.
@@ -63,19 +66,30 @@ _GLANCE = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class Work:
-  """Units of a layer: of the image network, or of the two-stream network, which takes no library but ours.
+  """Units of a layer: of the image network, or of a network of clips, which takes no library but ours.
 
   Attributes:
     name: in the paper's way of writing.
     layer: name of the layer.
     canvas: side that ours takes for it.
-    image: whether it is of the image network.
+    network: "vgg16", the image network, or a name of `checkpoint.BUILDERS`.
+    arguments: what its builder is given beside the classes.
+    units: how many units are searched, each with every chi, of a network of clips.
+    chi: which.
   """
 
   name: str
   layer: str
   canvas: int
-  image: bool = True
+  network: str = "vgg16"
+  arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
+  units: int = 2
+  chi: tuple[float, ...] = _CHI
+
+  @property
+  def image(self) -> bool:
+    """Whether it is of the image network."""
+    return self.network == "vgg16"
 
 
 _WORKS = {
@@ -84,12 +98,19 @@ _WORKS = {
     Work("conv3_3", "block3_conv3", report.natural_canvas(40, 4)),
     Work("conv4_3", "block4_conv3", report.natural_canvas(92, 8)),
     Work("conv5_3", "block5_conv3", report.natural_canvas(196, 16)),
-    Work("conv5_fusion", "conv5_fusion", report.natural_canvas(196, 16), image=False),
-    Work("prediction", "prediction", 224, image=False),
+    Work("conv5_fusion", "conv5_fusion", report.natural_canvas(196, 16), _FUSION, {"base_classifier": False}),
+    Work("prediction", "prediction", 224, _FUSION, {"base_classifier": False}),
+    Work("st_resnet50", "prediction", 224, "st_resnet50", {"chunks": 5}, 1, (0.0, 10.0)),
+    Work("tsn_bn_inception", "prediction_motion", 224, "tsn_bn_inception", {"stream": "motion"}, 1, (0.0, 10.0)),
+    Work("tsn_inception_v3", "prediction_motion", 299, "tsn_inception_v3", {"stream": "motion"}, 1, (0.0, 10.0)),
+    Work("c3d", "prediction_appearance", 112, "c3d", {}, 1, (0.0, 10.0)),
   )
 }
+_BY_DEFAULT = [work.name for work in _WORKS.values() if work.network in ("vgg16", _FUSION)]
 
-_NAMES = flags.DEFINE_list("works", list(_WORKS), "What is measured; --quick leaves prediction out unless it is named.")
+_NAMES = flags.DEFINE_list(
+  "works", _BY_DEFAULT, f"What is measured, of {', '.join(_WORKS)}; --quick leaves prediction out unless it is named."
+)
 _STEPS = flags.DEFINE_integer("steps", None, "Steps of a scored search: 40, or 10 with --quick.", lower_bound=3)
 _REPEATS = flags.DEFINE_integer("repeats", None, "How often each library does each work: 3, or 1 with --quick.", lower_bound=1)
 _WEIGHTS = flags.DEFINE_string("weights", None, "npz of ImageNet VGG-16 weights in Keras' layout; random ones without it.")
@@ -264,9 +285,10 @@ class Benchmark:
       self.scorer(work)
       own = {"network": "vgg16", "weights": str(self._weights), "rows": self._units, "chi": [0.0], "a_hat": self._a_hat[work.layer]}
     else:
-      arguments = {"classes": _CLASSES, "width": _WIDTH.value, "fc_units": fc_units(_WIDTH.value), "base_classifier": False}
-      rows = [unit for unit in (0, 1) for _ in _CHI]
-      own = {"network": "fusion", "arguments": arguments, "rows": rows, "chi": list(_CHI), "a_hat": _A_HAT.value or 1.0}
+      rows = [unit for unit in range(work.units) for _ in work.chi]
+      own = {
+        "network": work.network, "arguments": arguments_of(work), "rows": rows, "chi": list(work.chi), "a_hat": _A_HAT.value or 1.0
+      }  # fmt: skip
     return {**common_part, **own, **more}
 
   def repeat(self, number: int, bar: Any) -> None:
@@ -299,6 +321,8 @@ class Benchmark:
 
   def measured(self, peaks: Mapping[str, float]) -> dict[Job, report.Measured]:
     """Returns what came out of each job."""
+    from tbvis.models import checkpoint as checkpoint_lib
+
     levels = {work: self.levels(work) for work in {job.work for job in self._jobs}}
     result = {}
     for job, answers in self.answers.items():
@@ -309,9 +333,10 @@ class Benchmark:
         None if level is None or job not in self.scores else report.seconds_to(report.steps_to(level, *self.scores[job]), first, step)
         for level in levels[job.work]
       ]
-      macs = report.image_macs(job.work.layer, job.canvas, _WIDTH.value) if job.work.image else report.fusion_macs(
-        job.work.layer, job.canvas, _WIDTH.value, fc_units(_WIDTH.value), _CLASSES
-      )  # fmt: skip
+      if job.work.image:
+        macs = report.image_macs(job.work.layer, job.canvas, _WIDTH.value)
+      else:
+        macs = report.network_macs(checkpoint_lib.BUILDERS[job.work.network](**arguments_of(job.work)), job.work.layer, job.canvas)
       dtype = answers[0]["dtype"]
       result[job] = report.Measured(
         job.work.name, job.engine, job.canvas, dtype, step / rows, first, min(answer["peak_memory_mib"] for answer in answers),
@@ -326,9 +351,12 @@ class Benchmark:
     return report.common_level(scores.values()), report.common_level(ours)
 
 
-def fc_units(width: float) -> int:
-  """Returns the channels of fc6 and fc7 of the two-stream network at a width."""
-  return max(int(round(report.FC_UNITS * width)), 4)
+def arguments_of(work: Work) -> dict[str, Any]:
+  """Returns what the builder of a network of clips is given."""
+  found = {"classes": _CLASSES, "width": _WIDTH.value, **work.arguments}
+  if work.network in (_FUSION, "c3d"):
+    found["fc_units"] = max(int(round(report.FC_UNITS * _WIDTH.value)), 4)
+  return found
 
 
 def _cores() -> list[int]:

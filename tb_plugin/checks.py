@@ -16,7 +16,7 @@ import zlib
 import numpy as np
 
 from tb_plugin.refusals import DamagedError, TooLargeError, short
-from tbvis import events, plans, summaries
+from tbvis import events, plans, records, summaries
 from tbvis.diagnostics import selectivity
 
 LARGEST_IDENTITY = 1 << 13
@@ -92,6 +92,10 @@ def _is_frames(value: Any) -> bool:
   return _is_integer(value) and 0 < value <= _MOST_FRAMES
 
 
+def _is_limits(value: Any) -> bool:
+  return _list(_is_number)(value) and len(value) == 2
+
+
 _NUMBERS = _list(_optional(_is_number))
 _IDENTITY: dict[str, tuple[Test, str]] = {
   "unit": (_is_name, "a name"),
@@ -120,8 +124,13 @@ _META: dict[str, tuple[Test, str]] = _IDENTITY | {
   "files": (_table(_is_integer), "sizes by name"),
   "appearance": (_optional(lambda value: type(value) is dict), "an object or null"),
   "motion": (_optional(lambda value: type(value) is dict), "an object or null"),
+  "chunks": (_is_frames, f"1 to {_MOST_FRAMES}"),
+  "inputs": (lambda value: value in [list(records.INPUTS), *([name] for name in records.INPUTS)], "names of inputs"),
 }
+# What an older logdir does not tell.
+_OLDER: dict[str, Any] = {"kept": None, "chunks": 1, "inputs": list(records.INPUTS)}
 _PICTURE: dict[str, tuple[Test, str]] = {"size": (_is_size, "two sides"), "small": (_is_size, "two sides")}
+_FILM: dict[str, tuple[Test, str]] = _PICTURE | {"frames": (_is_frames, f"1 to {_MOST_FRAMES}")}
 _MOTION: dict[str, tuple[Test, str]] = _PICTURE | {
   "frames": (_is_frames, f"1 to {_MOST_FRAMES}"),
   "step": (_is_number, "a finite number"),
@@ -133,7 +142,7 @@ _KEPT: dict[str, tuple[Test, str]] = {
   "size": (_is_size, "two sides"),
   "frames": (lambda value: value == 0 or _is_frames(value), f"0 to {_MOST_FRAMES}"),
   "scales": (_optional(_list(_is_number)), "numbers or null"),
-  "limits": (_optional(_list(lambda pair: _list(_is_number)(pair) and len(pair) == 2)), "pairs of numbers or null"),
+  "limits": (_optional(_list(_is_limits)), "pairs of numbers or null"),
 }
 _CONFUSIONS: dict[str, tuple[Test, str]] = {
   "classes": (_list(_is_name), "a list of names"),
@@ -250,16 +259,18 @@ def identity(content: bytes, what: str) -> dict[str, Any]:
 
 def meta(data: bytes, what: str) -> dict[str, Any]:
   """Returns what is known of a stimulus."""
-  found = json_object(unpacked(data, what, LARGEST_META), what, LARGEST_META)
+  found = _OLDER | json_object(unpacked(data, what, LARGEST_META), what, LARGEST_META)
   _fields(found, _META, what)
   if found["motion"] is not None:
     # In an older logdir frames are one below the other.
     found["motion"].setdefault("small_by_row", False)
-  for name, fields in (("appearance", _PICTURE), ("motion", _MOTION)):
+  if found["appearance"] is not None:
+    found["appearance"].setdefault("frames", 1)
+  for name, fields in (("appearance", _FILM), ("motion", _MOTION)):
     if found[name] is not None:
       _fields(found[name], fields, f"{what}, {name}")
-  # An older logdir has kept no steps.
-  if found.setdefault("kept", None) is not None:
+      _divides(found[name], found["chunks"], f"{what}, {name}")
+  if found["kept"] is not None:
     _kept(found, f"{what}, kept steps")
   for name, values in found["history"].items():
     if len(values) != len(found["steps"]):
@@ -272,12 +283,25 @@ def meta(data: bytes, what: str) -> dict[str, Any]:
   return found
 
 
+def _divides(shown: Mapping[str, Any], chunks: int, what: str) -> None:
+  """Checks that frames divide into chunks, and that a film tells the values that are drawn black and white."""
+  frames = shown["frames"]
+  if frames > 1 and frames % chunks:
+    raise DamagedError(f"{what}: expected frames in {chunks} equal chunks, found {frames}.")
+  if "step" not in shown and frames > 1 and not _is_limits(shown.get("limits")):
+    raise DamagedError(f"{what}: expected two numbers as 'limits', found {short(shown.get('limits'))}.")
+
+
 def _kept(meta: Mapping[str, Any], what: str) -> None:
   """Checks what is said of small copies of a search: as many of everything as steps, for the inputs that the stimulus has."""
   kept = meta["kept"]
   if type(kept) is not dict:
     raise DamagedError(f"{what}: expected an object, found {short(kept)}.")
   _fields(kept, _KEPT, what)
+  pictures = meta["appearance"]["frames"] if meta["appearance"] else 0
+  # An older logdir has no films.
+  if not _is_integer(kept.setdefault("pictures", min(pictures, 1))) or kept["pictures"] not in (pictures, min(pictures, 1)):
+    raise DamagedError(f"{what}: expected {pictures} pictures of a copy, found {short(kept['pictures'])}.")
   for name, there in (("scales", meta["motion"]), ("limits", meta["appearance"])):
     expected = len(kept["steps"]) if there else 0
     if len(kept[name] or ()) != expected:

@@ -13,6 +13,8 @@ from tbvis.errors import UsageError
 
 PLUGIN_NAME = "tbvis"
 TOWERS = ("appearance", "hybrid", "motion", "fused")
+# What a stimulus may have.
+INPUTS = ("appearance", "motion")
 # Of two networks that share nothing: TSN's (METHOD 4.2).
 _SEPARATE = {"appearance": 0.4, "motion": 0.6}
 
@@ -63,7 +65,7 @@ class KeptSteps:
 
   Attributes:
     steps: int (K,), ascending: optimisation steps taken before each; 0 is the start noise.
-    appearance: float (K, h, w, 3) in network units, or None.
+    appearance: float (K, h, w, 3) in network units, of a film (K, h, w, F, 3), or None.
     motion: float (K, h, w, T, 2) in network units, or None.
   """
 
@@ -72,8 +74,9 @@ class KeptSteps:
   motion: np.ndarray | None
 
   def __post_init__(self):
-    for name, values, rank in (("appearance", self.appearance, 4), ("motion", self.motion, 5)):
-      if values is not None and (np.ndim(values) != rank or len(values) != len(self.steps)):
+    for name, values, ranks in (("appearance", self.appearance, (4, 5)), ("motion", self.motion, (5,))):
+      if values is not None and (np.ndim(values) not in ranks or len(values) != len(self.steps)):
+        rank = " or ".join(map(str, ranks))
         raise UsageError(f"Kept steps: expected {name} of rank {rank} at {len(self.steps)} steps, received {np.shape(values)}.")
     if not len(self.steps) or np.any(np.diff(self.steps) <= 0):
       raise UsageError(f"Kept steps: expected ascending steps, received {list(self.steps)}.")
@@ -93,7 +96,7 @@ class StimulusRecord:
     chi: temporal weight of total variation.
     isotropic: whether chi = kappa was asked for as one setting.
     seed: of the start.
-    appearance: float32 (H, W, 3), RGB in network units, or None (a unit of the motion tower).
+    appearance: float32 (H, W, 3), RGB in network units, or None (a unit of the motion tower); of a film the frame that stands for it.
     motion: float32 (H, W, T, 2), (u, v) in network units (40/255 pixel a frame), or None (a unit of the appearance tower).
     steps: int (S,), the logged steps.
     history: float (S,) for each term at these steps; "activation" among them.
@@ -102,6 +105,9 @@ class StimulusRecord:
     config: everything that made the stimulus, as JSON.
     error: why there is no stimulus (both inputs are None then), else None.
     kept: what the search had on its way, of the inputs that the stimulus has; None where nothing was kept.
+    film: float32 (H, W, F, 3), all frames of an appearance that has several, one a chunk or a video's own; None where it has one.
+    chunks: in how many chunks of a clip the frames of film and motion divide, as many each; 1 where all follow each other.
+    inputs: what the network has, of "appearance" and "motion", whether or not the unit sees it.
   """
 
   unit: str
@@ -122,6 +128,9 @@ class StimulusRecord:
   config: dict[str, Any]
   error: str | None = None
   kept: KeptSteps | None = None
+  film: np.ndarray | None = None
+  chunks: int = 1
+  inputs: tuple[str, ...] = INPUTS
 
   def __post_init__(self):
     where = f"Stimulus of {self.unit}"
@@ -131,6 +140,13 @@ class StimulusRecord:
       raise UsageError(f"{where}: expected appearance (H, W, 3), received {np.shape(self.appearance)}.")
     if self.motion is not None and (np.ndim(self.motion) != 4 or np.shape(self.motion)[-1] != 2):
       raise UsageError(f"{where}: expected motion (H, W, T, 2), received {np.shape(self.motion)}.")
+    if self.film is not None:
+      picture = np.shape(self.appearance)
+      if np.ndim(self.film) != 4 or (*np.shape(self.film)[:2], np.shape(self.film)[3]) != picture or np.shape(self.film)[2] < 2:
+        raise UsageError(f"{where}: expected a film (H, W, frames, 3) of its appearance {picture}, received {np.shape(self.film)}.")
+    for name, values in (("film", self.film), ("motion", self.motion)):
+      if self.chunks < 1 or (values is not None and np.shape(values)[2] % self.chunks):
+        raise UsageError(f"{where}: expected {name} in {self.chunks} equal chunks, received {np.shape(values)}.")
     if self.kept and any((getattr(self, name) is None) != (getattr(self.kept, name) is None) for name in ("appearance", "motion")):
       raise UsageError(f"{where}: expected kept steps of the inputs that it has, received others.")
     for name, values in self.history.items():

@@ -13,6 +13,7 @@ import numpy as np
 from tbvis import events
 from tbvis.records import StimulusRecord
 from tbvis.rendering import animation
+from tbvis.rendering.appearance import film_to_rgb
 from tbvis.rendering.flow_color import flow_to_rgb, motion_frames
 
 STIMULI = 200
@@ -52,11 +53,15 @@ class StockTabs:
 
   def _pictures(self, record: StimulusRecord, prefix: str, media: Mapping[str, bytes]) -> list[Any]:
     values = []
+    moves = record.motion is not None or record.film is not None
+    plays = moves and bool(record.class_name or self._gifs_left > 0)
+    self._gifs_left -= plays and not record.class_name
     if record.appearance is not None:
       height, width = record.appearance.shape[:2]
-      values.append(events.image_value(f"{prefix}/appearance", media["appearance.png"], width, height))
-    if record.motion is not None and (record.class_name or self._gifs_left > 0):
-      self._gifs_left -= not record.class_name
+      # A film that does not play is its middle frame.
+      gif = animation.encode_gif(film_to_rgb(record.film)) if plays and record.film is not None else None
+      values.append(events.image_value(f"{prefix}/appearance", gif or media["appearance.png"], width, height))
+    if record.motion is not None and plays:
       height, width = record.motion.shape[:2]
       gif = animation.encode_gif(flow_to_rgb(motion_frames(record.motion)))
       values.append(events.image_value(f"{prefix}/motion", gif, width, height, _GIF))

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 import io
 import json
+import math
 import os
 import pathlib
 from types import TracebackType
@@ -28,9 +29,9 @@ import numpy as np
 
 from tbvis import events, files, limits, stock_tabs
 from tbvis.errors import UsageError, unknown_name
-from tbvis.records import PLUGIN_NAME, TOWERS, Confusions, KeptSteps, Key, Run, StimulusRecord, safe_name, variant_name
+from tbvis.records import INPUTS, PLUGIN_NAME, TOWERS, Confusions, KeptSteps, Key, Run, StimulusRecord, safe_name, variant_name
 from tbvis.rendering import animation
-from tbvis.rendering.appearance import appearance_limits, appearance_to_rgb
+from tbvis.rendering.appearance import appearance_limits, appearance_to_rgb, film_to_rgb
 from tbvis.rendering.flow_color import motion_frames
 from tbvis.rendering.planes import encode_planes
 from tbvis.rendering.steps import decode_steps, encode_steps
@@ -60,11 +61,14 @@ CONFUSIONS_TAG = "tbvis/confusions"
 STATISTICS_TAG = "tbvis/unit_statistics"
 MEDIA_FOLDER = "tbvis"
 _VERSION = 1
+_PICTURE_RANK = 3
 _THUMBNAIL = 96
 # Of the small flow as many levels are kept as fit: TensorBoard holds all events in memory, and two gigabytes are to hold 70,000.
 # Smooth flow, where an eye would see steps, has most.
 _THUMBNAIL_LEVELS = (10, 12, 16, 20, 28, 40)
 _THUMBNAIL_BYTES = 14_000
+# Of more frames than these the small pictures are smaller, so that all of them take no more room.
+_THUMBNAIL_FRAMES = 20
 
 
 def _run_folder(logdir: str | os.PathLike[str], run: str) -> pathlib.Path:
@@ -79,8 +83,9 @@ def state_folder(logdir: str | os.PathLike[str], run: str) -> pathlib.Path:
   return _run_folder(logdir, run) / MEDIA_FOLDER / "state"
 
 
-def _small(shape: tuple[int, ...]) -> tuple[int, int]:
-  scale = min(1.0, _THUMBNAIL / max(shape[:2]))
+def _small(shape: tuple[int, ...], frames: int = 1) -> tuple[int, int]:
+  side = _THUMBNAIL * min(1.0, math.sqrt(_THUMBNAIL_FRAMES / frames))
+  scale = min(1.0, side / max(shape[:2]))
   return max(1, round(shape[0] * scale)), max(1, round(shape[1] * scale))
 
 
@@ -201,19 +206,24 @@ def _encode(record: StimulusRecord) -> tuple[dict[str, bytes], list[bytes], dict
     "appearance": None,
     "motion": None,
     "kept": None,
+    "chunks": record.chunks,
+    "inputs": record.inputs,
   }
   values = {}
   if record.appearance is not None:
-    picture = appearance_to_rgb(record.appearance)
-    media["appearance.png"] = animation.encode_png(picture)
-    small[0] = animation.encode_webp(animation.resize(picture, *_small(picture.shape)), quality=85)
-    meta["appearance"] = {"size": picture.shape[:2], "small": _small(picture.shape), "limits": appearance_limits(record.appearance)}
-    values["appearance"] = np.asarray(record.appearance, np.float16)
+    shown = record.appearance if record.film is None else record.film
+    limits, film = appearance_limits(shown), film_to_rgb(shown)
+    size, small_size = film.shape[1:3], _small(film.shape[1:3], len(film))
+    # Of a film the picture that stands for it; all its frames are in the values.
+    media["appearance.png"] = animation.encode_png(appearance_to_rgb(record.appearance, limits))
+    small[0] = animation.encode_webp(np.concatenate([animation.resize(frame, *small_size) for frame in film]), quality=85)
+    meta["appearance"] = {"size": size, "small": small_size, "limits": limits, "frames": len(film)}
+    values["appearance"] = np.asarray(shown, np.float16)
   if record.motion is not None:
     flow = motion_frames(record.motion).astype(np.float32)
     if not np.isfinite(flow).all():
       raise UsageError(f"Stimulus of {record.unit}: expected finite motion, found NaN or infinity.")
-    size = _small(flow.shape[1:3])
+    size = _small(flow.shape[1:3], len(flow))
     media["flow.webp"], step = encode_planes(flow)
     small[1], read = _small_planes(animation.resize_values(flow, *size))
     meta["motion"] = {"size": flow.shape[1:3], "small": size, "frames": len(flow), "step": step, **read}
@@ -305,10 +315,12 @@ def _read_stimulus(folder: pathlib.Path, content: Mapping[str, Any], meta: Mappi
   place, kept = folder / content["folder"], meta.get("kept")  # An older logdir has kept no steps.
   path = place / "values.npz"
   arrays = _read_values(path) if path.is_file() else {}
+  shown = arrays.get("appearance")
+  is_film = shown is not None and shown.ndim > _PICTURE_RANK
   nan = float("nan")
   return StimulusRecord(
     **{name: content[name] for name in _IDENTITY},
-    appearance=arrays.get("appearance"),
+    appearance=shown[:, :, shown.shape[2] // 2] if is_film else shown,
     motion=arrays.get("motion"),
     steps=np.asarray(meta["steps"], int),
     history={term: np.asarray([nan if v is None else v for v in values]) for term, values in meta["history"].items()},
@@ -317,6 +329,10 @@ def _read_stimulus(folder: pathlib.Path, content: Mapping[str, Any], meta: Mappi
     config=meta["config"],
     error=meta["error"],
     kept=KeptSteps(np.asarray(kept["steps"], int), *decode_steps((place / "steps.webp").read_bytes(), kept)) if kept else None,
+    film=shown if is_film else None,
+    # An older logdir has one chunk of both.
+    chunks=meta.get("chunks", 1),
+    inputs=tuple(meta.get("inputs", INPUTS)),
   )
 
 

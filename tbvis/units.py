@@ -60,6 +60,8 @@ class Unit:
 def unit_layers(model: keras.Model) -> dict[str, tuple[str, ...]]:
   """Returns the layers that a unit may be named in, by the name to write: those of the network and those without a tower.
 
+  A name without its tower stands for the layer in every tower that the network has: both, or the only one of a single stream.
+
   Args:
     model: a Functional network.
 
@@ -73,12 +75,13 @@ def unit_layers(model: keras.Model) -> dict[str, tuple[str, ...]]:
   inputs = geometry.inputs_by_name(model)
   names = [layer.name for layer in model.layers if layer.name not in inputs and _channels_or_none(layer)]
   table = {name: (name,) for name in names}
-  for name in names:
-    bare = name.removesuffix(f"_{TOWERS[0]}")
-    both = tuple(f"{bare}_{tower}" for tower in TOWERS)
+  towers = [tower for tower in TOWERS if tower in inputs]
+  for name in names if towers else ():
+    bare = name.removesuffix(f"_{towers[0]}")
+    every = tuple(f"{bare}_{tower}" for tower in towers)
     # fc6 and prediction are the fused tower's own layers: their bare name is taken.
-    if bare != name and bare not in table and all(layer in table for layer in both):
-      table[bare] = both
+    if bare != name and bare not in table and all(layer in table for layer in every):
+      table[bare] = every
   return table
 
 

@@ -16,6 +16,7 @@ import pytest
 from tensorboard.backend.event_processing import plugin_event_multiplexer
 from tensorboard.compat.proto import event_pb2
 
+from tb_plugin import checks
 from tbvis import events, summaries
 from tbvis.errors import UsageError
 from tbvis.rendering import animation, planes
@@ -63,16 +64,19 @@ def test_a_run_is_read_back_as_it_was_written(tmp_path):
     synthetic.record(synthetic.UNITS[0], chi=10),
     synthetic.record(synthetic.UNITS[1], chi=10),
     synthetic.record(unit, kappa=5, chi=5, isotropic=True),
+    synthetic.chunked(synthetic.UNITS[4]),
+    synthetic.video(),
   ]
   _write(tmp_path, *records)
   found = summaries.read_run(tmp_path, "stimuli").stimuli
-  assert [r.key for r in found] == [records[i].key for i in (2, 3, 0, 1, 4)], "not in the order of layers, units, chi"
-  for record, again in zip((records[i] for i in (2, 3, 0, 1, 4)), found, strict=True):
+  order = (6, 2, 3, 0, 1, 4, 5)
+  assert [r.key for r in found] == [records[i].key for i in order], "not in the order of layers, units, chi"
+  for record, again in zip((records[i] for i in order), found, strict=True):
     for field in dataclasses.fields(record):
       given, read = getattr(record, field.name), getattr(again, field.name)
       if field.name == "kept":
         _assert_kept(given, read)
-      elif field.name in ("appearance", "motion"):
+      elif field.name in ("appearance", "film", "motion"):
         assert (given is None) == (read is None), field.name
         if given is not None:
           assert read.dtype == np.float32
@@ -101,6 +105,58 @@ def test_small_and_full_pictures_show_the_same_values(tmp_path):
   assert np.abs(values - expected).max() <= 0.51 * meta["motion"]["small_step"]
 
 
+def test_a_film_is_a_picture_for_who_has_no_player_and_all_its_frames_for_who_has(tmp_path):
+  record = synthetic.chunked(size=64)
+  _write(tmp_path, record)
+  folder = tmp_path / "stimuli/tbvis/stimuli/conv5_fusion/f021/chi=10"
+  assert sorted(path.name for path in folder.iterdir()) == _FILES
+  still = animation.decode((folder / "appearance.png").read_bytes())[0]
+  # One map for all frames: the middle one, green.
+  assert still.shape == (64, 64, 3) and (still == [0, 255, 0]).all()
+  meta = json.loads((folder / "stimulus.json").read_text())
+  assert (meta["chunks"], meta["inputs"], meta["appearance"]["frames"], meta["kept"]["pictures"]) == (3, ["appearance", "motion"], 3, 3)
+  found = {tag: blobs for tag, _, _, blobs in events.read_values(tmp_path / "stimuli", "tbvis")}
+  small = animation.decode(found["tbvis/stimulus/conv5_fusion/f021/chi=10"][0])[0]
+  assert small.shape == (3 * 64, 64, 3)
+  assert np.abs(small[32::64, 32].astype(int) - 255 * np.eye(3)).max() < 12
+  images = _multiplexer(tmp_path).Tensors("stimuli", "conv5_fusion/f021/chi=10/appearance")[0].tensor_proto.string_val
+  assert animation.decode(images[2]).shape == (3, 64, 64, 3)
+
+
+def test_an_older_logdir_tells_of_no_chunks(tmp_path):
+  _write(tmp_path, synthetic.record())
+  (path,) = tmp_path.rglob("*tfevents*")
+  ((_, _, content, blobs),) = list(events.read_values(tmp_path / "stimuli", "tbvis"))
+  meta = json.loads(events.unpacked_json(blobs[2]))
+  for name in ("chunks", "inputs"):
+    del meta[name]
+  del meta["appearance"]["frames"], meta["kept"]["pictures"]
+  path.unlink()
+  older, tag = events.EventFile(tmp_path / "stimuli"), "tbvis/stimulus/conv5_fusion/f021/chi=10"
+  older.add([(1, [events.blobs_value(tag, [*blobs[:2], events.packed_json(meta)], "tbvis", content)])])
+  older.close()
+  (found,) = summaries.read_run(tmp_path, "stimuli").stimuli
+  assert (found.film, found.chunks, found.inputs) == (None, 1, ("appearance", "motion"))
+  assert found.kept.appearance.shape == (3, 32, 32, 3)
+  known = checks.meta(events.packed_json(meta), "it")
+  assert (known["chunks"], known["inputs"], known["appearance"]["frames"], known["kept"]["pictures"]) == (1, ["appearance", "motion"], 1, 1)
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"chunks": 5}, "film in 5 equal chunks"),
+    ({"chunks": 0}, "film in 0 equal chunks"),
+    ({"film": np.zeros((8, 8, 3, 3))}, "a film .H, W, frames, 3. of its appearance"),
+    ({"film": np.zeros((32, 32, 1, 3))}, "a film .H, W, frames, 3. of its appearance"),
+    ({"appearance": None}, "a film .H, W, frames, 3. of its appearance"),
+  ],
+)
+def test_films_and_chunks_that_do_not_fit_are_refused(change, message):
+  with pytest.raises(UsageError, match=message):
+    dataclasses.replace(synthetic.chunked(), **change)
+
+
 def test_without_kept_steps_nothing_of_them_is_written_and_an_older_logdir_is_read(tmp_path):
   _write(tmp_path, synthetic.record(with_steps=False))
   (path,) = tmp_path.rglob("stimulus.json")
@@ -108,7 +164,7 @@ def test_without_kept_steps_nothing_of_them_is_written_and_an_older_logdir_is_re
   assert json.loads(path.read_text())["kept"] is None
   assert [r.kept for r in summaries.read_run(tmp_path, "stimuli").stimuli] == [None]
   good = synthetic.record()
-  for steps, message in (([0, 3], "expected appearance of rank 4 at 2 steps"), ([0, 3, 3], "ascending steps")):
+  for steps, message in (([0, 3], "expected appearance of rank 4 or 5 at 2 steps"), ([0, 3, 3], "ascending steps")):
     with pytest.raises(UsageError, match=message):
       dataclasses.replace(good.kept, steps=np.array(steps))
   with pytest.raises(UsageError, match="kept steps of the inputs that it has"):

@@ -15,7 +15,7 @@ import tensorflow as tf
 import tbvis
 from tbvis.maximization import ascent
 from tbvis.maximization import config as config_lib
-from tbvis.models import precision, two_stream
+from tbvis.models import checkpoint, precision
 
 
 def _network(order: dict[str, Any]) -> tuple[keras.Model, str]:
@@ -23,7 +23,7 @@ def _network(order: dict[str, Any]) -> tuple[keras.Model, str]:
   dtype = precision.resolve_dtype(order.get("dtype", "auto"))
   if order["network"] == "vgg16":
     return common.vgg16(common.load_weights(order["weights"]), dtype=dtype), dtype
-  return two_stream.two_stream_fusion_vgg16(**order["arguments"], dtype=dtype, seed=order["seed"]), dtype
+  return checkpoint.BUILDERS[order["network"]](**order["arguments"], dtype=dtype, seed=order["seed"]), dtype
 
 
 def _maximize(

@@ -13,19 +13,16 @@ import numpy as np
 import tensorflow as tf
 
 
-def _fusion(order: dict[str, Any]) -> Any:
-  from tbvis.models import two_stream
-
-  return two_stream.two_stream_fusion_vgg16(**order["arguments"], dtype="float32", seed=order["seed"])
-
-
 def cut(order: dict[str, Any]) -> tuple[Any, list[tuple[int, ...]]]:
   """Returns the network of an order up to its layer, before any ReLU, and the shapes of the inputs without rows."""
   side = order["canvas"]
   if order["network"] == "vgg16":
     return common.vgg16(common.load_weights(order["weights"]), side, linear=order["layer"]), [(side, side, 3)]
-  model = _fusion(order)
-  return keras.Model(model.inputs, model.get_layer(order["layer"]).output), [(side, side, x.shape[-1]) for x in model.inputs]
+  from tbvis.models import checkpoint
+
+  model = checkpoint.BUILDERS[order["network"]](**order["arguments"], dtype="float32", seed=order["seed"])
+  net = keras.Model(model.inputs, model.get_layer(order["layer"]).output)
+  return net, [tuple(length or side for length in x.shape[1:]) for x in net.inputs]
 
 
 def ascend(order: dict[str, Any]) -> dict[str, Any]:
@@ -43,6 +40,8 @@ def ascend(order: dict[str, Any]) -> dict[str, Any]:
       for x in inputs:
         tape.watch(x)
       maps = net(inputs if len(inputs) > 1 else inputs[0], training=False)
+      # Of a network over chunks every one of them counts.
+      maps = tf.reduce_sum(tf.reshape(maps, (rows, -1, *maps.shape[-3:])), axis=1)
       centre = maps[:, maps.shape[1] // 2, maps.shape[2] // 2]
       value = tf.reduce_sum(tf.gather_nd(centre, chosen))
     count.assign_add(1.0)

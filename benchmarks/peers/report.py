@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 import dataclasses
+import math
 import statistics
+from typing import Any
+
+import numpy as np
 
 from tbvis.maximization import canvas as canvas_lib
 from tbvis.maximization import config
@@ -60,14 +64,24 @@ def image_macs(layer: str, canvas: int, width: float = 1.0) -> int:
   return tower_macs(canvas, 3, (int(layer[5]), int(layer[-1])), width)
 
 
-def fusion_macs(layer: str, canvas: int, width: float = 1.0, fc_units: int = FC_UNITS, classes: int = 101) -> int:
-  """Counts the multiply-adds of one row of the two-stream fusion network up to "conv5_fusion" or "prediction"."""
-  channels, side = scaled(BLOCKS[-1][2], width), canvas // 16
-  total = sum(tower_macs(canvas, inputs, (5, 3), width) for inputs in (3, 20)) + side * side * 2 * channels * channels
-  if layer == "prediction":
-    locations = (side // 2 - 6) ** 2
-    total += locations * (49 * channels * fc_units + fc_units * fc_units + fc_units * classes)
-  return total
+def network_macs(model: Any, layer: str, canvas: int) -> int:
+  """Counts the multiply-adds of the convolutions of a Keras network of one row, of all its inputs, up to a layer.
+
+  Args:
+    model: a Functional network whose inputs are named.
+    layer: name.
+    canvas: side of the inputs.
+  """
+  import keras
+
+  cut = keras.Model(model.input, model.get_layer(layer).output)
+  found = [each for each in cut.layers if isinstance(each, (keras.layers.Conv2D, keras.layers.Conv3D))]
+  probe = keras.Model(model.input, [each.output for each in found])
+  # Symbolic inputs would not tell how many chunks were folded into the rows.
+  maps = probe({name: np.zeros([1, *(side or canvas for side in x.shape[1:])], np.float32) for name, x in model.input.items()})
+  # All but the channels: chunks folded into the rows are places, too.
+  places = [math.prod(x.shape[:-1]) for x in (maps if isinstance(maps, list) else [maps])]
+  return sum(count * math.prod(each.kernel.shape) for count, each in zip(places, found, strict=True))
 
 
 def flops(macs: int) -> int:

@@ -9,10 +9,10 @@ import {state} from "./state.js";
 /** As the authors' GIFs. */
 const MILLISECONDS = 150;
 
-/** Appearance (if wanted) and motion of a frame side by side, each pixel `zoom` pixels wide (as many more as arrows need). */
-function compose(player, frame, zoom, withStill = true) {
+/** Appearance (if wanted) and motion of a moment side by side, each pixel `zoom` pixels wide (as many more as arrows need). */
+function compose(player, moment, zoom, withStill = true) {
   const {flow} = player;
-  const still = withStill ? player.still : null;
+  const still = withStill ? player.pictureAt(moment) : null;
   const inner = flow ? player.arrows.zoom : 1;
   const scale = inner * zoom;
   const height = Math.max(still?.height ?? 0, flow?.height ?? 0) * scale;
@@ -23,7 +23,7 @@ function compose(player, frame, zoom, withStill = true) {
   if (still) context.drawImage(still, 0, 0, left, still.height * scale);
   if (flow) {
     const moving = h("canvas", {width: flow.width * inner, height: flow.height * inner});
-    player.paint(moving, frame);
+    player.paint(moving, moment);
     context.drawImage(moving, left, 0, moving.width * zoom, moving.height * zoom);
   }
   return canvas;
@@ -42,32 +42,33 @@ const nameOf = ({stimulus, step = null}) => `${stimulus.unit.replaceAll("/", "_"
 
 /** The frame that is shown, at the chosen zoom. */
 function savePng(player) {
-  const frame = player.flow ? player.frame : 0;
-  const how = player.flow ? `_${player.mode}_${chosenScale()}_frame${frame + 1}` : "";
-  compose(player, frame, Number(state.get("zoom")) || 1).toBlob((blob) => save(blob, `${nameOf(player)}${how}.png`));
+  const {moment, timeline: {length}} = player;
+  const how = `${player.flow ? `_${player.mode}_${chosenScale()}` : ""}${length > 1 ? `_frame${moment + 1}` : ""}`;
+  compose(player, moment, Number(state.get("zoom")) || 1).toBlob((blob) => save(blob, `${nameOf(player)}${how}.png`));
 }
 
-/** The appearance and all frames of the motion in a row, at the chosen zoom as far as a picture may be so wide. */
+/** The appearance and all frames of the motion in a row, a row a chunk, at the chosen zoom as far as a picture may be so wide. */
 function saveStrip(player) {
-  const {still, flow} = player;
-  const inner = player.arrows.zoom;
-  const width = ((still?.width ?? 0) + flow.width * flow.frames) * inner;
+  const {film, flow, timeline: {longest, stay, chunks, each}} = player;
+  const inner = flow ? player.arrows.zoom : 1;
+  const width = flow ? ((film?.width ?? 0) + flow.width * each) * inner : film.width * each;
   const zoom = Math.max(1, Math.min(Number(state.get("zoom")) || 1, Math.floor(WIDEST / width)));
-  const first = compose(player, 0, zoom);
-  const strip = h("canvas", {width: width * zoom, height: first.height});
+  const strip = h("canvas", {width: width * zoom, height: compose(player, 0, zoom).height * chunks});
   const context = strip.getContext("2d");
-  context.drawImage(first, 0, 0);
-  for (let frame = 1; frame < flow.frames; frame += 1) {
-    const size = flow.width * inner * zoom;
-    context.drawImage(compose(player, frame, zoom, false), first.width + (frame - 1) * size, 0);
+  for (let frame = 0, left = 0; frame < longest; frame += 1) {
+    // An appearance stands for its whole chunk; without motion each frame is one.
+    const shown = compose(player, frame * stay, zoom, !flow || frame % each === 0);
+    if (frame % each === 0) left = 0;
+    context.drawImage(shown, left, Math.floor(frame / each) * shown.height);
+    left += shown.width;
   }
-  strip.toBlob((blob) => save(blob, `${nameOf(player)}_${player.mode}_${chosenScale()}_strip.png`));
+  strip.toBlob((blob) => save(blob, `${nameOf(player)}${flow ? `_${player.mode}_${chosenScale()}` : ""}_strip.png`));
 }
 
 /** All frames, in the chosen form and scale. */
 function saveGif(player) {
-  const frames = Array.from({length: player.flow?.frames ?? 1}, (_, frame) => {
-    const canvas = compose(player, frame, 1);
+  const frames = Array.from({length: player.timeline.length}, (_, moment) => {
+    const canvas = compose(player, moment, 1);
     return canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
   });
   save(encodeGif(frames, MILLISECONDS), `${nameOf(player)}_${player.mode ?? "still"}_${chosenScale()}.gif`);
@@ -79,10 +80,10 @@ export function downloads(run, item, player) {
   const what = `${item.unit}, ${item.variant}`;
   return h("p.links", {role: "group", "aria-label": `Downloads of ${what}`}, "Download ",
     button("PNG", "The frame that is shown, appearance and motion, at the chosen zoom", savePng),
-    player.flow && button("Strip", "PNG of the appearance and all frames of the motion in a row, at the chosen zoom", saveStrip),
+    player.timeline.length > 1 && button("Strip", `PNG of the appearance and all frames in a row${player.timeline.chunks > 1 ? " for each chunk" : ""}, at the chosen zoom`, saveStrip),
     button("GIF", "All frames as shown, 150 ms each; at most 256 colours", saveGif),
     h("a", {
       href: api.mediaAddress(run, item, "values.npz"), download: `${nameOf({stimulus: item})}.npz`,
-      title: "appearance (H, W, 3) and motion (H, W, frames, 2) as float16 in units of the network's inputs; motion × 40/255 is pixels per frame",
+      title: "appearance (H, W, 3), of several frames (H, W, frames, 3), and motion (H, W, frames, 2) as float16 in units of the network's inputs; motion × 40/255 is pixels per frame",
     }, "values.npz"));
 }

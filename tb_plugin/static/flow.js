@@ -63,16 +63,21 @@ export class Flow {
 
   /**
    * From a picture of R = 128 + u / step, G = 128 + v / step: frames one below the other, or `byRow`, the first rows of
-   * all frames before all second ones.
+   * all frames before all second ones. A picture wider than `width` has frames in several columns, as many in each (but the last).
    */
-  static fromPlanes({data, width, height}, frames, step, byRow = false) {
-    const values = new Float32Array(data.length / 2);
-    const rows = height / frames;
+  static fromPlanes({data, width: whole, height}, frames, step, byRow = false, width = whole) {
+    const columns = whole / width;
+    const each = Math.ceil(frames / columns);
+    const rows = height / each;
+    const values = new Float32Array(2 * frames * rows * width);
     for (let row = 0, i = 0; row < height; row += 1) {
-      const to = byRow ? (row % frames) * rows + Math.floor(row / frames) : row;
-      for (let j = 2 * to * width; j < 2 * (to + 1) * width; i += 4, j += 2) {
-        values[j] = (data[i] - 128) * step;
-        values[j + 1] = (data[i + 1] - 128) * step;
+      for (let column = 0; column < columns; column += 1) {
+        const to = byRow ? (row % frames) * rows + Math.floor(row / frames) : row + column * height;
+        // What fills the last column up lies beyond the end of the values, and is left.
+        for (let j = 2 * to * width; j < 2 * (to + 1) * width; i += 4, j += 2) {
+          values[j] = (data[i] - 128) * step;
+          values[j + 1] = (data[i + 1] - 128) * step;
+        }
       }
     }
     return new Flow(values, [frames, rows, width], step);

@@ -9,15 +9,15 @@ const KEYS = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDow
 
 const signed = (value) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(2)}`;
 
-/** What is said of a pixel: "x 4, y 7, frame 3: u +1.00, v −1.00, speed 1.41 px/frame, direction 45° ↗". */
-export function reading(flow, frame, x, y) {
+/** What is said of a pixel: "x 4, y 7, frame 3: u +1.00, v −1.00, speed 1.41 px/frame, direction 45° ↗"; `when` names the frame. */
+export function reading(flow, frame, x, y, when = `frame ${frame + 1}`) {
   const [u, v] = flow.at(frame, x, y).map((value) => value * PIXELS_PER_UNIT);
   // Counted as in geometry, 90 degrees being up, although v points down.
   const degrees = Math.round((Math.atan2(-v, u) * 180) / Math.PI + 360) % 360;
   const direction = u || v ? `direction ${degrees}° ${ARROWS[Math.round(degrees / 45) % 8]}` : "no direction";
   const values = `u ${signed(u)}, v ${signed(v)}, speed ${Math.hypot(u, v).toFixed(2)} px/frame, ${direction}`;
   const rounded = flow.step ? ` (rounded: ±${number((flow.step / 2) * PIXELS_PER_UNIT, 2)})` : "";
-  return `x ${x}, y ${y}, frame ${frame + 1}: ${values}${rounded}`;
+  return `x ${x}, y ${y}, ${when}: ${values}${rounded}`;
 }
 
 /** The pixel of a picture of width x height under the pointer. */
@@ -43,15 +43,15 @@ export function readable(canvas, shown, now, point) {
 
 const tip = h("div.flow-tip", {role: "tooltip", hidden: true});
 
-/** Makes a small picture readable: what is read floats beside the pointer. `flow` and `frame` are asked when it moves. */
-export function readableSmall(element, canvasOf, flow, frame) {
+/** Makes a small picture readable: what is read floats beside the pointer. `read` says it and `flow` gives the flow when it moves. */
+export function readableSmall(element, canvasOf, read, flow) {
   element.addEventListener("pointermove", (event) => {
     const canvas = canvasOf(event.target);
     tip.hidden = !canvas || !flow();
     if (tip.hidden) return;
     document.body.append(tip);
     const name = h("b", {}, `${element.stimulus.unit}, ${element.stimulus.variant}`);
-    const text = reading(flow(), frame(), ...pixelUnder(event, canvas, flow()));
+    const text = read(pixelUnder(event, canvas, flow()));
     tip.replaceChildren(name, h("span", {}, text), h("span", {}, `thumbnail; its largest speed is ${speed(flow().largest)}`));
     const left = Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8);
     const below = event.clientY + 18;

@@ -16,13 +16,18 @@ export function meanSpeed({values}) {
   return (sum / (values.length / 2)) * PIXELS_PER_UNIT;
 }
 
-/** Mean over all pixels of |(u, v) - (u, v) of the frame before|, in pixels a frame; null of a single frame. */
-export function meanChange({values, frames, width, height}) {
+/** Mean over all pixels of |(u, v) - (u, v) of the frame before| in the same chunk, in pixels a frame; null of single frames. */
+export function meanChange({values, frames, width, height, chunks = 1}) {
   const size = 2 * width * height;
-  if (frames < 2) return null;
-  let sum = 0;
-  for (let i = size; i < values.length; i += 2) sum += Math.hypot(values[i] - values[i - size], values[i + 1] - values[i + 1 - size]);
-  return (sum / ((values.length - size) / 2)) * PIXELS_PER_UNIT;
+  const each = Math.floor(frames / chunks);
+  if (each < 2) return null;
+  let [sum, count] = [0, 0];
+  for (let frame = 1; frame < frames; frame += 1) {
+    if (frame % each === 0) continue;
+    count += size / 2;
+    for (let i = frame * size; i < (frame + 1) * size; i += 2) sum += Math.hypot(values[i] - values[i - size], values[i + 1] - values[i + 1 - size]);
+  }
+  return (sum / count) * PIXELS_PER_UNIT;
 }
 
 /**

@@ -2,6 +2,7 @@
 
 import * as api from "./api.js";
 import {h} from "./dom.js";
+import {Film} from "./film.js";
 import {Flow, pixels} from "./flow.js";
 import {model} from "./model.js";
 import {state} from "./state.js";
@@ -39,12 +40,12 @@ export const known = new Known();
 /** The copies of one stimulus, cut out of their picture when they are shown. */
 export class Kept {
   /**
-   * @param {ImageData} picture a column a copy: its flow frames one below the other, and its appearance below.
-   * @param {object} meta {steps, size: [h, w], frames, scales, limits} as listed by the server.
+   * @param {ImageData} picture a column a copy: its flow frames one below the other, and its appearances below.
+   * @param {object} meta {steps, size: [h, w], frames, pictures, scales, limits} as listed by the server.
    */
   constructor(picture, meta) {
-    const {steps, size: [height, width], frames, limits} = meta;
-    if (picture.width !== steps.length * width || picture.height !== (frames + (limits ? 1 : 0)) * height) {
+    const {steps, size: [height, width], frames, pictures} = meta;
+    if (picture.width !== steps.length * width || picture.height !== (frames + pictures) * height) {
       throw new Error(`Expected ${steps.length} copies of ${width} × ${height} pixels, found a picture of ${picture.width} × ${picture.height}.`);
     }
     Object.assign(this, {picture, meta, height, width});
@@ -65,11 +66,11 @@ export class Kept {
     return image;
   }
 
-  /** {still: ImageData or null, flow: Flow or null} of a copy. */
+  /** {film: Film or null, flow: Flow or null} of a copy. */
   at(index) {
-    const {frames, scales, limits} = this.meta;
+    const {frames, pictures, scales} = this.meta;
     return {
-      still: limits ? this.cut(index, frames, 1) : null,
+      film: pictures ? Film.fromStack(this.cut(index, frames, pictures), pictures) : null,
       flow: frames ? Flow.fromPlanes(this.cut(index, 0, frames), frames, scales[index]) : null,
     };
   }

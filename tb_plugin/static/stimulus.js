@@ -1,8 +1,9 @@
-/** <tbvis-stimulus>: an appearance and, beside it, its flow playing on the shared clock. */
+/** <tbvis-stimulus>: an appearance, or several that play, and beside it the flow, on the shared clock. */
 
 import * as api from "./api.js";
 import {clock} from "./clock.js";
 import {h} from "./dom.js";
+import {Film, Timeline} from "./film.js";
 import {Flow, ScaleGroup, pixels, scaleOf} from "./flow.js";
 import {arrowLayout, chosenMode, chosenScale, colour, drawArrows, drawLegend, scaleText} from "./motion.js";
 import {readable, readableSmall, reading} from "./probe.js";
@@ -20,11 +21,13 @@ class Stimulus extends HTMLElement {
     this.group = new ScaleGroup();
     this.full = false;
     this.flow = null;
+    this.film = null;
+    this.timeline = new Timeline(0, 0, 1);
     this.images = [];
     this.state = "idle";
     /** What is pointed at, in parts of width and height. */
     this.place = null;
-    /** The stimulus itself, {still, flow}; which step of its search is shown, null for the end; the copies, once asked for. */
+    /** The stimulus itself, {film, flow}; which step of its search is shown, null for the end; the copies, once asked for. */
     this.end = null;
     this.step = null;
     this.kept = null;
@@ -48,7 +51,7 @@ class Stimulus extends HTMLElement {
     // What can be pointed at must not be hidden inside one picture.
     this.setAttribute("role", full ? "group" : "img");
     this.say("");
-    if (!full) readableSmall(this, (target) => (target === this.moving ? target : null), () => this.flow, () => this.frame);
+    if (!full) readableSmall(this, (target) => (target === this.moving ? target : null), (pixel) => this.reading(pixel), () => this.flow);
     this.setState("idle");
     return this;
   }
@@ -67,8 +70,15 @@ class Stimulus extends HTMLElement {
     this.group.leave(this);
   }
 
-  get frame() {
-    return clock.frame % this.flow.frames;
+  /** Where it is in its own time. */
+  get moment() {
+    return clock.frame % this.timeline.length;
+  }
+
+  /** What is said of a pixel of the flow, now. */
+  reading([x, y]) {
+    const {timeline, moment} = this;
+    return reading(this.flow, timeline.frame(moment), x, y, timeline.chunks > 1 ? timeline.text(moment) : undefined);
   }
 
   setState(name) {
@@ -101,8 +111,9 @@ class Stimulus extends HTMLElement {
       if (cell.meta.error) return this.fail(cell.meta.error);
       known.note(this.run, cell.meta.kept);
       const [still, strip] = await Promise.all([cell.appearance, cell.flow].map((blob) => blob && pixels(blob)));
-      const {motion} = cell.meta;
-      this.fill(still, strip && Flow.fromPlanes(strip, motion.frames, motion.small_step, motion.small_by_row));
+      const {appearance, motion} = cell.meta;
+      this.fill(still && Film.fromStack(still, appearance.frames),
+        strip && Flow.fromPlanes(strip, motion.frames, motion.small_step, motion.small_by_row));
       this.setState("ready");
       this.tell();
       if (this.full) await this.loadFull();
@@ -115,10 +126,13 @@ class Stimulus extends HTMLElement {
 
   async loadFull() {
     const {appearance, motion} = this.meta;
-    const load = (name) => api.media(this.run, this.stimulus, name);
+    const loading = new Map();
+    const load = (name) => {
+      if (!loading.has(name)) loading.set(name, api.media(this.run, this.stimulus, name));
+      return loading.get(name);
+    };
     try {
-      const [still, flow] = await Promise.all([appearance && load("appearance.png").then(pixels), motion && this.loadValues(load)]);
-      this.fill(still, flow);
+      this.fill(...await Promise.all([appearance && this.loadFilm(load), motion && this.loadValues(load)]));
     } catch (error) {
       // The files lie beside the events and may be out of reach (a remote logdir): the small pictures stay.
       this.dataset.small = "";
@@ -128,13 +142,19 @@ class Stimulus extends HTMLElement {
     this.tell();
   }
 
+  /** The picture, or of a film the values of all its frames. */
+  async loadFilm(load) {
+    const {frames, limits} = this.meta.appearance;
+    return frames > 1 ? Film.fromNpz(await load("values.npz"), limits) : new Film([await pixels(await load("appearance.png"))]);
+  }
+
   /** The values themselves; where they cannot be read, the lossless picture of them in 255 steps. */
   async loadValues(load) {
     try {
       return await Flow.fromNpz(await load("values.npz"));
     } catch {
-      const {frames, step} = this.meta.motion;
-      return Flow.fromPlanes(await pixels(await load("flow.webp")), frames, step);
+      const {frames, step, size} = this.meta.motion;
+      return Flow.fromPlanes(await pixels(await load("flow.webp")), frames, step, false, size[1]);
     }
   }
 
@@ -142,31 +162,51 @@ class Stimulus extends HTMLElement {
     this.dispatchEvent(new CustomEvent("ready", {detail: this.meta, bubbles: true}));
   }
 
-  fill(still, flow) {
-    this.end = {still, flow};
-    this.flow = flow;
-    this.still = still ? canvas(still.width, still.height, "appearance") : null;
+  fill(film, flow) {
+    this.end = {film, flow};
+    Object.assign(this, {film, flow});
+    if (flow) flow.chunks = this.meta.chunks;
+    this.still = film ? canvas(film.width, film.height, "appearance") : null;
     this.moving = flow ? canvas(flow.width, flow.height, "flow") : null;
-    const first = this.still ?? absent("no appearance input");
-    const second = this.moving ?? absent("no motion input");
-    if (this.full) this.fillFull(first, second);
-    else this.replaceChildren(first, second);
+    // Where the network itself has no such input, nothing is missing.
+    const there = (name, made) => made ?? (this.meta.inputs.includes(name) ? absent(`no ${name} input`) : null);
+    const tiles = [there("appearance", this.still), there("motion", this.moving)].filter(Boolean);
+    if (this.full) this.fillFull(...tiles);
+    else this.replaceChildren(...tiles);
     this.append(this.note = h("small.step-note", {hidden: true}));
     this.put(null, this.end);
     this.toStep();
   }
 
   /** Shows a step of the search, or its end, in the canvases that are there. */
-  put(step, {still, flow}) {
-    Object.assign(this, {step, flow, feet: null});
-    if (still) {
-      Object.assign(this.still, {width: still.width, height: still.height});
-      this.still.getContext("2d").putImageData(still, 0, 0);
+  put(step, {film, flow}) {
+    Object.assign(this, {step, film, flow, feet: null, pictured: null});
+    this.timeline = new Timeline(film?.frames ?? 0, flow?.frames ?? 0, this.meta.chunks);
+    clock.reach(this.timeline.length);
+    if (film) {
+      Object.assign(this.still, {width: film.width, height: film.height});
+      this.showPicture();
     }
-    if (!flow) return;
-    clock.reach(flow.frames);
+    if (!flow) return this.draw();
     this.group.report(this, flow.largest);
     this.recolour();
+  }
+
+  /** Shows the picture of this moment. */
+  showPicture() {
+    const index = this.timeline.picture(this.moment);
+    if (index === this.pictured) return;
+    this.pictured = index;
+    this.still.getContext("2d").putImageData(this.film.images[index], 0, 0);
+  }
+
+  /** The picture of a moment as a canvas, null where there is none. */
+  pictureAt(moment) {
+    const index = this.timeline.picture(moment);
+    if (!this.film || index === this.pictured) return this.still;
+    const made = h("canvas", {width: this.film.width, height: this.film.height});
+    made.getContext("2d").putImageData(this.film.images[index], 0, 0);
+    return made;
   }
 
   /** Takes up the chosen step, where it was kept; `asked` by those that share its scale, also out of sight. */
@@ -195,8 +235,15 @@ class Stimulus extends HTMLElement {
   /** Names what is shown, and says on the picture where it is not the step that was asked for. */
   say(note, title = "") {
     const which = note || (this.step === null ? "" : `step ${this.step}`);
-    this.setAttribute("aria-label", `${this.stimulus.unit}, ${this.stimulus.variant}: appearance and flow${which && `, ${which}`}`);
+    this.setAttribute("aria-label", `${this.stimulus.unit}, ${this.stimulus.variant}: ${this.shown()}${which && `, ${which}`}`);
     if (this.note) Object.assign(this.note, {hidden: !note, textContent: note, title: title || note});
+  }
+
+  /** What it has, in words. */
+  shown() {
+    const {chunks = 1, inputs = ["appearance", "motion"]} = this.meta ?? {};
+    const names = [inputs.includes("appearance") && "appearance", inputs.includes("motion") && "flow"].filter(Boolean).join(" and ");
+    return chunks > 1 ? `${names} of ${chunks} chunks` : names;
   }
 
   /** Large pictures say their scale, and what is read at the pixel that is pointed at. */
@@ -205,10 +252,13 @@ class Stimulus extends HTMLElement {
     this.markers = stages.map((stage) => stage.querySelector(".marker")).filter(Boolean);
     this.legend = h("canvas.wheel", {width: 36, height: 36, role: "img", "aria-label": "Colours of directions, or the longest arrow"});
     this.scaleLine = h("span.scale-text");
+    this.timeLine = h("span.time-text", {"aria-live": "off"});
     // Only what is read by this player's own keys is spoken, not the same pixel of its neighbours.
     this.output = h("output.reading", {"aria-live": "off"}, "Point at a pixel to read its flow, or use the arrow keys on the picture.");
-    const below = h("div.below", {}, this.legend, h("div", {}, this.scaleLine, this.output));
-    this.replaceChildren(...stages, ...(this.flow ? [below] : []));
+    const below = h("div.below", {}, this.legend, h("div", {}, this.timeLine, this.scaleLine, this.output));
+    const {chunks, appearance} = this.meta;
+    this.timeLine.hidden = chunks < 2 && !(appearance?.frames > 1);
+    this.replaceChildren(...stages, ...(this.flow ? [below] : [h("div.below", {}, this.timeLine)]));
     this.still?.setAttribute("role", "img");
     this.still?.setAttribute("aria-label", `Appearance of ${this.stimulus.unit}, ${this.stimulus.variant}`);
     if (this.flow) {
@@ -242,7 +292,7 @@ class Stimulus extends HTMLElement {
   }
 
   read() {
-    if (this.pixel) this.output.textContent = reading(this.flow, this.frame, ...this.pixel);
+    if (this.pixel) this.output.textContent = this.reading(this.pixel);
   }
 
   /** Every pixel of the stimulus as a whole number of the screen's, where a zoom is chosen. */
@@ -251,7 +301,7 @@ class Stimulus extends HTMLElement {
     const zoom = Number(state.get("zoom")) || 0;
     this.dataset.zoom = zoom || "fit";
     // A small copy is as large as the stimulus itself.
-    for (const [tile, size] of [[this.still, this.end.still], [this.moving, this.end.flow]]) {
+    for (const [tile, size] of [[this.still, this.end.film], [this.moving, this.end.flow]]) {
       if (tile) tile.parentElement.style.width = zoom ? `${(size.width * zoom) / devicePixelRatio}px` : "";
     }
   }
@@ -289,14 +339,19 @@ class Stimulus extends HTMLElement {
   }
 
   draw() {
-    if (!this.flow || !this.near) return;
-    this.paint(this.moving, this.frame);
-    if (this.full) this.read();
+    if (!this.end || !this.near) return;
+    const {moment} = this;
+    if (this.film) this.showPicture();
+    if (this.flow) this.paint(this.moving, moment);
+    if (!this.full) return;
+    this.timeLine.textContent = this.timeline.text(moment);
+    if (this.flow) this.read();
   }
 
-  /** Draws a frame as it is shown; the canvas has the size of the flow times `arrows.zoom`. */
-  paint(target, frame) {
-    if (this.mode === "arrows") return drawArrows(target, this.flow, frame, this.scale, this.still, this.arrows);
+  /** Draws the flow of a moment as it is shown; the canvas has the size of the flow times `arrows.zoom`. */
+  paint(target, moment) {
+    const frame = this.timeline.frame(moment);
+    if (this.mode === "arrows") return drawArrows(target, this.flow, frame, this.scale, this.pictureAt(moment), this.arrows);
     this.images[frame] ??= colour(this.flow, frame, this.mode, this.scale);
     target.getContext("2d").putImageData(this.images[frame], 0, 0);
   }

@@ -45,14 +45,15 @@ def make_job(
 
   if isinstance(model, (str, os.PathLike)):
     model = checkpoint_lib.load_checkpoint(model, dtype=precision.resolve_dtype(dtype))
+  sampling, given, input_size = None, inputs or {}, None
   if isinstance(model, checkpoint_lib.Checkpoint):
+    sampling, given = model.sampling, {}
     classes, input_size, model = model.classes, model.input_size, model.model
-    given = {}
-  else:
-    given, input_size = inputs or {}, None
   if not isinstance(model, keras.Model) or not getattr(model, "inputs", None) or not hasattr(model, "output_names"):
     raise UsageError(f"Expected a Functional Keras model, one with named inputs and layers, received {type(model).__name__}.")
   found = streams.streams_of(model, given)
+  if sampling:
+    found = streams.sampled(found, sampling.chunks, sampling.spacing)
   sizes = [size for stream in found.values() for size in stream.size or ()]
   return sweep.Job(model, config or config_lib.MaximizationConfig(), found, input_size or min(sizes, default=crop_size(model)), {}, classes)
 
@@ -92,7 +93,9 @@ def maximize(
     dtype: number format in which a checkpoint's file is loaded: "auto", "float32" or "bfloat16". Regularisers, the inputs
       themselves and the reported activation are always float32.
     inputs: by input of a model, any of "frames" and "components" (how its channels divide), "scale" and "offset" (the search
-      works in grey levels of 255 around 0; the model sees scale * x + offset).
+      works in grey levels of 255 around 0; the model sees scale * x + offset), and "gap" (frames of the clip from one chunk's last to
+      the next one's first, where its time steps are chunks of several frames; chi holds chunks together by 1 / gap, and not at all
+      without it).
     classes: names of the model's classes, for its units to be named by.
     on_stimulus: called with each stimulus as its batch ends.
     on_step: called with the batch after each step.

@@ -32,6 +32,8 @@ _DAMPING = 4.0
 _LEAST_GAIN = 0.3
 # Field of a unit that sees the whole input of a network whose own stride and kernels do not tell it (fc6 to prediction of VGG-16).
 _WHOLE_FIELD = 404
+# Of a map with an axis of chunks that is not folded: rows, chunks, height, width, units.
+_CHUNKS_RANK = 5
 
 
 def _level(relative: tf.Tensor) -> tf.Tensor:
@@ -168,6 +170,7 @@ class Ascent:
     self.config = config
     layers = list(dict.fromkeys(tap.layer for term in self.terms for tap in term.taps))
     self.field = np.array([max(table[tap.layer].field or _WHOLE_FIELD for tap in term.taps) for term in self.terms], np.float32)
+    self.times = [table[term.taps[0].layer].time for term in self.terms]
     self.net = network.CutNetwork(model, list(dict.fromkeys(tap for term in self.terms for tap in term.taps)))
     self.streams = {name: streams[name] for name in self.net.streams}
     stride = max(table[layer].stride or _whole_stride(table, table[layer].streams) for layer in layers)
@@ -184,8 +187,7 @@ class Ascent:
     return self.side, self.side, self._frames(name), self.streams[name].components
 
   def _frames(self, name: str) -> int:
-    frames = self.streams[name].frames
-    return frames + int(self.config.temporal_jitter) if frames > 1 else frames
+    return self.streams[name].searched_frames(int(self.config.temporal_jitter))
 
   def _space(self, stream: Stream) -> parameterizations.Fourier | None:
     if self.config.parameterization == "pixels":
@@ -215,7 +217,7 @@ class Ascent:
     config, result = self.config, {}
     for name, x in inputs.items():
       stream = self.streams[name]
-      x = transforms.time_window(x, draw["time"], stream.frames)
+      x = transforms.time_window(x, draw["time"], stream.frames, stream.parts)
       if config.zoom or config.rotation:
         x = transforms.turn(x, draw["plane"][0], draw["plane"][1])
       result[name] = stream.to_network(transforms.window(x, draw["shift"], self.canvas))
@@ -238,8 +240,15 @@ class Ascent:
       for tap, values in maps.items()
     }
     self._locations = [_summed_locations(term.form, maps) for term in self.terms]
-    found = [objectives.values(term.form, maps, own) for term, own in zip(self.terms, parameters, strict=True)]
+    chunked = self._chunked(maps)
+    found = [objectives.values(term.form, maps, own, chunked) for term, own in zip(self.terms, parameters, strict=True)]
     return tf.stack(found, axis=1)
+
+  def _chunked(self, maps: Mapping[network.Tap, tf.Tensor]) -> frozenset[network.Tap]:
+    """Returns the taps whose maps have an axis of chunks before their places: folded ones, and those of a convolution over chunks."""
+    if all(stream.windows == 1 for stream in self.streams.values()):
+      return frozenset()
+    return frozenset(tap for tap, values in maps.items() if self._folds.get(tap, 1) > 1 or values.shape.rank == _CHUNKS_RANK)
 
   def _data_factors(self) -> np.ndarray:
     """Returns by what equation 1 divides a target besides a_hat: the field's area, or with `term_balance` the locations summed."""
@@ -283,8 +292,13 @@ class Ascent:
     scale = config.energy_scale / 6.5
     frames = self._frames(name) if config.per_frame or config.term_balance else 1
     energy = regularizers.LocalEnergy(config.energy_scale, config.exponent)(x) / (pixels * frames)
-    if stream.is_flow or stream.frames > 1:
-      variation = regularizers.TotalVariation(kappa, chi)(x) * (config.motion_weight if stream.is_flow else 1.0) / frames
+    if stream.frames > 1:
+      # The appearances of several chunks are smooth in space as one appearance is; kappa is the motion's, or a film's.
+      spatial = kappa if stream.is_flow or stream.windows == 1 else 1.0
+      links = stream.time_weights(int(config.temporal_jitter))
+      variation = regularizers.TotalVariation(spatial, chi, links)(x) * (config.motion_weight if stream.is_flow else 1.0) / frames
+    elif stream.is_flow:
+      variation = regularizers.TotalVariation(kappa)(x) * config.motion_weight / frames
     else:
       variation = regularizers.TotalVariation()(x)
     return {f"energy_{name}": energy, f"tv_{name}": variation / (pixels * scale**2)}
@@ -442,9 +456,9 @@ class Ascent:
 
   def _central(self, name: str, x: tf.Tensor) -> tf.Tensor:
     """Returns what a stimulus is of the searched inputs of a stream: without the room for shifts."""
-    margin, time, frames = (self.shifts - 1) // 2, int(self.config.temporal_jitter) // 2, self.streams[name].frames
+    margin, time, stream = (self.shifts - 1) // 2, int(self.config.temporal_jitter) // 2, self.streams[name]
     x = x[:, margin : margin + self.canvas, margin : margin + self.canvas]
-    return x[:, :, :, time : time + frames] if frames > 1 else x
+    return transforms.time_window(x, tf.constant(time), stream.frames, stream.parts)
 
   def run(self, rows: Rows, on_step: Callable[[int], None] | None = None, snapshot: Snapshot | None = None) -> Result:
     """Searches all rows together.
@@ -463,13 +477,14 @@ class Ascent:
       "chi": tf.constant(rows.chi, tf.float32),
     }
     kept_after = kept.kept_after(steps, config.kept_steps)
+    largest = kept.largest_side(sum(stream.frames for stream in self.streams.values()))
     stored = snapshot.load() if snapshot else None
     state = self._unpack(stored) if stored else self._begin(rows)
     for step, draw in enumerate(self._draws(rows.seed)):
       if step >= state["step"]:
         if step in kept_after:
           for name, x in state["inputs"].items():
-            state["kept"].setdefault(name, []).append(kept.small_copy(self._central(name, x)))
+            state["kept"].setdefault(name, []).append(kept.small_copy(self._central(name, x), largest))
         fall = adam.falling_rate(step, steps, config.final_rate)
         state["inputs"], state["moments"], state["weights"], state["level"], size, terms = compiled["step"](
           state["inputs"], state["moments"], state["weights"], state["level"], parameters, fixed, draw,

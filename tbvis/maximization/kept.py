@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from tbvis.rendering.animation import LARGEST_SIDE as LARGEST_PICTURE
+
 # Largest side of a copy in pixels. 32 rows of two inputs of 223 px take 36 MB in 6 copies, where the search's own state takes 0.44 GB.
 LARGEST_SIDE = 64
 
@@ -20,6 +22,11 @@ def kept_after(steps: int, count: int) -> tuple[int, ...]:
   """
   found = np.rint(steps * np.linspace(0.0, 1.0, count + 1)[:-1] ** 2)
   return tuple(dict.fromkeys(int(step) for step in found if step < steps))
+
+
+def largest_side(frames: int) -> int:
+  """Returns the largest side of copies of so many frames, which lie one below the other in one picture."""
+  return max(1, min(LARGEST_SIDE, LARGEST_PICTURE // frames))
 
 
 def _boxes(size: int, small: int) -> np.ndarray:

@@ -15,26 +15,28 @@ LEAST_QUOTIENT = 3.0
 LEAST_ACTIVATION = 0.5
 
 
-def temporal_ratio(motion: np.ndarray) -> float:
+def temporal_ratio(motion: np.ndarray, chunks: int = 1) -> float:
   """Returns the mean |difference between frames| of (u, v) over the mean |difference between neighbouring pixels| (METHOD 2.8).
 
   It proves nothing by itself (noise has a high one): look at contrast and at activation over a_hat beside it.
 
   Args:
     motion: (H, W, T, 2).
+    chunks: of a clip in which the frames divide; what changes between two of them does not count.
 
   Returns:
-    The ratio; 0 for one frame or a constant input.
+    The ratio; 0 for one frame a chunk or a constant input.
 
   >>> still = np.repeat(np.random.default_rng(0).normal(size=(8, 8, 1, 2)), 10, axis=2)
   >>> temporal_ratio(still)
   0.0
   """
   motion = np.asarray(motion, np.float64)
-  if motion.shape[2] < 2:
+  if motion.shape[2] <= chunks:
     return 0.0
   space = np.mean([np.abs(np.diff(motion, axis=axis)).mean() for axis in (0, 1)])
-  return float(np.abs(np.diff(motion, axis=2)).mean() / space) if space > 0 else 0.0
+  apart = motion.reshape(*motion.shape[:2], chunks, motion.shape[2] // chunks, motion.shape[3])
+  return float(np.abs(np.diff(apart, axis=3)).mean() / space) if space > 0 else 0.0
 
 
 def contrast(x: np.ndarray) -> float:
@@ -115,6 +117,6 @@ def speeds(records: Iterable[StimulusRecord]) -> dict[str, Speeds]:
   for (layer, _), found in by_unit.items():
     if len(found) > 1:
       ends = found[min(found)], found[max(found)]
-      values = [(temporal_ratio(r.motion), r.activation / (r.a_hat or 1.0), contrast(r.motion)) for r in ends]
+      values = [(temporal_ratio(r.motion, r.chunks), r.activation / (r.a_hat or 1.0), contrast(r.motion)) for r in ends]
       rows.setdefault(layer, []).append(np.array(values).T)
   return {layer: Speeds(*np.stack(values, axis=1)) for layer, values in rows.items()}

@@ -6,7 +6,7 @@ parameters, which are one set a row: all units of a layer share one compiled ste
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 import dataclasses
 import re
 from typing import TYPE_CHECKING, Any
@@ -351,42 +351,53 @@ def _joined(forms: Sequence[Form]) -> Form:
   return found
 
 
-def values(form: Form, maps: Mapping[network.Tap, tf.Tensor], parameters: Sequence[tf.Tensor]) -> tf.Tensor:
+def values(
+  form: Form, maps: Mapping[network.Tap, tf.Tensor], parameters: Sequence[tf.Tensor], chunked: Container[network.Tap] = ()
+) -> tf.Tensor:
   """Returns the value that each row maximises, float32 (rows,); rows never mix.
 
   Args:
     form: of a `Program`.
     maps: (rows, ..., units) by tap.
     parameters: as in the program, each with a leading axis of rows.
+    chunked: taps whose maps have an axis of chunks behind that of rows. A unit has a value a chunk; the mean over them counts
+      wherever no chunk is named, as in the network's own scores: the centre alone would leave the other chunks without a target
+      where nothing in the network joins them.
 
   >>> maps = {network.Tap("conv"): tf.reshape(tf.range(18.0), (1, 3, 3, 2))}
   >>> [float(values(("unit", network.Tap("conv"), where), maps, [tf.constant([1])])[0]) for where in ("center", "sum", "0,2")]
   [9.0, 81.0, 5.0]
   """
-  return _evaluate(form, maps, iter(parameters))
+  return _evaluate(form, maps, iter(parameters), chunked)
 
 
-def _evaluate(form: Form, maps: Mapping[network.Tap, tf.Tensor], parameters: Iterator[tf.Tensor]) -> tf.Tensor:
+def _evaluate(
+  form: Form, maps: Mapping[network.Tap, tf.Tensor], parameters: Iterator[tf.Tensor], chunked: Container[network.Tap]
+) -> tf.Tensor:
   kind = form[0]
   if kind == "unit":
     chosen = tf.one_hot(next(parameters), maps[form[1]].shape[-1])
-    return _located(maps[form[1]], form[2], lambda m: tf.einsum("npc,nc->np", m, tf.cast(chosen, m.dtype)))
+    return _located(maps[form[1]], form[2], lambda m: tf.einsum("npc,nc->np", m, tf.cast(chosen, m.dtype)), form[1] in chunked)
   if kind == "direction":
     vectors = next(parameters)
-    return _located(maps[form[1]], form[2], lambda m: tf.einsum("npc,nc->np", tf.cast(m, tf.float32), vectors))
+    return _located(maps[form[1]], form[2], lambda m: tf.einsum("npc,nc->np", tf.cast(m, tf.float32), vectors), form[1] in chunked)
   if kind == "layer":
     found = tf.cast(maps[form[1]], tf.float32)
     return tf.reduce_mean(tf.square(found), axis=list(range(1, found.shape.rank)))
   if kind == "scaled":
     factors = next(parameters)
-    return factors * _evaluate(form[1], maps, parameters)
-  left = _evaluate(form[1], maps, parameters)
-  right = _evaluate(form[2], maps, parameters)
+    return factors * _evaluate(form[1], maps, parameters, chunked)
+  left = _evaluate(form[1], maps, parameters, chunked)
+  right = _evaluate(form[2], maps, parameters, chunked)
   return left + right if kind == "sum" else left * right
 
 
-def _located(maps: tf.Tensor, location: str, pick: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
-  """Returns (rows,): what `pick` takes from (rows, places, units), summed, averaged, or at one place."""
+def _located(maps: tf.Tensor, location: str, pick: Callable[[tf.Tensor], tf.Tensor], chunked: bool) -> tf.Tensor:
+  """Returns (rows,): what `pick` takes from (rows, places, units), summed, averaged, or at one place; there the mean over chunks."""
+  named = location.count(",") + 1 if location not in config.LOCATIONS else 0
+  if chunked and location not in ("mean", "sum") and named < maps.shape.rank - 2:
+    # `pick` is linear: the mean of the values is the value of the mean.
+    maps = tf.reduce_mean(tf.cast(maps, tf.float32), axis=1)
   places = [int(size) for size in maps.shape[1:-1]]
   units = int(maps.shape[-1])
   if location in ("mean", "sum"):
@@ -396,7 +407,7 @@ def _located(maps: tf.Tensor, location: str, pick: Callable[[tf.Tensor], tf.Tens
     index = [size // 2 for size in places]
   else:
     index = [int(number) for number in location.split(",")]
-    # A convolution over chunks has a time axis that a place on the map need not name.
+    # A convolution over a film has a time axis that a place on the map need not name.
     index = [size // 2 for size in places[: max(len(places) - len(index), 0)]] + index
     if len(index) != len(places) or not all(-size <= i < size for i, size in zip(index, places, strict=True)):
       raise UsageError(f"location: expected a place on a map of {' x '.join(map(str, places))}, received {location!r}.")

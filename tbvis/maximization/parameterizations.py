@@ -48,7 +48,7 @@ def real_fourier_basis(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class Fourier:
-  """Frequencies of height, width and time; low ones get the longer steps.
+  """Frequencies of height, width and time (of each part of it by itself, see `Stream.parts`); low ones get the longer steps.
 
   A component of frequency f (cycles a pixel or a frame, at least one over the longest side) is weighted by f^-decay, and all
   weights together keep the mean square of white noise.
@@ -74,7 +74,9 @@ class Fourier:
 
   def _bases(self) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     space, frequency = real_fourier_basis(self.side)
-    time, rate = real_fourier_basis(self.frames)
+    parts = self.stream.parts
+    time, rate = real_fourier_basis(self.frames // parts)
+    time, rate = np.kron(np.eye(parts), time), np.tile(rate, parts)
     radius = np.sqrt(frequency[:, None, None] ** 2 + frequency[None, :, None] ** 2 + rate[None, None, :] ** 2)
     weight = np.maximum(radius, 1 / max(self.side, self.frames)) ** -self.decay
     weight /= np.sqrt(np.mean(weight**2))

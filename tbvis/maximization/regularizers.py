@@ -40,6 +40,7 @@ class TotalVariation:
   Attributes:
     spatial: kappa, one for all rows or (rows,).
     temporal: chi, one for all rows or (rows,).
+    links: how much each change from a frame to the next counts, (frames - 1,); 1 without.
 
   >>> ramp = tf.reshape(tf.range(4.0), (1, 1, 4, 1, 1))
   >>> float(TotalVariation(spatial=2.0)(ramp)[0])
@@ -48,6 +49,7 @@ class TotalVariation:
 
   spatial: Any = 1.0
   temporal: Any = 0.0
+  links: tuple[float, ...] = ()
 
   def __post_init__(self):
     _check_weight("spatial", self.spatial)
@@ -63,7 +65,10 @@ class TotalVariation:
     space = _squares(x[:, 1:] - x[:, :-1]) + _squares(x[:, :, 1:] - x[:, :, :-1])
     if x.shape[3] == 1:
       return self.spatial * space
-    return self.spatial * space + self.temporal * _squares(x[:, :, :, 1:] - x[:, :, :, :-1])
+    changes = x[:, :, :, 1:] - x[:, :, :, :-1]
+    if any(link != 1 for link in self.links):
+      changes *= tf.sqrt(tf.constant(self.links, x.dtype))[:, None]
+    return self.spatial * space + self.temporal * _squares(changes)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tbvis.maximization import measures
+from tbvis.records import INPUTS
 
 if TYPE_CHECKING:
   from tbvis.maximization.sweep import Target
-  from tbvis.records import StimulusRecord
+  from tbvis.records import KeptSteps, StimulusRecord
 
 
 _COLOURS = 3
@@ -39,6 +40,8 @@ class Stimulus:
     error: why there is no stimulus, else None.
     kept_after: int (kept,): steps taken before each small copy of the search.
     kept: float16 (kept, h, w, frames, components) by stream, the copies; without streams where none was kept.
+    chunks: of a clip in which the frames divide, see `Stream.windows`.
+    network_inputs: what the network has, of "appearance" and "motion".
   """
 
   target: Target
@@ -56,11 +59,19 @@ class Stimulus:
   error: str | None = None
   kept_after: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, int))
   kept: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+  chunks: int = 1
+  network_inputs: tuple[str, ...] = INPUTS
 
   @property
   def appearance(self) -> np.ndarray | None:
     """float32 (H, W, 3), the picture: of an input of colours (of a film its middle frame), or None."""
-    return _picture(self.inputs)
+    return _still(_colours(self.inputs))
+
+  @property
+  def film(self) -> np.ndarray | None:
+    """float32 (H, W, F, 3), all frames of an input of colours that has several, else None."""
+    found = _colours(self.inputs)
+    return found if found is not None and found.shape[2] > 1 else None
 
   @property
   def motion(self) -> np.ndarray | None:
@@ -74,11 +85,11 @@ class Stimulus:
 
   @property
   def temporal_ratio(self) -> float | None:
-    """Change from frame to frame over change from pixel to pixel, see `measures.temporal_ratio`; None for still inputs."""
+    """Change from frame to frame over change from pixel to pixel, see `measures.temporal_ratio`; None for inputs of one frame a chunk."""
     moving = self.motion
     if moving is None:
-      moving = next((x for x in self.inputs.values() if x.shape[2] > 1), None)
-    return None if moving is None else measures.temporal_ratio(moving)
+      moving = next((x for x in self.inputs.values() if x.shape[2] > self.chunks), None)
+    return None if moving is None else measures.temporal_ratio(moving, self.chunks)
 
   @property
   def contrasts(self) -> dict[str, float]:
@@ -91,7 +102,7 @@ class Stimulus:
     Raises:
       UsageError: if no input is a picture, a film or a flow.
     """
-    from tbvis.records import KeptSteps, StimulusRecord
+    from tbvis.records import StimulusRecord
 
     measured = {f"contrast_{name}": value for name, value in self.contrasts.items()}
     ratio = self.temporal_ratio
@@ -115,16 +126,37 @@ class Stimulus:
       a_hat=self.a_hat,
       config={**self.config, "measured": measured},
       error=self.error,
-      kept=KeptSteps(self.kept_after, _picture(self.kept), _flow(self.kept)) if self.kept else None,
+      kept=self._kept_steps(),
+      film=self.film,
+      chunks=self.chunks,
+      inputs=self.network_inputs,
     )
 
+  def _kept_steps(self) -> KeptSteps | None:
+    from tbvis.records import KeptSteps
 
-def _picture(inputs: Mapping[str, np.ndarray]) -> np.ndarray | None:
-  """Returns (..., H, W, 3) of the first input (..., H, W, frames, components) that is a picture or a film, its middle frame."""
-  found = next((x for x in inputs.values() if x.shape[-1] in (1, _COLOURS)), None)
-  return None if found is None else np.broadcast_to(found[..., found.shape[-2] // 2, :], (*found.shape[:-2], _COLOURS))
+    if not self.kept:
+      return None
+    colours = _colours(self.kept)
+    return KeptSteps(self.kept_after, _still(colours) if self.film is None else colours, _flow(self.kept))
+
+
+def kind(components: int) -> str | None:
+  """Returns what an input of so many components is shown as, of `records.INPUTS`; None for what no picture shows."""
+  return "appearance" if components in (1, _COLOURS) else "motion" if components == _VECTOR else None
+
+
+def _colours(inputs: Mapping[str, np.ndarray]) -> np.ndarray | None:
+  """Returns (..., H, W, frames, 3) of the first input (..., H, W, frames, components) that is a picture or a film."""
+  found = next((x for x in inputs.values() if kind(x.shape[-1]) == "appearance"), None)
+  return None if found is None else np.broadcast_to(found, (*found.shape[:-1], _COLOURS))
+
+
+def _still(colours: np.ndarray | None) -> np.ndarray | None:
+  """Returns the frame that stands for all, the middle one."""
+  return None if colours is None else colours[..., colours.shape[-2] // 2, :]
 
 
 def _flow(inputs: Mapping[str, np.ndarray]) -> np.ndarray | None:
   """Returns the first input (..., H, W, frames, 2)."""
-  return next((x for x in inputs.values() if x.shape[-1] == _VECTOR), None)
+  return next((x for x in inputs.values() if kind(x.shape[-1]) == "motion"), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import math
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _OPEN_FRAMES = 16
 _CLIP_RANK = 5
 _FLOW_NAMES = ("motion", "flow")
-SETTABLE = ("frames", "components", "scale", "offset")
+SETTABLE = ("frames", "components", "scale", "offset", "gap")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,9 +34,14 @@ class Stream:
     size: (height, width) where the model fixes them, else None.
     scale: the network sees `scale * x + offset`, x in grey levels of 255 around 0.
     offset: see `scale`.
+    windows: chunks of a longer clip that the frames come from, as many each; 1 where all frames follow each other.
+    gap: frames of the clip from a window's last one to the next window's first: 1 where they follow each other, infinite where
+      nobody knows.
 
   >>> Stream("motion", frames=10, components=2).channels
   20
+  >>> Stream("motion", frames=50, components=2, chunks=5, windows=5, gap=6.0).parts
+  5
   """
 
   name: str
@@ -45,20 +51,48 @@ class Stream:
   size: tuple[int, int] | None = None
   scale: float = 1.0
   offset: float = 0.0
+  windows: int = 1
+  gap: float = 1.0
 
   def __post_init__(self):
-    for field in ("frames", "components"):
+    for field in ("frames", "components", "windows"):
       if getattr(self, field) < 1:
         raise UsageError(f"Input {self.name}: expected {field} of at least 1, received {getattr(self, field)!r}.")
     if self.chunks and self.frames % self.chunks:
       raise UsageError(f"Input {self.name}: expected frames in {self.chunks} equal chunks, received {self.frames}.")
+    if self.frames % self.windows:
+      raise UsageError(f"Input {self.name}: expected frames in {self.windows} equal windows, received {self.frames}.")
     if not self.scale:
       raise UsageError(f"Input {self.name}: expected a scale other than 0.")
+    if not self.gap >= 1:
+      raise UsageError(f"Input {self.name}: expected a gap of at least 1 frame, received {self.gap!r}.")
 
   @property
   def channels(self) -> int:
     """Channels of the model's input."""
     return self.frames * self.components // max(self.chunks, 1)
+
+  @property
+  def parts(self) -> int:
+    """Windows between which frames of the clip are missing; 1 where all frames follow each other."""
+    return self.windows if self.gap > 1 else 1
+
+  def searched_frames(self, jitter: int) -> int:
+    """Returns how many frames are searched so that those of every part can be shifted by up to `jitter`; single frames are not."""
+    return self.frames + self.parts * jitter if self.frames > self.parts else self.frames
+
+  def time_weights(self, jitter: int = 0) -> tuple[float, ...]:
+    """Returns how much the change from each searched frame to the next counts, (frames - 1,): 1 inside a part.
+
+    The paper adds up the squared changes of a motion stack whose frames follow each other. Of frames that lie `gap` apart the ones
+    between are not seen; the sum over them is least where they lie on the straight line, and is then the squared change over `gap`.
+    So a spaced chunk is held to its neighbour the less, the farther it lies, and not at all where its distance is not known.
+    """
+    frames = self.searched_frames(jitter)
+    each = frames // self.parts
+    # Room for shifts reaches into what lies between.
+    between = 1 / max(self.gap - (jitter if each > 1 else 0), 1)
+    return tuple(between if (frame + 1) % each == 0 else 1.0 for frame in range(frames - 1))
 
   @property
   def is_flow(self) -> bool:
@@ -105,18 +139,54 @@ def _stream(name: str, shape: Sequence[int | None], given: Mapping[str, Any]) ->
       f"Input {name}: expected frames x components to be its {channels * each} channels, "
       f"received {given.get('frames', frames)} x {components}."
     )
-  return Stream(name, frames, components, chunks, size, float(given.get("scale", 1.0)), float(given.get("offset", 0.0)))
+  scale, offset, gap = (float(given.get(key, default)) for key, default in (("scale", 1.0), ("offset", 0.0), ("gap", math.inf)))
+  return Stream(name, frames, components, chunks, size, scale, offset, gap=gap)
+
+
+def _windowed(found: dict[str, Stream]) -> dict[str, Stream]:
+  """Tells chunks from films: an input with several frames at a time step has windows of a longer clip, and so have those beside it."""
+  windows = {stream.chunks for stream in found.values() if 1 < stream.chunks < stream.frames}
+  return {
+    name: dataclasses.replace(stream, windows=stream.chunks) if stream.chunks in windows else dataclasses.replace(stream, gap=1.0)
+    for name, stream in found.items()
+  }
+
+
+def sampled(found: Mapping[str, Stream], chunks: int, spacing: tuple[int, int] | None) -> dict[str, Stream]:
+  """Returns the inputs of a network of which it is known how its chunks are taken from a clip.
+
+  Args:
+    found: its inputs.
+    chunks: how many it sees at once.
+    spacing: fewest and most frames from one chunk's first to the next one's; None where they are spread over the clip.
+
+  >>> both = sampled({s.name: s for s in (Stream("appearance", 5, 3, 5), Stream("motion", 50, 2, 5))}, 5, (5, 25))
+  >>> [(stream.windows, stream.gap) for stream in both.values()]
+  [(5, 15.0), (5, 6.0)]
+  """
+
+  def of(stream: Stream) -> Stream:
+    if chunks < 2 or stream.chunks != chunks:
+      return stream
+    # Chunks that overlap are searched as if the one began where the other ends: their common frames are the network's, twice.
+    gap = math.inf if spacing is None else max(sum(spacing) / 2 - (stream.frames // chunks - 1), 1.0)
+    # One frame after the other is a film, as any video is.
+    film = stream.frames == chunks and gap == 1
+    return dataclasses.replace(stream, windows=1 if film else chunks, gap=gap)
+
+  return {name: of(stream) for name, stream in found.items()}
 
 
 def streams_of(model: keras.Model, given: Mapping[str, Mapping[str, Any]] | None = None) -> dict[str, Stream]:
   """Returns the inputs of a Functional model by name, in its order.
 
   An input named after motion or flow whose channels are even is a stack of (u, v); any other has one frame a time step
-  and all its channels as components. `given` says otherwise.
+  and all its channels as components. `given` says otherwise. Where an input has several frames at a time step, steps are taken for
+  chunks of a longer clip, `gap` frames apart; others are films.
 
   Args:
     model: the model.
-    given: by input, any of "frames", "components", "scale", "offset" (see `Stream`).
+    given: by input, any of "frames", "components", "scale", "offset", "gap" (see `Stream`).
 
   Raises:
     UsageError: for an input that is neither image nor video, or `given` that does not fit.
@@ -132,4 +202,4 @@ def streams_of(model: keras.Model, given: Mapping[str, Mapping[str, Any]] | None
   for name in given:
     if name not in inputs:
       raise unknown_name("input", name, inputs, f"model {model.name!r}")
-  return {name: _stream(name, tensor.shape, given.get(name, {})) for name, tensor in inputs.items()}
+  return _windowed({name: _stream(name, tensor.shape, given.get(name, {})) for name, tensor in inputs.items()})

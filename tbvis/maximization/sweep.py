@@ -20,9 +20,10 @@ import numpy as np
 from tbvis.errors import UsageError
 from tbvis.maximization import ascent, canvas, network, objectives
 from tbvis.maximization import config as config_lib
-from tbvis.maximization.stimulus import Stimulus
+from tbvis.maximization.stimulus import Stimulus, kind
 from tbvis.maximization.streams import Stream
 from tbvis.models import geometry
+from tbvis.records import INPUTS
 from tbvis.units import Unit, channels_of, parse_units
 
 if TYPE_CHECKING:
@@ -167,6 +168,18 @@ class Job:
   input_size: int
   a_hat: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
   classes: Sequence[str] = ()
+
+  @property
+  def chunks(self) -> int:
+    """Chunks of a clip in which all its inputs divide that have several frames."""
+    found = max(stream.windows for stream in self.streams.values())
+    return found if all(stream.frames % found == 0 for stream in self.streams.values() if stream.frames > 1) else 1
+
+  @property
+  def kinds(self) -> tuple[str, ...]:
+    """What its inputs are shown as, of `records.INPUTS`."""
+    found = {kind(stream.components) for stream in self.streams.values()}
+    return tuple(name for name in INPUTS if name in found)
 
   @functools.cached_property
   def weights_checksum(self) -> int:
@@ -400,6 +413,8 @@ def search(
       **dataclasses.asdict(job.config),
       "layers": list(batch.layers),
       "fields": [int(field) for field in engine.field],
+      "fields_in_time": engine.times,
+      "chunks": job.chunks,
       "canvas_pixels": batch.canvas,
       "jitter_pixels": engine.shifts - 1,
       "batch_rows": len(batch.rows),
@@ -491,4 +506,6 @@ def _stimulus(
     error=error,
     kept_after=found.kept_after,
     kept={} if error else {stream: copies[:, index] for stream, copies in found.kept.items()},
+    chunks=job.chunks,
+    network_inputs=job.kinds,
   )

@@ -55,12 +55,18 @@ def window(x: tf.Tensor, shift: tf.Tensor, size: int) -> tf.Tensor:
   return tf.ensure_shape(cut, [None, size, size, *trailing])
 
 
-def time_window(x: tf.Tensor, shift: tf.Tensor, frames: int) -> tf.Tensor:
-  """Cuts `frames` frames from frame `shift` on out of (rows, height, width, frames + ..., components), with a gradient."""
-  if x.shape[3] == frames:
+def time_window(x: tf.Tensor, shift: tf.Tensor, frames: int, parts: int = 1) -> tf.Tensor:
+  """Cuts `frames` frames from frame `shift` on out of (rows, height, width, frames + ..., components), with a gradient.
+
+  Of several parts, which lie one behind the other in x, each is cut alike.
+  """
+  height, width, there, components = x.shape[1:]
+  if there == frames:
     return x
-  cut = tf.slice(x, tf.stack([0, 0, 0, shift, 0]), [-1, x.shape[1], x.shape[2], frames, x.shape[4]])
-  return tf.ensure_shape(cut, [None, *x.shape[1:3], frames, x.shape[4]])
+  # Parts stand in front of the components, so that time is one axis again.
+  apart = tf.reshape(x, [-1, height, width, parts, there // parts, components])
+  cut = tf.slice(apart, tf.stack([0, 0, 0, 0, shift, 0]), [-1, height, width, parts, frames // parts, components])
+  return tf.ensure_shape(tf.reshape(cut, [-1, height, width, frames, components]), [None, height, width, frames, components])
 
 
 def plane_draws(seed: int, steps: int, zoom: float, rotation: float) -> np.ndarray:

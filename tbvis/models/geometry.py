@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 # (N, H, W, C); what has less is the same for all places.
 _MAP_RANK = 4
+_AXES_WITH_TIME = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +27,8 @@ class LayerGeometry:
     stride: input pixels between neighbouring locations, None where there is one location.
     streams: names of the model inputs that the layer depends on.
     shape: of the layer's output, None where the model leaves a size open.
+    time: steps of the inputs' time axis, chunks or frames of a video, that convolutions and pools over it let a location see; 1 where
+      none goes over it, more than there are where the field reaches beyond both ends, None for the whole input.
   """
 
   name: str
@@ -34,6 +37,16 @@ class LayerGeometry:
   stride: int | None
   streams: tuple[str, ...]
   shape: tuple[int | None, ...] = ()
+  time: int | None = 1
+
+
+def window_in_time(layer: keras.Layer) -> tuple[int, int]:
+  """Returns how many steps of time a window of a layer spans beyond the first, and its stride: (0, 1) of layers that do not see time."""
+  kernel = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
+  if not isinstance(kernel, tuple) or len(kernel) < _AXES_WITH_TIME:
+    return 0, 1
+  dilation = getattr(layer, "dilation_rate", None) or (1,) * len(kernel)
+  return (int(kernel[0]) - 1) * int(dilation[0]), int((getattr(layer, "strides", None) or kernel)[0])
 
 
 def window(layer: keras.Layer) -> tuple[tuple[int, int], int]:
@@ -74,30 +87,33 @@ def layer_geometry(model: keras.Model, whole: bool = False) -> dict[str, LayerGe
   import keras  # Takes seconds; what only asks for a canvas does without.
 
   result: dict[str, LayerGeometry] = {}
-  by_tensor: dict[int, tuple[LayerGeometry, tuple[int, int]]] = {}
+  by_tensor: dict[int, tuple[LayerGeometry, tuple[int, int], int]] = {}
   # Operations without a layer too, such as a sum written with +.
   for layer in model.operations:
     outputs = outputs_of(layer)
     if not outputs:
       continue
-    shape, sides = tuple(outputs[0].shape), (1, 1)
+    shape, sides, step = tuple(outputs[0].shape), (1, 1), 1
     if isinstance(layer, keras.layers.InputLayer):
       here = LayerGeometry(layer.name, shape[-1], 1, 1, (layer.name,), shape)
     else:
       found = [by_tensor[id(t)] for t in layer._inbound_nodes[0].input_tensors if id(t) in by_tensor]
       if not found:
         continue
-      before = [geometry for geometry, _ in found]
+      before = [geometry for geometry, *_ in found]
       streams = tuple(dict.fromkeys(s for g in before for s in g.streams))
       ends = len(shape) < _MAP_RANK or "Global" in type(layer).__name__ or isinstance(layer, (keras.layers.Flatten, keras.layers.Reshape))
       if ends or any(g.field is None for g in before):
-        here = LayerGeometry(layer.name, shape[-1], None, None, streams, shape)
+        here = LayerGeometry(layer.name, shape[-1], None, None, streams, shape, None)
       else:
         spans, stride = window(layer)
-        sides = tuple(max(seen[axis] + spans[axis] * g.stride for g, seen in found) for axis in (0, 1))
-        here = LayerGeometry(layer.name, shape[-1], max(sides), max(g.stride for g in before) * stride, streams, shape)
+        sides = tuple(max(seen[axis] + spans[axis] * g.stride for g, seen, _ in found) for axis in (0, 1))
+        later, steps = window_in_time(layer)
+        time = max(g.time + later * each for g, _, each in found)
+        step = steps * max(each for *_, each in found)
+        here = LayerGeometry(layer.name, shape[-1], max(sides), max(g.stride for g in before) * stride, streams, shape, time)
     for tensor in outputs:
-      by_tensor[id(tensor)] = here, sides
+      by_tensor[id(tensor)] = here, sides, step
     result[layer.name] = here
   return result if whole else {name: found for name, found in result.items() if found.field is not None}
 

@@ -10,6 +10,9 @@ from PIL import Image, ImageSequence
 from tbvis.errors import UsageError
 from tbvis.rendering.flow_color import flow_to_rgb
 
+# Of a WebP (RFC 9649).
+LARGEST_SIDE = 16383
+
 
 def _image(array: np.ndarray) -> Image.Image:
   array = np.asarray(array)

@@ -40,3 +40,22 @@ def appearance_to_rgb(x: np.ndarray, limits: tuple[float, float] | None = None) 
     raise UsageError("Expected a finite appearance to draw, found NaN or infinity.")
   low, high = appearance_limits(x) if limits is None else limits
   return np.floor(np.clip((x - low) * (255.0 / (high - low)), 0, 255) + 0.5).astype(np.uint8)
+
+
+def film_frames(x: np.ndarray) -> np.ndarray:
+  """Returns the frames of an appearance float (H, W, 3), which has one, or of a film (H, W, F, 3): (F, H, W, 3).
+
+  >>> film_frames(np.zeros((4, 6, 3))).shape, film_frames(np.zeros((4, 6, 5, 3))).shape
+  ((1, 4, 6, 3), (5, 4, 6, 3))
+  """
+  x = np.asarray(x)
+  return x[None] if x.ndim == 3 else np.moveaxis(x, 2, 0)
+
+
+def film_to_rgb(x: np.ndarray) -> np.ndarray:
+  """Draws an appearance (H, W, 3) or a film (H, W, F, 3) by one map for all its frames: uint8 (F, H, W, 3).
+
+  Raises:
+    UsageError: as `appearance_to_rgb`.
+  """
+  return np.stack([appearance_to_rgb(frame, appearance_limits(x)) for frame in film_frames(x)])

@@ -20,7 +20,7 @@ import numpy as np
 from tbvis import events, files
 from tbvis.errors import UsageError, unknown_name
 from tbvis.records import safe_name
-from tbvis.rendering.animation import encode_gif, encode_png, encode_webp
+from tbvis.rendering.animation import LARGEST_SIDE, encode_gif, encode_png, encode_webp
 from tbvis.rendering.appearance import appearance_limits, appearance_to_rgb
 from tbvis.rendering.flow_color import flow_to_rgb, motion_frames
 from tbvis.rendering.mosaic import mosaic
@@ -33,8 +33,6 @@ CONFIG = "config"
 
 # Browsers slow animations down whose frames are shorter; a longer one would be no film.
 _MILLISECONDS = (20, 10_000)
-# WebP has 14 bits a side, and H.264 ends near there.
-_LARGEST_SIDE = 16_383
 # Small films are enlarged to about this height, and not beyond this width, which every player decodes.
 _MP4_HEIGHT = 320
 _MP4_WIDTH = 1920
@@ -181,11 +179,12 @@ def row(pictures: Sequence[np.ndarray], pad: int = 2) -> np.ndarray:
   return np.pad(np.concatenate(cells, axis=1), ((0, 0), (0, pad), (0, 0)), constant_values=255)
 
 
-def side_by_side(films: Sequence[np.ndarray]) -> np.ndarray:
-  """Puts films in one row; a shorter film or a still stays on its last frame.
+def side_by_side(films: Sequence[np.ndarray], chunks: int = 1) -> np.ndarray:
+  """Puts films in one row; a shorter film or a still stays on its last frame, in chunks on the last one of each.
 
   Args:
     films: uint8 RGB (frames, H, W, 3) each, of any sizes and lengths.
+    chunks: in which films of more than one frame divide, as many frames each.
 
   Returns:
     uint8 RGB (most frames, ..., 3), each frame as `row` lays it out.
@@ -194,7 +193,20 @@ def side_by_side(films: Sequence[np.ndarray]) -> np.ndarray:
   (7, 8, 16, 3)
   """
   length = max(len(film) for film in films)
-  return np.stack([row([film[min(t, len(film) - 1)] for film in films]) for t in range(length)])
+  return np.stack([row([film[frame_at(t, len(film), length, chunks)] for film in films]) for t in range(length)])
+
+
+def frame_at(moment: int, frames: int, length: int, chunks: int = 1) -> int:
+  """Returns which of a film's frames is shown at a moment of the longest film beside it.
+
+  >>> [frame_at(moment, 2, 6, chunks=2) for moment in range(6)], [frame_at(moment, 2, 4) for moment in range(4)]
+  ([0, 0, 0, 1, 1, 1], [0, 1, 1, 1])
+  """
+  if frames == 1:
+    return 0
+  chunk, inside = divmod(moment, length // chunks)
+  each = frames // chunks
+  return chunk * each + min(inside, each - 1)
 
 
 def enlarged(frames: np.ndarray) -> np.ndarray:
@@ -259,13 +271,15 @@ def export_stimulus(
   config: Mapping[str, Any],
   formats: Sequence[str] = FORMATS,
   milliseconds: int = 150,
+  chunks: int = 1,
 ) -> list[pathlib.Path]:
   """Writes one stimulus into a folder of its own, each file in one step.
 
-  A stream of one frame gives <stream>.png. One of more frames gives <stream>.png, all frames in a row, and the
-  films <stream>.gif, .webp and .mp4; frames that repeat last so much longer. Several
+  A stream of one frame gives <stream>.png. One of more frames gives <stream>.png, all frames in a row (a row a chunk),
+  and the films <stream>.gif, .webp and .mp4; frames that repeat last so much longer. Several
   streams give the same once more under the name "together": side by side, a still one beside every frame of a film
-  (and once in the row of the PNG). See `draw` for the colours. PNG, GIF and WebP have the stimulus' own size, PNG
+  (and once in the row of the PNG), frames of a chunk beside those of the same chunk. See `draw` for the
+  colours. PNG, GIF and WebP have the stimulus' own size, PNG
   and WebP its very colours, GIF one palette of 256 for the film; MP4 is H.264 (yuv420p, made to be played by
   browsers) and is enlarged where it is small, see `enlarged`. "npz" is values.npz, which `read_exported` reads.
   config.json is always written. Files of an earlier export which this one does not write are left as they are.
@@ -278,6 +292,7 @@ def export_stimulus(
     config: what made the stimulus. NumPy values become plain ones; NaN and infinity, which JSON lacks, become null.
     formats: names out of `FORMATS`.
     milliseconds: time of each frame, 20 to 10000 (GIF has multiples of 10, the nearest is taken).
+    chunks: of a clip in which streams of more than one frame divide, as many frames each.
 
   Returns:
     The files written: pictures by stream and format, values.npz, config.json.
@@ -313,24 +328,28 @@ def export_stimulus(
 
   target = pathlib.Path(folder).joinpath(*parts)
   films = {stream: draw(array) for stream, array in values.items()}
-  tiles = {stream: list(film) for stream, film in films.items()}
+  odd = next((stream for stream, film in films.items() if len(film) > 1 and len(film) % chunks), None)
+  if odd:
+    raise UsageError(f"Stream {odd!r}: expected frames in {chunks} equal chunks, received {len(films[odd])}.")
+  tiles = {stream: _rows(film, chunks) for stream, film in films.items()}
   if len(films) > 1:
-    tiles[TOGETHER] = [frame for frames in tiles.values() for frame in frames]
-    films[TOGETHER] = side_by_side(list(films.values()))
+    moving = chunks if any(len(film) > 1 for film in films.values()) else 1
+    tiles[TOGETHER] = [[f for film in films.values() for f in _chunk_of(film, chunk, moving)] for chunk in range(moving)]
+    films[TOGETHER] = side_by_side(list(films.values()), chunks)
   for stream, film in films.items():
     height, width = film.shape[1:3]
-    if len(film) > 1 and max(height, width) > _LARGEST_SIDE and not {"gif", "webp", "mp4"}.isdisjoint(formats):
+    if len(film) > 1 and max(height, width) > LARGEST_SIDE and not {"gif", "webp", "mp4"}.isdisjoint(formats):
       raise UsageError(
-        f"Film {stream!r}: expected at most {_LARGEST_SIDE} pixels a side, received {width} x {height}; leave out all but png, npz."
+        f"Film {stream!r}: expected at most {LARGEST_SIDE} pixels a side, received {width} x {height}; leave out all but png, npz."
       )
   written = []
   for stream, film in films.items():
-    frames = tiles[stream]
+    rows = [row(frames) if len(frames) > 1 else frames[0] for frames in tiles[stream]]
     for kind in dict.fromkeys(formats):
       if kind == "npz" or (kind != "png" and len(film) == 1):
         continue
       path = target / f"{safe_name(stream)}.{kind}"
-      picture = film if kind != "png" else frames[0] if len(frames) == 1 else row(frames)
+      picture = film if kind != "png" else rows[0] if len(rows) == 1 else mosaic(rows, 1, pad=0)
       _write_picture(path, picture, int(milliseconds))
       written.append(path)
   if "npz" in formats:
@@ -340,6 +359,16 @@ def export_stimulus(
   with _writing(written[-1]) as temporary:
     temporary.write_text(json.dumps(plain, indent=2) + "\n", encoding="utf-8")
   return written
+
+
+def _chunk_of(film: np.ndarray, chunk: int, chunks: int) -> np.ndarray:
+  """Returns the frames of one chunk; a still one belongs to all."""
+  return film if len(film) == 1 else np.split(film, chunks)[chunk]
+
+
+def _rows(film: np.ndarray, chunks: int) -> list[np.ndarray]:
+  """Returns the frames that a PNG has in each of its rows."""
+  return [_chunk_of(film, chunk, chunks) for chunk in range(1 if len(film) == 1 else chunks)]
 
 
 def read_exported(folder: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

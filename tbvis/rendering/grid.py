@@ -75,11 +75,13 @@ class Block:
     heads: of the columns, lines separated by line ends.
     rows: from above.
     strip: how many frames of a film the still picture shows side by side.
+    moments: frames of its longest stimulus.
   """
 
   heads: tuple[str, ...]
   rows: tuple[Row, ...]
   strip: int = 1
+  moments: int = 1
 
   def __post_init__(self):
     for row in self.rows:
@@ -216,11 +218,12 @@ def picture(title: str, blocks: Sequence[Block], side: int = 128) -> np.ndarray:
 
 
 def film(title: str, blocks: Sequence[Block], side: int = 96) -> np.ndarray:
-  """Draws a figure as a film, uint8 RGB (T, H, W, 3): `FILM_FRAMES` frames, or one where nothing moves."""
+  """Draws a figure as a film, uint8 RGB (T, H, W, 3): `FILM_FRAMES` frames, more of longer stimuli, or one where nothing moves."""
   size, places, words = place(title, blocks, side, plays=True)
   paper = _paper(size, words)
   frames = []
-  for moment in range(FILM_FRAMES if any(spot.cell.moves for spot in places) else 1):
+  length = max(FILM_FRAMES, *(block.moments for block in blocks)) if any(spot.cell.moves for spot in places) else 1
+  for moment in range(length):
     sheet = paper.copy()
     for spot in places:
       _put(sheet, spot, [moment % len(spot.cell.frames)])

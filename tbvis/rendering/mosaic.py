@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tbvis.errors import UsageError
-from tbvis.rendering.appearance import appearance_to_rgb
+from tbvis.rendering.appearance import film_to_rgb
 from tbvis.rendering.flow_color import flow_to_rgb, motion_frames
 
 
@@ -42,27 +42,40 @@ def mosaic(images: Sequence[np.ndarray], columns: int, pad: int = 2, background:
 
 
 def stimulus_strip(
-  appearance: np.ndarray | None, motion: np.ndarray | None, frames: int = 5, pad: int = 2, limits: tuple[float, float] | None = None
+  appearance: np.ndarray | None,
+  motion: np.ndarray | None,
+  frames: int = 5,
+  pad: int = 2,
+  limits: tuple[float, float] | None = None,
+  chunks: int = 1,
 ) -> np.ndarray:
-  """Draws a stimulus in one row: its appearance, then `frames` of its flow, evenly spaced from first to last.
+  """Draws a stimulus in one row: its appearance, then `frames` of its flow, evenly spaced from first to last; a row for each chunk.
 
   Args:
-    appearance: float (H, W, 3) in network units, or None.
+    appearance: float (H, W, 3) in network units, of a film (H, W, F, 3), or None. As many of a film's frames are shown as of flow,
+      all of a chunk under one map.
     motion: float (H, W, T, 2) in network units, or None.
-    frames: flow frames shown.
+    frames: flow frames shown, in each chunk.
     pad: pixels between pictures.
     limits: flow values drawn as 0 and 255 (see `flow_to_rgb`); the clip's own by default.
+    chunks: of a clip in which the frames divide.
 
   Returns:
-    uint8 RGB (H + 2 pad, ..., 3).
+    uint8 RGB (chunks (H + pad) + pad, ..., 3).
 
   Raises:
     UsageError: if both are None.
   """
-  tiles = [] if appearance is None else [appearance_to_rgb(appearance)]
+  films = [] if appearance is None else [film_to_rgb(appearance)]
   if motion is not None:
-    coloured = flow_to_rgb(motion_frames(motion), limits=limits)
-    tiles += list(coloured[np.linspace(0, len(coloured) - 1, min(frames, len(coloured))).round().astype(int)])
-  if not tiles:
+    films.append(flow_to_rgb(motion_frames(motion), limits=limits))
+  if not films:
     raise UsageError("Expected an appearance or a motion to draw, received neither.")
-  return mosaic(tiles, columns=len(tiles), pad=pad)
+  tiles = [
+    part[moment]
+    for chunk in range(chunks)
+    for film in films
+    for part in (film if len(film) == 1 else np.split(film, chunks)[chunk],)
+    for moment in np.linspace(0, len(part) - 1, min(frames, len(part))).round().astype(int)
+  ]
+  return mosaic(tiles, columns=len(tiles) // chunks, pad=pad)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 import dataclasses
 import functools
 import pathlib
@@ -47,9 +47,9 @@ _ISOTROPIC = flags.DEFINE_list("isotropic", [], "Values for kappa = chi, as 10,5
 _LOGDIR = flags.DEFINE_string("logdir", None, "TensorBoard's logdir: stimuli are written there as each batch ends.")
 _RUN = flags.DEFINE_string("run", "stimuli", "Name of the run inside the logdir. A second run skips what is finished there.")
 _PICTURES = flags.DEFINE_string(
-  "pictures", None, "Folder for one PNG a unit: a row a setting, appearance then flow frames as (u, v, |uv|)."
+  "pictures", None, "Folder for one PNG a unit: a row a setting (and chunk), appearance then flow frames as (u, v, |uv|)."
 )
-_FRAMES = flags.DEFINE_integer("frames", 5, "Flow frames in a row of --pictures.", lower_bound=1)
+_FRAMES = flags.DEFINE_integer("frames", 5, "Flow frames, or frames of a video, in a row of --pictures.", lower_bound=1)
 _EXPORT = flags.DEFINE_string(
   "export", None, "Folder for each stimulus as files: PNG, GIF, WebP, MP4 and npz, with the configuration beside them."
 )
@@ -78,6 +78,8 @@ _DTYPE = app.define_dtype(
   "Number format of the network; auto is bfloat16 where the hardware has it. Inputs and regularisers are float32 always."
 )
 _JSON = app.define_json()
+# Of the summary: a table of short names keeps its columns.
+_LAYER_WIDTH = 22
 
 
 def _define_constants() -> dict[str, flags.FlagHolder[Any]]:
@@ -124,9 +126,25 @@ class _Pictures:
     if stimulus.error:
       return
     strips = self._strips.setdefault(stimulus.target.name, [])
-    strips.append(mosaic.stimulus_strip(stimulus.appearance, stimulus.motion, frames=self._frames))
+    record = stimulus.to_record()
+    appearance = record.appearance if record.film is None else record.film
+    strips.append(mosaic.stimulus_strip(appearance, record.motion, frames=self._frames, chunks=record.chunks))
     sheet = mosaic.mosaic(strips, columns=1, pad=0)
     files.write_bytes(self._folder / f"{safe_name(stimulus.target.name)}.png", animation.encode_png(sheet))
+
+
+def _contrast(x: Any) -> float | None:
+  from tbvis.maximization import measures
+
+  return None if x is None else measures.contrast(x)
+
+
+def _median(values: Iterable[float | None]) -> float | None:
+  """Returns the median; None where the stimuli have no such value."""
+  import numpy as np
+
+  known = [value for value in values if value is not None]
+  return float(np.median(known)) if known else None
 
 
 def _summary(stimuli: Sequence[Stimulus]) -> dict[str, Any]:
@@ -142,18 +160,19 @@ def _summary(stimuli: Sequence[Stimulus]) -> dict[str, Any]:
       variant = variant_name(stimulus.kappa, stimulus.chi, stimulus.isotropic)
       groups.setdefault((stimulus.target.layer, variant), []).append(stimulus)
   numbers: dict[str, Any] = {}
-  print(f"{'layer':<22}{'setting':<16}{'units':>6}{'a/a_hat':>9}{'dt/dxy':>8}{'contrast':>10}{'motion':>8}{'seconds':>9}   (medians)")
+  wide = max([_LAYER_WIDTH, *(len(layer) + 2 for layer, _ in groups)])
+  print(f"{'layer':<{wide}}{'setting':<16}{'units':>6}{'a/a_hat':>9}{'dt/dxy':>8}{'contrast':>10}{'motion':>8}{'seconds':>9}   (medians)")
   for (layer, variant), group in groups.items():
     values = {
       "units": len(group),
       "activation_over_a_hat_median": float(np.median([s.activation_over_a_hat for s in group])),
-      "temporal_ratio_median": None if group[0].motion is None else float(np.median([s.temporal_ratio for s in group])),
-      "contrast_appearance_median": None if group[0].appearance is None else float(np.median([s.contrasts["appearance"] for s in group])),
-      "contrast_motion_median": None if group[0].motion is None else float(np.median([s.contrasts["motion"] for s in group])),
+      "temporal_ratio_median": _median(s.temporal_ratio for s in group),
+      "contrast_appearance_median": _median(_contrast(s.appearance if s.film is None else s.film) for s in group),
+      "contrast_motion_median": _median(_contrast(s.motion) for s in group),
       "seconds_per_stimulus": float(np.median([s.config["seconds"] for s in group])),
     }
     cells = ["-" if value is None else f"{value:.2f}" for value in list(values.values())[1:]]
-    print(f"{layer:<22}{variant:<16}{len(group):>6}{cells[0]:>9}{cells[1]:>8}{cells[2]:>10}{cells[3]:>8}{cells[4]:>9}")
+    print(f"{layer:<{wide}}{variant:<16}{len(group):>6}{cells[0]:>9}{cells[1]:>8}{cells[2]:>10}{cells[3]:>8}{cells[4]:>9}")
     numbers |= {f"{name}_{layer}_{variant}": value for name, value in values.items()}
   for layer, speeds in measures.speeds(stimulus.to_record() for stimulus in stimuli).items():
     print(f"{layer}: smallest and largest chi, {speeds}.")
@@ -184,7 +203,7 @@ def _keep_files(stimulus: Stimulus, record: StimulusRecord, folder: str, formats
     layer, _, label = stimulus.target.name.partition("/")
     # One folder a target, also where a sum of units has more slashes.
     name = f"{layer}/{label.replace('/', '_')}/{record.variant}"
-    export.export_stimulus(folder, name, stimulus.inputs, record.config, formats)
+    export.export_stimulus(folder, name, stimulus.inputs, record.config, formats, chunks=record.chunks)
 
 
 def _add_statistics(opened: pipeline.Opened, writer: summaries.StimulusWriter, dataset: reader.PreparedDataset | None) -> None:

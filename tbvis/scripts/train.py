@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import dataclasses
 import inspect
 import json
@@ -222,6 +223,20 @@ def _check_same(checkpoint: checkpoint_lib.Checkpoint, path: pathlib.Path, argum
     raise UsageError(f"{path} is of another network: {different}. Choose another --output_dir, or move the file away.")
 
 
+def _made(make: Callable[[str], checkpoint_lib.Checkpoint], strategy: Any) -> checkpoint_lib.Checkpoint:
+  """Makes a network in the number format of --dtype, or in float32 where it cannot be trained in that."""
+  from tbvis.models import precision
+  from tbvis.training import distribution
+
+  with distribution.scope(strategy):
+    checkpoint = make(precision.resolve_dtype(_DTYPE.value))
+    layer = precision.untrainable_layer(checkpoint.model)
+    if layer:
+      print(f"Trained in float32: in bfloat16 the gradient of {layer}, which sees two frames, is wrong on this processor.")
+      checkpoint = make("float32")
+  return checkpoint
+
+
 def _open_or_build(path: pathlib.Path, classes: tuple[str, ...], strategy: Any, **made_of: Any) -> checkpoint_lib.Checkpoint:
   """Returns the network of an earlier run, or a new one with the weights it shall start from.
 
@@ -235,16 +250,12 @@ def _open_or_build(path: pathlib.Path, classes: tuple[str, ...], strategy: Any, 
     UsageError: if the network found is another one, or the start does not fit.
   """
   from tbvis.models import checkpoint as checkpoint_lib
-  from tbvis.models import precision
-  from tbvis.training import distribution
   from tbvis.weights import imagenet
 
-  dtype = precision.resolve_dtype(_DTYPE.value)
   arguments = _arguments()
   start_path, imagenet_path = app.expand_path(_START.value, "start"), app.expand_path(_IMAGENET.value, "imagenet_weights")
   if path.exists():
-    with distribution.scope(strategy):
-      checkpoint = checkpoint_lib.load_checkpoint(path, dtype=dtype)
+    checkpoint = _made(lambda dtype: checkpoint_lib.load_checkpoint(path, dtype=dtype), strategy)
     _check_same(checkpoint, path, {**arguments, "classes": len(classes)}, made_of)
     if checkpoint.classes != classes:
       raise UsageError(f"{path} is of another network: its classes differ. Choose another --output_dir, or move the file away.")
@@ -255,8 +266,8 @@ def _open_or_build(path: pathlib.Path, classes: tuple[str, ...], strategy: Any, 
   start = checkpoint_lib.load_checkpoint(start_path) if start_path else None
   # The first kernel is that of inputs from which this mean is taken.
   mean = start.appearance_mean if start else checkpoint_lib.IMAGENET_MEAN
-  with distribution.scope(strategy):
-    checkpoint = checkpoint_lib.build(_NETWORK.value, arguments, classes, dtype=dtype, **made_of, appearance_mean=list(mean))
+  about = {**made_of, "appearance_mean": list(mean)}
+  checkpoint = _made(lambda dtype: checkpoint_lib.build(_NETWORK.value, arguments, classes, dtype=dtype, **about), strategy)
   if start:
     layers = checkpoint_lib.copy_weights(start, checkpoint, str(start_path))
     print(f"{len(layers)} layers start as in {start_path}.")

@@ -46,11 +46,16 @@ def test_multiplications_of_the_image_network(canvas):
 
 
 @pytest.mark.parametrize(("layer", "canvas"), [("conv5_fusion", 223), ("prediction", 224)])
-def test_multiplications_of_the_two_stream_network(layer, canvas):
-  net = two_stream.two_stream_fusion_vgg16(7, width=0.02, fc_units=4, base_classifier=False)
-  net = keras.Model(net.inputs, net.get_layer(layer).output)
+def test_multiplications_of_a_network_of_clips(layer, canvas):
+  whole = two_stream.two_stream_fusion_vgg16(7, width=0.02, fc_units=4, base_classifier=False)
+  net = keras.Model(whole.inputs, whole.get_layer(layer).output)
   inputs = [np.zeros((1, canvas, canvas, x.shape[-1]), np.float32) for x in net.inputs]
-  assert report.fusion_macs(layer, canvas, 0.02, 4, 7) == _macs(net, *inputs)
+  assert report.network_macs(whole, layer, canvas) == _macs(net, *inputs)
+
+
+def test_multiplications_are_those_of_every_chunk():
+  alone, three = (two_stream.two_stream_fusion_vgg16(7, width=0.02, fc_units=4, input_size=32, chunks=chunks) for chunks in (1, 3))
+  assert report.network_macs(three, "conv5_fusion", 32) == 3 * report.network_macs(alone, "conv5_fusion", 32)
 
 
 def test_the_image_network_is_that_of_keras_applications():

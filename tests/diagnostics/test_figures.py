@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
+from tbvis import files
 from tbvis import units as names
 from tbvis.diagnostics import predictions as predictions_lib
 from tbvis.diagnostics import statistics as statistics_lib
@@ -185,3 +186,15 @@ def test_flagfiles_name_what_exists(path, checkpoint):
 
 def test_all_figures_have_a_flagfile():
   assert [path.stem for path in FLAGFILES] == sorted([*(f"fig{n:02d}" for n in range(1, 15)), "fig07_isotropic", "fig08_isotropic"])
+
+
+def test_the_appearances_of_chunks_play_beside_their_motion_and_come_back_from_the_cabinet(tmp_path):
+  film = np.zeros((4, 4, 2, 3), np.float32)
+  film[:, :, 1] = 9.0
+  found = stimuli.Found(film[:, :, 1], np.zeros((4, 4, 6, 2), np.float32), 1.0, 0.0, "", film)
+  assert found.played()[:, 0, 0, 0].tolist() == [0, 0, 0, 255, 255, 255]
+  assert dataclasses.replace(found, motion=None).played().shape == (2, 4, 4, 3)
+  assert dataclasses.replace(found, film=None).played().shape == (1, 4, 4, 3)
+  assert stimuli.longest([found, dataclasses.replace(found, motion=None)]) == 6 and stimuli.longest([]) == 1
+  files.write_npz(tmp_path / "a.npz", numbers=np.array([1.0, 0.0]), error=np.array(""), appearance=film[:, :, 1], film=film)
+  np.testing.assert_array_equal(stimuli._read(tmp_path / "a.npz").film, film)

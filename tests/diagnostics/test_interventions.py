@@ -18,7 +18,7 @@ def _inputs(height=8, width=8, seed=0):
 
 
 def _flow(motion):
-  return motion.reshape(*motion.shape[:3], 10, 2)
+  return motion.reshape(*motion.shape[:3], -1, 2)
 
 
 def test_a_quarter_turn_is_exact_and_four_give_the_input_back():

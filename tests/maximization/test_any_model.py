@@ -64,11 +64,12 @@ def test_a_network_over_chunks_of_snippets():
   found = tbvis.maximize(net, ["conv3_3_motion/f001", "conv5_fusion/f001", "prediction/f002"], chi=[0], config=SHORT)
   assert [s.motion.shape[2:] for s in found] == [(20, 2)] * 3
   assert [s.inputs["appearance"].shape[2:] for s in found[1:]] == [(2, 3)] * 2
-  # The centre in time of two chunks is the second.
+  # Each chunk counts: the unit's value is the mean over them, at the centre in space.
   one = keras.Model(net.input["motion"], net.get_layer("conv3_3_motion").output)
   maps = np.asarray(one(np.moveaxis(found[0].motion.reshape(*found[0].motion.shape[:2], 2, 20), 2, 0)[None]))
   assert maps.shape[0] == 2
-  assert found[0].activation == pytest.approx(float(maps[1, maps.shape[1] // 2, maps.shape[2] // 2, 0]), rel=1e-3)
+  assert found[0].activation == pytest.approx(float(maps[:, maps.shape[1] // 2, maps.shape[2] // 2, 0].mean()), rel=1e-3)
+  assert found[0].film is None and found[1].film.shape[2] == 2 and {s.chunks for s in found} == {2}
 
 
 def test_inputs_with_settings_of_their_own():

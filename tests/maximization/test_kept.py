@@ -56,6 +56,10 @@ def test_copies_of_flow_and_picture_come_back_each_on_its_own_scale():
   for given, read, error in zip((still, motion), steps.decode_steps(data, known), (2 / 510, 1 / 40), strict=True):
     for size, copy, again in zip(sizes, given, read, strict=True):
       assert np.abs(copy - again).max() <= 1.01 * error * size
+  films = rng.uniform(-1, 1, (2, 6, 8, 4, 3))
+  data, known = steps.encode_steps(films, None)
+  assert (known["pictures"], animation.decode(data).shape) == (4, (1, 4 * 6, 2 * 8, 3))
+  assert np.abs(steps.decode_steps(data, known)[0] - films).max() <= 1.01 / 255
   with pytest.raises(Exception, match="fewer --kept_steps"):
     steps.encode_steps(np.zeros((200, 2, 90, 3)), None)
   with pytest.raises(Exception, match="NaN"):

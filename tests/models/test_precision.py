@@ -51,3 +51,13 @@ def test_every_name_is_a_policy_of_keras(name):
 def test_another_name_is_refused():
   with pytest.raises(UsageError, match="--dtype: expected one of auto, float32, bfloat16, received 'float16'"):
     precision.resolve_dtype("float16")
+
+
+@pytest.mark.parametrize(("frames", "layer"), [(1, None), (2, "conv"), (3, None)])
+def test_a_kernel_over_more_frames_than_two_is_not_trained_in_bfloat16(frames, layer):
+  def network(dtype):
+    film = keras.Input((frames, 8, 8, 3), name="film")
+    return keras.Model(film, keras.layers.Conv3D(4, 3, padding="same", name="conv", dtype=dtype)(film))
+
+  assert precision.untrainable_layer(network("mixed_bfloat16")) == layer
+  assert precision.untrainable_layer(network("float32")) is None

@@ -73,13 +73,14 @@ def test_the_network_as_published_gives_what_pytorch_gives():
 
 
 @pytest.mark.parametrize(
-  ("layer", "field", "stride"),
-  [("res2c", 35, 4), ("res3d", 99, 8), ("res4f", 291, 16), ("res5c", 483, 32)],
+  ("layer", "field", "time", "stride"),
+  [("conv1", 7, 1, 2), ("res2c", 35, 5, 4), ("res3d", 99, 9, 8), ("res4f", 291, 13, 16), ("res5c", 483, 17, 32)],
 )
-def test_fields_are_those_of_the_published_table(small, layer, field, stride):
+def test_fields_are_those_of_the_published_table(small, layer, field, time, stride):
   table = geometry.layer_geometry(small)
   for stream in CHANNELS:
-    assert (table[f"{layer}_{stream}"].field, table[f"{layer}_{stream}"].stride) == (field, stride)
+    place = table[f"{layer}_{stream}"]
+    assert (place.field, place.time, place.stride) == (field, time, stride)
 
 
 def test_motion_reaches_the_appearance_and_not_the_other_way(small):

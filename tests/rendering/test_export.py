@@ -141,6 +141,24 @@ def test_streams_of_other_sizes_and_lengths_go_together(tmp_path):
   assert (film[:, 7:, 11:] == 255).all(), "below the lower stream is white"
 
 
+def test_each_chunk_has_its_own_appearance_beside_its_flow_and_a_row_in_the_pictures(tmp_path):
+  inputs = {"appearance": values(frames=2, components=3), "motion": values(frames=6, seed=1)}
+  export.export_stimulus(tmp_path, "a", inputs, {}, WITHOUT_MP4, chunks=2)
+  flow = flow_to_rgb(inputs["motion"].transpose(2, 0, 1, 3))
+  together, (appearances, _) = read_film(tmp_path / "a" / "together.webp")[0], read_film(tmp_path / "a" / "appearance.webp")
+  assert len(together) == 6 and len(appearances) == 2 and np.any(appearances[0] != appearances[1])
+  rows = np.split(read_png(tmp_path / "a" / "together.png"), 2)
+  for moment, frame in enumerate(together):
+    chunk, inside = divmod(moment, 3)
+    np.testing.assert_array_equal(frame[2:18, 2:26], appearances[chunk])
+    np.testing.assert_array_equal(frame[2:18, 28:52], flow[moment])
+    np.testing.assert_array_equal(rows[chunk][2:18, 2:26], appearances[chunk])
+    np.testing.assert_array_equal(rows[chunk][2:18, 28 + 26 * inside : 52 + 26 * inside], flow[moment])
+  assert read_png(tmp_path / "a" / "motion.png").shape == (2 * 20, 3 * 26 + 2, 3)
+  with pytest.raises(UsageError, match="'motion': expected frames in 4 equal chunks, received 6"):
+    export.export_stimulus(tmp_path, "b", {"motion": inputs["motion"]}, {}, WITHOUT_MP4, chunks=4)
+
+
 def test_only_stills_give_no_film(tmp_path):
   inputs = {"left": values(frames=1, components=3), "right": values(frames=1, components=2)}
   paths = export.export_stimulus(tmp_path, "a", inputs, {}, WITHOUT_MP4)

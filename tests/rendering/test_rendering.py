@@ -142,6 +142,13 @@ def test_planes_return_values_to_half_a_step_and_zero_exactly(by_row):
   assert not planes.decode_planes(data, step, frames=2).any()
 
 
+def test_planes_that_are_too_high_go_on_in_further_columns():
+  flow = np.random.default_rng(0).normal(size=(5, 4000, 3, 2))
+  data, step = planes.encode_planes(flow)
+  assert animation.decode(data).shape == (1, 3 * 4000, 2 * 3, 3)
+  assert np.abs(planes.decode_planes(data, step, frames=5, width=3) - flow).max() <= 0.5001 * step
+
+
 def test_mosaic_puts_pictures_in_reading_order():
   images = [np.full((2, 3, 3), value, np.uint8) for value in (10, 20, 30)]
   sheet = mosaic.mosaic(images, columns=2, pad=1, background=255)
@@ -160,3 +167,17 @@ def test_strip_shows_appearance_then_first_to_last_flow():
   assert mosaic.stimulus_strip(None, motion, frames=4, pad=0).shape == (4, 16, 3)
   with pytest.raises(UsageError, match="neither"):
     mosaic.stimulus_strip(None, None)
+
+
+def test_strip_has_a_row_for_each_chunk_with_its_own_appearance_and_flow():
+  film = np.zeros((4, 4, 2, 3), np.float32)
+  film[:, :, 1, 0] = 9.0
+  motion = np.zeros((4, 4, 6, 2), np.float32)
+  motion[..., 0] = np.arange(6)
+  strip = mosaic.stimulus_strip(film, motion, frames=3, pad=0, chunks=2)
+  assert strip.shape == (8, 16, 3)
+  assert strip[0, 0].tolist() == [0, 0, 0] and strip[4, 0].tolist() == [255, 0, 0]
+  reds = strip[::4, 4::4, 0].astype(int).ravel()
+  assert reds[0] == 128 and reds[-1] == 255 and (np.diff(reds) > 0).all()
+  # A video alone: as many of its frames as of flow, in one row.
+  assert mosaic.stimulus_strip(np.zeros((4, 4, 16, 3)), None, frames=5, pad=0).shape == (4, 20, 3)

@@ -10,7 +10,7 @@ import pytest
 from tbvis import summaries
 from tbvis.diagnostics import statistics as statistics_lib
 from tbvis.models import checkpoint as checkpoint_lib
-from tbvis.rendering import export
+from tbvis.rendering import animation, export
 
 # Every test starts programs or passes clips through a network.
 pytestmark = pytest.mark.slow
@@ -134,3 +134,23 @@ def test_mistakes_get_one_line_and_status_2(network, tmp_path, arguments, words)
 def test_an_unknown_checkpoint_names_its_neighbours(network):
   done = _run(f"--checkpoint={network.with_name('net2.keras')}", "--units=conv2_2/f001", f"--logdir={network.parent / 'x'}")
   assert done.returncode == 2 and "Beside it: net.keras" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_network_of_chunks_has_them_in_everything_that_is_written(tmp_path):
+  made = checkpoint_lib.build("two_stream_fusion_vgg16", {"width": 0.05, "input_size": 32, "fc_units": 4, "chunks": 3}, CLASSES)
+  checkpoint_lib.save_checkpoint(made, tmp_path / "net.keras")
+  done = _run(
+    f"--checkpoint={tmp_path / 'net.keras'}", f"--logdir={tmp_path / 'logs'}", f"--pictures={tmp_path / 'pictures'}", *QUICK,
+    f"--export={tmp_path / 'export'}", "--formats=png,gif,npz", "--units=conv5_fusion/f002", "--chi=0,10",
+  )  # fmt: skip
+  assert done.returncode == 0, done.stderr[-3000:]
+  found = summaries.read_run(tmp_path / "logs", "stimuli").stimuli
+  assert [(s.chi, s.film.shape[2:], s.motion.shape[2:], s.chunks) for s in found] == [(chi, (3, 3), (30, 2), 3) for chi in (0, 10)]
+  assert found[0].kept.appearance.shape[3:] == (3, 3) and found[0].config["fields_in_time"] == [1]
+  side = found[0].appearance.shape[0]
+  pictures = animation.decode((tmp_path / "pictures/conv5_fusion_f002.png").read_bytes())[0]
+  # Both settings, a row a chunk: an appearance and five frames of flow.
+  assert pictures.shape == (2 * (3 * (side + 2) + 2), 6 * (side + 2) + 2, 3)
+  folder = tmp_path / "export/conv5_fusion/f002/chi=0"
+  assert len(animation.decode((folder / "together.gif").read_bytes())) == 30
+  assert export.read_exported(folder)[0]["appearance"].shape == (side, side, 3, 3)

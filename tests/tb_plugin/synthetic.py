@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+import dataclasses
 import itertools
 import json
 import os
@@ -80,6 +81,30 @@ def record(
     error=error,
     kept=kept(appearance, motion) if with_steps and not error else None,
   )
+
+
+def chunked(unit=UNITS[3], *, chunks=3, each=4, size=32, chi=10.0) -> summaries.StimulusRecord:
+  """A stimulus of several chunks: in chunk k its appearance is of one colour, the k-th, and its flow turns from frame to frame."""
+  base = record(unit, chi=chi, size=size)
+  colours = 60 * np.eye(3, dtype=np.float32)[np.arange(chunks) % 3]
+  film = np.ones((size, size, 1, 1), np.float32) * colours
+  angle = np.arange(chunks * each) * 2 * np.pi / (chunks * each)
+  flow = 30 * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+  motion = np.ones((size, size, 1, 1), np.float32) * flow.astype(np.float32)
+  steps = np.array([0, 3, 40])
+  copies = summaries.KeptSteps(steps, np.stack([film[::2, ::2] * (s + 1) for s in steps]), np.stack([motion[::2, ::2]] * len(steps)))
+  return dataclasses.replace(base, appearance=film[:, :, chunks // 2], film=film, motion=motion, chunks=chunks, kept=copies)
+
+
+def video(unit=("conv3d/f002", 1, 1, None), *, frames=16, size=32, chi=10.0) -> summaries.StimulusRecord:
+  """A stimulus of a network that takes a video alone: a bar goes from left to right."""
+  base = record(unit, chi=chi, size=size)
+  film = np.full((size, size, frames, 3), -40, np.float32)
+  for frame in range(frames):
+    film[:, frame * size // frames : (frame + 1) * size // frames, frame] = 80
+  steps = np.array([0, 3, 40])
+  copies = summaries.KeptSteps(steps, np.stack([film[::2, ::2]] * len(steps)), None)
+  return dataclasses.replace(base, appearance=film[:, :, frames // 2], film=film, motion=None, kept=copies, inputs=("appearance",))
 
 
 def clip_animation(seed: int) -> bytes:

@@ -17,7 +17,7 @@ from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.training import distribution
 from tests.datasets.conftest import prepare_folder, write_video
 
-# Trains a small model on fixed batches: strategy, steps, result, backup. Two logical CPUs stand for two devices.
+# Trains a small model on fixed batches: strategy, steps, result, backup, "normalised" or "plain". Two logical CPUs stand for two devices.
 _CHILD = """
 import pathlib, sys
 import tensorflow as tf
@@ -46,6 +46,8 @@ with distribution.scope(strategy):
   keras.utils.set_random_seed(0)
   given = keras.Input((4,))
   hidden = keras.layers.Dense(5, activation="relu", name="fc7")(given)
+  if sys.argv[5] == "normalised":
+    hidden = keras.layers.BatchNormalization(momentum=0.5, name="norm")(hidden)
   model = keras.Model(given, {"scores_motion": keras.layers.Dense(3, name="prediction")(hidden)})
   optimizer = optimizers.make_optimizer(model, phase, clip=strategy is None)
 if strategy is None:
@@ -57,9 +59,9 @@ np.savez(result, *model.get_weights(), **found)
 """
 
 
-def _child(name, tmp_path, label, steps=6, backup=None, check=True):
+def _child(name, tmp_path, label, steps=6, backup=None, check=True, kind="plain"):
   result = tmp_path / f"{label}.npz"
-  command = [sys.executable, "-c", _CHILD, name, str(steps), str(result), str(tmp_path / (backup or f"backup_{label}"))]
+  command = [sys.executable, "-c", _CHILD, name, str(steps), str(result), str(tmp_path / (backup or f"backup_{label}")), kind]
   done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
   if not check:
     return done
@@ -85,6 +87,19 @@ def test_two_devices_do_what_one_does_and_go_on_after_an_interruption(tmp_path):
   resumed = _child("mirrored", tmp_path, "resumed")
   _assert_same(two, resumed, tolerance=1e-6)
   np.testing.assert_allclose(resumed["loss"], two["loss"], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_normalisations_are_gone_on_with_too(tmp_path):
+  # Each device normalises its own part of a batch, as the published networks did: two are not one, but goes on as if nothing were.
+  whole = _child("mirrored", tmp_path, "whole", kind="normalised")
+  failed = _child("mirrored", tmp_path, "resumed", steps=3, check=False, kind="normalised")
+  assert failed.returncode != 0 and "the power fails" in failed.stderr
+  resumed = _child("mirrored", tmp_path, "resumed", kind="normalised")
+  _assert_same(whole, resumed, tolerance=1e-6)
+  # Moving mean and variance have left their starts.
+  moving = [whole[f"arr_{index}"] for index in (4, 5)]
+  assert moving[0].any() and not np.allclose(moving[1], 1)
 
 
 def _free_ports(count):

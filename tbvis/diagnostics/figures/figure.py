@@ -19,7 +19,6 @@ from tbvis.errors import UsageError
 from tbvis.maximization import sweep
 from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.rendering import grid, mosaic
-from tbvis.rendering.appearance import appearance_to_rgb
 from tbvis.rendering.flow_color import PIXELS_PER_UNIT, flow_to_rgb, motion_frames
 
 LAYOUTS = ("rows", "settings", "line")
@@ -170,8 +169,22 @@ class _Assembly:
   def appearance(self, row: units_lib.Chosen, setting: sweep.Setting) -> grid.Cell:
     """Returns the cell of a row's appearances."""
     pictures = [(unit, self.found[unit.name, setting]) for unit in row.units]
-    drawn = [appearance_to_rgb(found.appearance)[None] for _, found in pictures if found.appearance is not None]
+    drawn = [found.played() for _, found in pictures if found.appearance is not None]
     return self._cell(row, setting, "appearance", drawn, pictures)
+
+  @property
+  def has_motion(self) -> bool:
+    """Whether any stimulus has one: a network of videos or of pictures alone has none."""
+    return any(found.motion is not None for found in self.found.values())
+
+  def stimulus(self, row: units_lib.Chosen, setting: sweep.Setting) -> tuple[grid.Cell, ...]:
+    """Returns the cells of a row's stimuli under a setting: appearance and motion, or the appearance alone."""
+    return (self.appearance(row, setting), *((self.motion(row, setting),) if self.has_motion else ()))
+
+  @property
+  def heads(self) -> tuple[str, ...]:
+    """What `stimulus` gives."""
+    return ("appearance", "motion") if self.has_motion else ("appearance",)
 
   def motion(self, row: units_lib.Chosen, setting: sweep.Setting) -> grid.Cell:
     """Returns the cell of a row's motions, each film on a scale of its own."""
@@ -233,37 +246,41 @@ def _row_label(row: units_lib.Chosen) -> str:
 def _rows(made: _Assembly) -> list[grid.Block]:
   settings = made.description.settings
   first = settings[0]
-  heads = ["appearance\n" + setting_name(first).split("\n")[0], *(f"motion\n{setting_name(setting)}" for setting in settings)]
+  alone = made.heads[-1]
+  heads = ["appearance\n" + setting_name(first).split("\n")[0]] if made.has_motion else []
+  heads += [f"{alone}\n{setting_name(setting)}" for setting in settings]
   each = made.description.clips_each if made.beside else 0
   heads += ["clip", "its flow"] * each
   rows = []
   for row in made.rows:
-    cells = [made.appearance(row, first), *(made.motion(row, setting) for setting in settings)]
+    cells = [made.appearance(row, first)] if made.has_motion else []
+    cells += [made.stimulus(row, setting)[-1] for setting in settings]
     shown = [*made.samples_of(row), *[None] * each][:each]
     cells += [cell for sample in shown for cell in made.clip_cells(sample)]
     rows.append(grid.Row(_row_label(row), tuple(cells)))
-  return [grid.Block(tuple(heads), tuple(rows), made.description.strip)]
+  return [grid.Block(tuple(heads), tuple(rows), made.description.strip, stimuli_lib.longest(made.found.values()))]
 
 
 def _settings(made: _Assembly) -> list[grid.Block]:
   (row,) = made.rows
-  rows = [grid.Row(setting_name(s), (made.appearance(row, s), made.motion(row, s))) for s in made.description.settings]
-  return [grid.Block((f"appearance\n{row.name}", f"motion\n{row.name}"), tuple(rows), made.description.strip)]
+  rows = [grid.Row(setting_name(s), made.stimulus(row, s)) for s in made.description.settings]
+  heads = tuple(f"{head}\n{row.name}" for head in made.heads)
+  return [grid.Block(heads, tuple(rows), made.description.strip, stimuli_lib.longest(made.found.values()))]
 
 
 def _line(made: _Assembly) -> list[grid.Block]:
   heads, rows = [], []
   for setting in made.description.settings:
-    heads += [f"appearance\n{setting_name(setting)}", f"motion\n{setting_name(setting)}"]
+    heads += [f"{head}\n{setting_name(setting)}" for head in made.heads]
   each = made.description.clips_each if made.beside else 0
   heads += ["clip", "its flow"] * each
   for row in made.rows:
-    cells = [cell for setting in made.description.settings for cell in (made.appearance(row, setting), made.motion(row, setting))]
+    cells = [cell for setting in made.description.settings for cell in made.stimulus(row, setting)]
     shown = [*made.samples_of(row), *[None] * each][:each]
     cells += [cell for sample in shown for cell in made.clip_cells(sample)]
     rows.append(grid.Row(_row_label(row), tuple(cells)))
   marked = [f"({chr(ord('a') + number)}) {head}" for number, head in enumerate(heads)]
-  return [grid.Block(tuple(marked), tuple(rows), made.description.strip)]
+  return [grid.Block(tuple(marked), tuple(rows), made.description.strip, stimuli_lib.longest(made.found.values()))]
 
 
 def _below(made: _Assembly) -> list[grid.Block]:

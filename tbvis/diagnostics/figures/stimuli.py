@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 import dataclasses
 import hashlib
 import json
@@ -18,8 +18,10 @@ from tbvis.maximization import config as config_lib
 from tbvis.maximization.stimulus import Stimulus
 from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.records import safe_name, variant_name
+from tbvis.rendering.appearance import appearance_to_rgb, film_to_rgb
 
 _SAVE_EVERY = 20
+_ARRAYS = ("appearance", "motion", "film")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,6 +34,7 @@ class Found:
     activation_over_a_hat: the unit's value in parts of its largest on validation clips.
     seconds: of search.
     error: why there is none, "" where there is one.
+    film: float32 (H, W, F, 3), all frames of an appearance that has several; else None.
   """
 
   appearance: np.ndarray | None
@@ -39,6 +42,19 @@ class Found:
   activation_over_a_hat: float
   seconds: float
   error: str = ""
+  film: np.ndarray | None = None
+
+  def played(self) -> np.ndarray:
+    """Returns the appearance's frames, uint8 RGB (T, H, W, 3), each for as long as its chunk's motion."""
+    if self.film is None:
+      return appearance_to_rgb(self.appearance)[None]
+    frames = film_to_rgb(self.film)
+    return frames if self.motion is None else np.repeat(frames, max(1, self.motion.shape[2] // len(frames)), axis=0)
+
+
+def longest(stimuli: Iterable[Found]) -> int:
+  """Returns the frames of the longest stimulus, 1 where none moves."""
+  return max((x.shape[2] for found in stimuli for x in (found.motion, found.film) if x is not None), default=1)
 
 
 class Cabinet:
@@ -106,7 +122,7 @@ class Cabinet:
 
 def _write(path: pathlib.Path, stimulus: Stimulus) -> None:
   # Half floats: a thousandth of the largest value is far below what a picture of 255 levels shows.
-  arrays = {name: getattr(stimulus, name) for name in ("appearance", "motion")} if not stimulus.error else {}
+  arrays = {name: getattr(stimulus, name) for name in _ARRAYS} if not stimulus.error else {}
   kept = {name: value.astype(np.float16) for name, value in arrays.items() if value is not None}
   numbers = np.array([stimulus.activation_over_a_hat, stimulus.config["seconds"]])
   files.write_npz(path, numbers=numbers, error=np.array(stimulus.error or ""), **kept)
@@ -114,6 +130,6 @@ def _write(path: pathlib.Path, stimulus: Stimulus) -> None:
 
 def _read(path: pathlib.Path) -> Found:
   arrays = npz.read_arrays(path, "an npz file of a stimulus")
-  appearance, motion = (arrays[name].astype(np.float32) if name in arrays else None for name in ("appearance", "motion"))
+  appearance, motion, film = (arrays[name].astype(np.float32) if name in arrays else None for name in _ARRAYS)
   activation, seconds = arrays["numbers"].tolist()
-  return Found(appearance, motion, activation, seconds, str(arrays["error"]))
+  return Found(appearance, motion, activation, seconds, str(arrays["error"]), film)
