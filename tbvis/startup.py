@@ -1,13 +1,16 @@
-"""TensorFlow's start without the lines that would bury our own."""
+"""TensorFlow's start without the lines that would bury our own, and modules of others."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 import contextlib
+import importlib
 import os
 import pathlib
 import sys
 import tempfile
+
+from tbvis.errors import UsageError
 
 # TensorFlow's start-up lines would bury our own; the user may still set the variable. Where there is no GPU's driver
 # it calls that an error (level 2), and a reader would take it for one.
@@ -44,3 +47,19 @@ def load_tensorflow() -> None:
   hold = os.environ["TF_CPP_MIN_LOG_LEVEL"] not in ("0", "1") and processor.exists() and " avx " in processor.read_text(errors="replace")
   with held_back() if hold else contextlib.nullcontext():
     import tensorflow  # noqa: F401 -- Imported for what it does; takes seconds.
+
+
+def import_modules(names: Iterable[str]) -> None:
+  """Imports modules that register something, also from the current folder.
+
+  Raises:
+    UsageError: if one cannot be imported.
+  """
+  for name in names:
+    here = os.getcwd()
+    if here not in sys.path:
+      sys.path.append(here)
+    try:
+      importlib.import_module(name)
+    except Exception as error:  # It is the code of others.
+      raise UsageError(f"--import: module {name!r} cannot be imported: {type(error).__name__}: {error}.") from error

@@ -41,6 +41,24 @@ def class_score(class_name: str, tower: str = "fused", towers: Sequence[str] = (
   return objectives.unit(f"scores_{tower}/{class_name}")
 
 
+def last_layer(model: keras.Model, wanted: str = "conv5_3") -> str:
+  """Returns a layer at whose places a network may be asked where it looked: the one that is wanted, or else its last convolution.
+
+  Convolutions that stand for dense layers (fc6, fc7, prediction) are left out.
+
+  Raises:
+    UsageError: if the network has no convolution.
+  """
+  if wanted in unit_layers(model):
+    return wanted
+  grid = geometry.layer_geometry(model)
+  convolutions = (layer for layer in model.layers if isinstance(getattr(layer, "layer", layer), (keras.layers.Conv2D, keras.layers.Conv3D)))
+  found = [layer.name for layer in convolutions if layer.name in grid and not layer.name.startswith(("fc6", "fc7", "prediction"))]
+  if not found:
+    raise UsageError(f"Expected a network with convolutions, or --layer, found neither {wanted} nor any other.")
+  return found[-1]
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Attribution:
   """Where a network looked.
@@ -204,8 +222,9 @@ class Attributor:
       found = _contributions(self.method, source, gradient)
       for stream in place.streams:
         shape = inputs[stream].shape
-        maps[stream] = _drawn(tf.nn.relu(found), place, shape, rows)
-        signed[stream] = _drawn(found, place, shape, rows)
+        margin = places.crop_margin(self.model, *shape[-3:-1])
+        maps[stream] = _drawn(tf.nn.relu(found), place, shape, rows, margin)
+        signed[stream] = _drawn(found, place, shape, rows, margin)
         totals[stream] = tf.reduce_sum(tf.reshape(found, (rows, -1)), axis=1)
     return values, maps, signed, totals
 
@@ -287,20 +306,20 @@ def _contributions(method: str, values: tf.Tensor, gradient: tf.Tensor) -> tf.Te
   return tf.reduce_sum(tf.cast(values, tf.float32) * gradient, axis=-1)
 
 
-def _drawn(found: tf.Tensor, place: _Place, shape: tf.TensorShape, rows: tf.Tensor) -> tf.Tensor:
-  """Returns contributions (M[, t], h, w) at the size of a stream's input (rows[, T], H, W, channels)."""
+def _drawn(found: tf.Tensor, place: _Place, shape: tf.TensorShape, rows: tf.Tensor, margin: np.ndarray) -> tf.Tensor:
+  """Returns contributions (M[, t], h, w) at the size of a stream's input (rows[, T], H, W, channels), `margin` behind its corner."""
   if place.tap is None:
     return found
   *chunks, height, width = shape.as_list()[1:-1]
-  down = _weights(height, found.shape[-2], place)
-  across = _weights(width, found.shape[-1], place)
+  down = _weights(height, found.shape[-2], place, margin[0])
+  across = _weights(width, found.shape[-1], place, margin[1])
   drawn = tf.einsum("yh,mhw,xw->myx", down, tf.reshape(found, (-1, *found.shape[-2:])), across)
   drawn = tf.reshape(drawn, (rows, -1, height, width))
   # Chunks that a pool has joined share one map.
   return tf.broadcast_to(drawn, (rows, chunks[0], height, width)) if chunks else drawn[:, 0]
 
 
-def _weights(size: int, count: int, place: _Place) -> np.ndarray:
+def _weights(size: int, count: int, place: _Place, margin: int) -> np.ndarray:
   """Returns float32 (size, count): by which pixels lie between the centres of locations; beyond the last its value is kept."""
-  at = np.clip((np.arange(size) - place.offset) / place.stride, 0, count - 1)
+  at = np.clip((np.arange(size) - margin - place.offset) / place.stride, 0, count - 1)
   return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(count))).astype(np.float32)

@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from tbvis.errors import UsageError
 from tbvis.maximization import network
-from tbvis.models import two_stream
+from tbvis.models import adopted, two_stream
 
 _KERNELS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D, keras.layers.Dense)
 _GLOBAL_MEANS = (keras.layers.GlobalAveragePooling1D, keras.layers.GlobalAveragePooling2D, keras.layers.GlobalAveragePooling3D)
@@ -39,6 +39,7 @@ _MOVES = (
   keras.layers.Cropping2D, keras.layers.Cropping3D, keras.layers.Concatenate, keras.layers.Identity,
   keras.layers.MaxPooling1D, keras.layers.MaxPooling2D, keras.layers.MaxPooling3D, keras.layers.GlobalMaxPooling1D,
   keras.layers.GlobalMaxPooling2D, keras.layers.GlobalMaxPooling3D, two_stream.FoldChunks, two_stream.UnfoldChunks,
+  adopted.CentralCrop, adopted.StackToFrames, adopted.FramesToStack,
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from tbvis.models import geometry
+from tbvis.models import adopted, geometry
 
 
 def _axis(value: int | tuple[int, ...]) -> int:
@@ -28,10 +28,12 @@ def centre_offsets(model: keras.Model) -> dict[str, float]:
   table = geometry.layer_geometry(model)
   by_tensor: dict[int, tuple[float, int]] = {}
   result: dict[str, float] = {}
-  for layer in model.layers:
+  for layer in model.operations:
     if layer.name not in table:
       continue
-    node = layer._inbound_nodes[0]
+    node, name = layer._inbound_nodes[0], layer.name
+    # TimeDistributed: the same layer for every frame.
+    layer = getattr(layer, "layer", layer)
     before = [by_tensor[id(t)] for t in node.input_tensors if id(t) in by_tensor]
     offset, stride = before[0] if before else (0.0, 1)
     if isinstance(layer, keras.layers.ZeroPadding2D):
@@ -43,18 +45,24 @@ def centre_offsets(model: keras.Model) -> dict[str, float]:
       # "same" pads half of what the window overhangs, the smaller half first.
       padding = max(size - step, 0) // 2 if getattr(layer, "padding", "valid") == "same" else 0
       offset += ((size - 1) / 2 - padding) * stride
-    result[layer.name] = offset
+    result[name] = offset
     for tensor in node.output_tensors:
-      by_tensor[id(tensor)] = (offset, table[layer.name].stride)
+      by_tensor[id(tensor)] = (offset, table[name].stride)
   return result
 
 
-def to_input(places: np.ndarray, offset: float, stride: int) -> np.ndarray:
+def crop_margin(model: keras.Model, height: int, width: int) -> np.ndarray:
+  """Returns how many pixels above and left of a frame's middle a network does not see, int (2,); none where it takes any size."""
+  crop = next((layer for layer in model.layers if isinstance(layer, adopted.CentralCrop)), None)
+  return np.array(crop.margins(height, width) if crop else (0, 0))
+
+
+def to_input(places: np.ndarray, offset: float | np.ndarray, stride: int) -> np.ndarray:
   """Returns the input pixels, rounded down, that locations of a layer are centred on.
 
   Args:
     places: int (..., 2), y and x in the layer's map.
-    offset: of `centre_offsets`.
+    offset: of `centre_offsets`, behind the `crop_margin`; one for y and x, or (2,).
     stride: of `layer_geometry`.
   """
   return np.floor(np.asarray(places) * stride + offset).astype(np.int32)

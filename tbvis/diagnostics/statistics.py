@@ -21,8 +21,12 @@ from tbvis.diagnostics import predictions as predictions_lib
 from tbvis.errors import UsageError, unknown_name
 from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.models import geometry
+from tbvis.units import CLASS_LAYERS
 
 TOP = 9
+_WITH_UNITS = (
+  keras.layers.Conv2D, keras.layers.Conv3D, keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D, keras.layers.Dense,
+)  # fmt: skip
 _SAVE_EVERY_S = 60
 _FIELDS = ("values", "clips", "frames", "map_yx", "input_yx", "class_sums")
 
@@ -75,15 +79,15 @@ class LayerStatistics:
     place = np.full((units, TOP, 2), -1, np.int32)
     return cls(np.full((units, TOP), -np.inf, np.float32), none, none.copy(), place, place.copy(), np.zeros((classes, units)))
 
-  def with_clip(self, clip: int, label: int, best: Mapping[str, np.ndarray], offset: float, stride: int) -> LayerStatistics:
+  def with_clip(self, clip: int, label: int, best: Mapping[str, np.ndarray], offset: float | np.ndarray, stride: int) -> LayerStatistics:
     """Returns the statistics with one clip more.
 
     Args:
       clip: its number.
       label: its class.
       best: its largest value (units,), with "frame" and "yx" (units, 2).
-      offset: of the layer, see `places`.
-      stride: of the layer.
+      offset: of the layer, see `places.centre_offsets`; one for y and x, or (2,).
+      stride: of the layer; 0 where it has one place.
     """
     new = {
       "values": best["value"],
@@ -263,22 +267,37 @@ def positive_a_hat(largest: np.ndarray, layer: str) -> np.ndarray:
 
 
 def unit_layers(model: keras.Model) -> list[str]:
-  """Returns the layers whose channels are units: every convolution, in the order of the graph."""
-  return [layer.name for layer in model.layers if isinstance(layer, (keras.layers.Conv2D, keras.layers.Conv3D))]
+  """Returns the layers whose channels are units: every convolution and dense layer, and class units, in the order of the graph."""
+
+  def has_units(layer: Any) -> bool:
+    # TimeDistributed: the same layer for every frame.
+    return layer.name in CLASS_LAYERS or isinstance(getattr(layer, "layer", layer), _WITH_UNITS)
+
+  return [layer.name for layer in model.layers if has_units(layer)]
+
+
+def as_maps(values: tf.Tensor) -> tf.Tensor:
+  """Returns a layer's values for S snippets as (maps, h, w, C), in the graph; what has no places has one.
+
+  Args:
+    values: (S, h, w, C), (S, T, h, w, C), (S, C) or (S, T, C).
+  """
+  shape = tf.shape(values)
+  sides = [shape[-3], shape[-2]] if values.shape.rank > 3 else [1, 1]
+  return tf.reshape(values, [-1, *sides, values.shape[-1]])
 
 
 def location_maxima(values: tf.Tensor) -> dict[str, tf.Tensor]:
   """Finds the largest value of every channel over maps and locations, in the graph.
 
   Args:
-    values: (maps, h, w, C), or (S, T, h, w, C) with maps of S snippets of T chunks.
+    values: as `as_maps` takes them.
 
   Returns:
     "value": float32 (C,); "map": int32 (C,); "yx": int32 (C, 2); "maps": int32, how many there are. The first of equal ones, map by
     map, row by row.
   """
-  shape = tf.shape(values)
-  values = tf.reshape(values, [-1, shape[-3], shape[-2], values.shape[-1]])
+  values = as_maps(values)
   # Maxima by axis are far quicker than one argmax over all locations; indices are then sought in what is small.
   rows = tf.reduce_max(values, axis=2)
   largest = tf.cast(tf.reduce_max(rows, axis=1), tf.float32)
@@ -362,7 +381,7 @@ def collect(
   key = passes.network_key(checkpoint, dataset=passes.dataset_identity(dataset, "train"), groups=groups, count=count, kind="statistics")
   model = checkpoint.model
   layers = unit_layers(model)
-  table, offsets = geometry.layer_geometry(model), places.centre_offsets(model)
+  table, offsets = geometry.layer_geometry(model, whole=True), places.centre_offsets(model)
   probe = keras.Model(model.input, {name: model.get_layer(name).output for name in layers})
 
   def maxima(inputs: dict[str, tf.Tensor]) -> dict[str, dict[str, tf.Tensor]]:
@@ -384,12 +403,16 @@ def collect(
     bar.update(len(clips))
     for clip in passes.clip_snippets(checkpoint, dataset, "train", groups=groups, count=count, flips=False, finished=clips):
       best: dict[str, dict[str, np.ndarray]] = {}
+      frame_size = next(iter(clip.inputs.values())).shape[-3:-1]
+      # Units that see everything are shown in the middle.
+      margin, middle = places.crop_margin(model, *frame_size), (np.array(frame_size) - 1) / 2
       for inputs, frames in clip.batches():
         for name, new in tf.nest.map_structure(lambda t: t.numpy(), forward(inputs)).items():
           here = {"value": new["value"], "frame": frame_of(frames, new["map"], int(new["maps"])), "yx": new["yx"]}
           best[name] = _better(best.get(name), here)
       for name in layers:
-        found[name] = found[name].with_clip(len(clips), clip.label, best[name], offsets[name], table[name].stride)
+        offset = margin + offsets[name] if name in offsets else middle
+        found[name] = found[name].with_clip(len(clips), clip.label, best[name], offset, table[name].stride or 0)
       clips.append(clip.clip)
       labels.append(clip.label)
       bar.update()

@@ -24,7 +24,7 @@ def crop_size(model: keras.Model) -> int:
   names = {layer.name for layer in model.layers}
   for name in ("fc6", "fc6_motion", "fc6_appearance"):
     if name in names:
-      return 32 * int(model.get_layer(name).kernel_size[0])
+      return 32 * int(model.get_layer(name).kernel_size[-1])
   return 224
 
 

@@ -18,6 +18,8 @@ _LEAST_LOCATIONS = 4
 _SMALL_FIELD = 100
 # Beyond pool5 only fc6 and what follows it is left.
 _WHOLE_STRIDE = 32
+# (N, H, W, C).
+_MAP_RANK = 4
 
 
 def canvas_size(geometry: LayerGeometry, config: config_lib.MaximizationConfig, input_size: int = 224) -> int:
@@ -64,8 +66,9 @@ def bytes_per_row(
   total = 0.0
   for place in geometry_lib.up_to(table, layers):
     if place.stride:
-      chunks = max(streams[stream].chunks for stream in place.streams)
-      total += place.channels * (canvas / place.stride) ** 2 * max(chunks, 1)
+      # A layer over time tells how many frames it has; others have those of the inputs folded into their rows.
+      frames = place.shape[1] if len(place.shape) > _MAP_RANK else max(streams[stream].chunks for stream in place.streams)
+      total += place.channels * (canvas / place.stride) ** 2 * max(frames or 0, 1)
   # The ascent itself holds the inputs, their two moments and a few copies in float32.
   inputs = canvas**2 * sum(streams[name].frames * streams[name].components for name in names) * 4 * 8
   return int(total * value_bytes * 1.3 + inputs)

@@ -12,6 +12,11 @@ import tensorflow as tf
 
 from tbvis.errors import UsageError
 from tbvis.models import geometry
+from tbvis.models.activations import fused_activation, is_relu, is_softmax
+
+__all__ = [
+  "CutNetwork", "Leak", "Tap", "consumers", "fused_activation", "is_relu", "is_softmax", "rectified_by", "rectifier_after", "replaced",
+]  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, order=True)
@@ -44,33 +49,11 @@ class Leak:
     return rectify(x)
 
 
-def fused_activation(layer: Any) -> Callable[[Any], Any] | None:
-  """Returns the activation function inside a layer that has weights of its own, None where it is linear."""
-  function = getattr(layer, "activation", None)
-  if function is None or function is keras.activations.linear or not callable(function) or not getattr(layer, "weights", None):
-    return None
-  return function
-
-
-def is_relu(layer: Any) -> bool:
-  """Tells whether a layer is a plain ReLU and nothing else."""
-  if isinstance(layer, keras.layers.ReLU):
-    return layer.max_value is None and not layer.negative_slope and not layer.threshold
-  return isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.relu
-
-
-def is_softmax(layer: Any, after: bool = True) -> bool:
-  """Tells whether a layer's values are probabilities: a softmax of its own, or a fused one that is asked for."""
-  if isinstance(layer, keras.layers.Softmax):
-    return True
-  softmax = getattr(layer, "activation", None) is keras.activations.softmax
-  return softmax and (after or not getattr(layer, "weights", None))
-
-
 def consumers(model: keras.Model, layer: str) -> list[Any]:
-  """Returns the layers that read a layer's output."""
+  """Returns the layers and operations that read a layer's output."""
   tensors = {id(tensor) for tensor in geometry.outputs_of(model.get_layer(layer))}
-  return [other for other in model.layers if other._inbound_nodes and any(id(t) in tensors for t in other._inbound_nodes[0].input_tensors)]
+  others = (other for other in model.operations if other._inbound_nodes)
+  return [other for other in others if any(id(t) in tensors for t in other._inbound_nodes[0].input_tensors)]
 
 
 def rectifier_after(model: keras.Model, layer: str) -> str | None:
@@ -113,7 +96,7 @@ class CutNetwork:
   Attributes:
     taps: as given.
     streams: names of the inputs that the taps depend on, in the model's order.
-    layers: the model's layers between them.
+    layers: the model's layers and operations between them.
   """
 
   def __init__(self, model: keras.Model, taps: Sequence[Tap]):
@@ -130,7 +113,7 @@ class CutNetwork:
     self._net = keras.Model({name: by_name[name] for name in self.streams}, list(found.values()))
     # A flat dict's values, in the order in which Keras keeps them.
     self._order = list(geometry.inputs_by_name(self._net))
-    self.layers = list(self._net.layers)
+    self.layers = list(self._net.operations)
 
   def __call__(
     self,

@@ -18,7 +18,7 @@ from typing import Any
 from absl import logging
 
 from tbvis import beam as beam_lib
-from tbvis import files, plans, summaries
+from tbvis import files, plans, startup, summaries
 from tbvis.maximization import config as config_lib
 from tbvis.maximization import provenance, sweep
 from tbvis.maximization.stimulus import Stimulus
@@ -45,6 +45,7 @@ class Recipe:
     logdir: TensorBoard's logdir, "" for none.
     run: the run's name in it.
     save_every: steps between two saved states.
+    modules: Python modules that register layers of the network.
   """
 
   checkpoint: str
@@ -57,6 +58,7 @@ class Recipe:
   logdir: str = ""
   run: str = "stimuli"
   save_every: int = 0
+  modules: tuple[str, ...] = ()
 
   @property
   def state(self) -> pathlib.Path | None:
@@ -103,6 +105,7 @@ def open_recipe(recipe: Recipe) -> Opened:
   from tbvis.diagnostics import statistics as statistics_lib
   from tbvis.maximization import api
 
+  startup.import_modules(recipe.modules)
   job = api.make_job(recipe.checkpoint, recipe.config, dtype=recipe.dtype)
   statistics = statistics_lib.UnitStatistics.load(recipe.statistics, classes=job.classes) if recipe.statistics else None
   job, found, batches = sweep.prepare(job, recipe.wanted, recipe.settings, statistics, seed=recipe.seed)

@@ -28,7 +28,8 @@ def provenance(recipe: pipeline.Recipe, record: StimulusRecord) -> dict[str, Any
   constants = {name: record.config[name] for name in config_lib.MaximizationConfig.constants() if name in record.config}
   setting = {"chi": "", "isotropic": record.kappa} if record.isotropic else {"chi": record.chi, "kappa": record.kappa}
   statistics = {"statistics": recipe.statistics} if recipe.statistics else {}
-  given = {"checkpoint": recipe.checkpoint, **statistics, "units": record.unit, **setting, "seed": record.seed}
+  modules = {"import": ",".join(recipe.modules)} if recipe.modules else {}
+  given = {"checkpoint": recipe.checkpoint, **modules, **statistics, "units": record.unit, **setting, "seed": record.seed}
   variant = variant_name(record.kappa, record.chi, record.isotropic, record.seed)
   lines = [f"# tbvis-maximize {tbvis.__version__}: {record.unit}, {variant}. Give --logdir or --pictures with it."]
   lines += [f"--{name}={value}" for name, value in {**given, "dtype": record.config["dtype"], **constants}.items()]

@@ -329,7 +329,7 @@ def check_weights(model: keras.Model, layers: Iterable[str]) -> None:
     UsageError: if a weight is NaN or infinite, naming the first layer that has one.
   """
   for layer in network.CutNetwork(model, [network.Tap(layer) for layer in layers]).layers:
-    if not all(np.isfinite(np.asarray(weight)).all() for weight in layer.weights):
+    if not all(np.isfinite(np.asarray(weight)).all() for weight in getattr(layer, "weights", ())):
       raise UsageError(f"Layer {layer.name}: expected finite weights, found NaN or infinity. Did its training diverge?")
 
 

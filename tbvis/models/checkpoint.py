@@ -20,9 +20,9 @@ import numpy as np
 from tbvis import files, limits
 from tbvis.datasets import snippets
 from tbvis.errors import UsageError, unknown_name
-from tbvis.models import bn_inception, inception_v3, st_resnet, two_stream
+from tbvis.models import adopted, bn_inception, c3d, inception_v3, st_resnet, two_stream
 
-_MEMBER = "tbvis.json"
+MEMBER = "tbvis.json"
 # Keras' own name for it.
 _WEIGHTS = "model.weights.h5"
 FORMAT = 1
@@ -33,6 +33,8 @@ BUILDERS = {
   "st_resnet50": st_resnet.st_resnet50,
   "tsn_bn_inception": bn_inception.tsn_bn_inception,
   "tsn_inception_v3": inception_v3.tsn_inception_v3,
+  "c3d": c3d.c3d,
+  "adopted": adopted.adopted,
 }
 # How networks look at a clip where it is not with `Sampling`'s own values: flow that follows the frame and segments (METHOD 4.2), chunks
 # a random way apart (METHOD 1.4, 4.1).
@@ -142,7 +144,7 @@ def save_checkpoint(checkpoint: Checkpoint, path: str | os.PathLike[str], storag
       "metadata": {**checkpoint.metadata, "storage": storage},
     }
     with zipfile.ZipFile(temporary, "a") as archive:
-      archive.writestr(_MEMBER, json.dumps(info, indent=1))
+      archive.writestr(MEMBER, json.dumps(info, indent=1))
 
 
 def round_weights(model: keras.Model, storage: str) -> None:
@@ -216,14 +218,14 @@ def load_checkpoint(path: str | os.PathLike[str], *, dtype: str = "float32") -> 
   with limits.open_zip(path, "a .keras checkpoint") as archive:
     # HDF5 and Keras read parts of the weights straight out of the archive, past all check sums.
     limits.check_members(path, archive)
-    if _MEMBER not in archive.namelist():
-      raise UsageError(f"{path} is a Keras model without tbvis' description ({_MEMBER}). Expected a file written by tbvis-train.")
-    info = json.loads(limits.read_member(path, archive, archive.getinfo(_MEMBER)))
+    if MEMBER not in archive.namelist():
+      raise UsageError(f"{path} is a Keras model without tbvis' description ({MEMBER}). Expected a file written by tbvis-train.")
+    info = json.loads(limits.read_member(path, archive, archive.getinfo(MEMBER)))
   _check_description(path, info)
   try:
     checkpoint = build(info["architecture"], info["arguments"], tuple(info["classes"]), dtype=dtype)
   except (ValueError, TypeError, OverflowError) as error:
-    raise UsageError(f"{path}: no network can be built of the arguments in {_MEMBER} ({_line(error)}).") from error
+    raise UsageError(f"{path}: no network can be built of the arguments in {MEMBER} ({_line(error)}).") from error
   # Keras checks names and shapes; the archive's own weights file is what load_weights expects.
   try:
     checkpoint.model.load_weights(path)
@@ -259,7 +261,7 @@ def _check_description(path: pathlib.Path, info: Any) -> None:
   wrong = [name for name, kind in _DESCRIPTION.items() if not isinstance(found.get(name), kind)]
   if wrong:
     raise UsageError(
-      f"{path}: expected its description {_MEMBER} to have {', '.join(f'{name} ({_DESCRIPTION[name].__name__})' for name in wrong)}, "
+      f"{path}: expected its description {MEMBER} to have {', '.join(f'{name} ({_DESCRIPTION[name].__name__})' for name in wrong)}, "
       f"found {', '.join(f'{name} ({type(value).__name__})' for name, value in list(found.items())[:8]) or type(info).__name__}."
     )
   if info["format"] != FORMAT or info["architecture"] not in BUILDERS:
@@ -269,7 +271,7 @@ def _check_description(path: pathlib.Path, info: Any) -> None:
     )
   classes = info["classes"]
   if not classes or not all(isinstance(name, str) for name in classes) or not isinstance(info["arguments"].get("input_size"), int):
-    raise UsageError(f"{path}: expected names of classes and an input_size in its description {_MEMBER}.")
+    raise UsageError(f"{path}: expected names of classes and an input_size in its description {MEMBER}.")
   if "appearance_mean" in info["metadata"]:
     checked_mean(info["metadata"]["appearance_mean"], str(path))
 

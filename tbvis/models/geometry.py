@@ -11,6 +11,8 @@ from tbvis.errors import unknown_name
 if TYPE_CHECKING:
   import keras
 
+# (N, H, W, C); what has less is the same for all places.
+_MAP_RANK = 4
 _AXES_WITH_TIME = 3
 
 
@@ -49,6 +51,8 @@ def window_in_time(layer: keras.Layer) -> tuple[int, int]:
 
 def window(layer: keras.Layer) -> tuple[tuple[int, int], int]:
   """Returns how many pixels of its input a window of a layer spans beyond the first, (height, width), and its stride."""
+  # TimeDistributed: the same layer for every frame.
+  layer = getattr(layer, "layer", layer)
   kernel = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
   if kernel is None:
     return (0, 0), 1
@@ -84,7 +88,8 @@ def layer_geometry(model: keras.Model, whole: bool = False) -> dict[str, LayerGe
 
   result: dict[str, LayerGeometry] = {}
   by_tensor: dict[int, tuple[LayerGeometry, tuple[int, int], int]] = {}
-  for layer in model.layers:
+  # Operations without a layer too, such as a sum written with +.
+  for layer in model.operations:
     outputs = outputs_of(layer)
     if not outputs:
       continue
@@ -97,7 +102,7 @@ def layer_geometry(model: keras.Model, whole: bool = False) -> dict[str, LayerGe
         continue
       before = [geometry for geometry, *_ in found]
       streams = tuple(dict.fromkeys(s for g in before for s in g.streams))
-      ends = "Global" in type(layer).__name__ or isinstance(layer, (keras.layers.Flatten, keras.layers.Reshape))
+      ends = len(shape) < _MAP_RANK or "Global" in type(layer).__name__ or isinstance(layer, (keras.layers.Flatten, keras.layers.Reshape))
       if ends or any(g.field is None for g in before):
         here = LayerGeometry(layer.name, shape[-1], None, None, streams, shape, None)
       else:

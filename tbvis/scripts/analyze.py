@@ -15,7 +15,7 @@ from absl import flags, logging
 from tbvis import files
 from tbvis.datasets import catalogue
 from tbvis.errors import UsageError, unknown_name
-from tbvis.scripts import app
+from tbvis.scripts import app, networks
 
 if TYPE_CHECKING:
   from tbvis.diagnostics import statistics as statistics_lib
@@ -30,7 +30,7 @@ _PATH = (
   "conv2_2_motion", "conv3_3_motion", "conv4_3_motion", "conv5_3_motion", "conv5_fusion", "fc6", "fc7", "prediction",
 )  # fmt: skip
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The network: a .keras file of tbvis-train. May name environment variables.")
+_NETWORK = networks.Network()
 _STATISTICS = flags.DEFINE_string(
   "statistics", None, "statistics.npz of tbvis-evaluate: a_hat of every unit, and its response by class where no clips are given."
 )
@@ -196,27 +196,29 @@ def _open(wanted: Sequence[str], chi: Sequence[float], seeds: Sequence[int], log
   from tbvis.diagnostics import controls
   from tbvis.diagnostics import statistics as statistics_lib
   from tbvis.maximization.config import MaximizationConfig
-  from tbvis.models import checkpoint as checkpoint_lib
   from tbvis.models import precision
 
-  checkpoint_path = app.required_path(_CHECKPOINT.value, "checkpoint")
   statistics_path, data_dir = app.expand_path(_STATISTICS.value, "statistics"), app.expand_path(_DATA_DIR.value, "data_dir")
   if bool(data_dir) != bool(_DATASET.value):
     raise UsageError("--data_dir and --dataset: expected both or neither.")
   dtype = precision.resolve_dtype(_DTYPE.value)
-  trained = checkpoint_lib.load_checkpoint(checkpoint_path, dtype=dtype)
+  trained = _NETWORK.open(dtype)
   statistics = statistics_lib.UnitStatistics.load(statistics_path, classes=trained.classes) if statistics_path else None
   dataset = reader.open_dataset(data_dir, _DATASET.value) if data_dir else None
-  networks = {_TRAINED: trained}
+  compared = {_TRAINED: trained}
+  has_fusion = controls.FUSION in {layer.name for layer in trained.model.layers}
+  if not has_fusion:
+    logging.warning("No finding on the fusion and no controls: the network has no layer %s.", controls.FUSION)
+    wanted = [name for name in wanted if name != "fusion"]
   if dataset is None:
     logging.warning("Without --data_dir and --dataset there are no controls, no top clips and no test of selectivity against chance.")
-  elif _CONTROLS.value:
+  elif _CONTROLS.value and has_fusion:
     if "fusion" in wanted:
-      networks[_START] = controls.initialised_fusion(trained, dtype)
+      compared[_START] = controls.initialised_fusion(trained, dtype)
     if "invariance" in wanted:
-      networks[_UNTRAINED] = controls.untrained_motion(trained, app.expand_path(_IMAGENET.value, "imagenet_weights"), dtype)
+      compared[_UNTRAINED] = controls.untrained_motion(trained, app.expand_path(_IMAGENET.value, "imagenet_weights"), dtype)
   config = MaximizationConfig(**({"steps": _STEPS.value} if _STEPS.value else {}))
-  return _Work(logdir, _RUN.value, wanted, chi, seeds, networks, _units(trained, statistics), statistics, dataset, config)
+  return _Work(logdir, _RUN.value, wanted, chi, seeds, compared, _units(trained, statistics), statistics, dataset, config)
 
 
 def _print_plan(work: _Work) -> None:
@@ -325,7 +327,7 @@ def main() -> None:
   """Runs the script."""
   wanted, chi, seeds = _asked()
   logdir = app.required_path(_LOGDIR.value, "logdir")
-  app.required_path(_CHECKPOINT.value, "checkpoint")
+  _NETWORK.check()
 
   # After the flags are known to be good: TensorFlow takes seconds to load.
   app.load_tensorflow()
@@ -342,11 +344,12 @@ def main() -> None:
   for finding in findings:
     print(finding.text())
   about = [
-    ("network", _CHECKPOINT.value), ("statistics", _STATISTICS.value), ("clips", _DATASET.value), ("chi", ", ".join(f"{c:g}" for c in chi)),
+    ("network", str(_NETWORK.path())), ("statistics", _STATISTICS.value), ("clips", _DATASET.value),
+    ("chi", ", ".join(f"{c:g}" for c in chi)),
     ("starts", ", ".join(map(str, seeds))), ("steps", work.config.steps), ("dtype", _DTYPE.value),
     ("runs", ", ".join(study.run for name in work.networks if (study := work.study(name)))),
   ]  # fmt: skip
-  place = report.write_files(work.folder, f"What {pathlib.Path(_CHECKPOINT.value).name} has learned", about, findings)
+  place = report.write_files(work.folder, f"What {_NETWORK.path().name} has learned", about, findings)
   report.write_events(logdir / _RUN.value, findings)
   numbers = {key: value for finding in findings for key, value in finding.numbers.items() if value is not None and math.isfinite(value)}
   numbers |= {

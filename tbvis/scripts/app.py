@@ -22,6 +22,8 @@ from tbvis.startup import load_tensorflow as load_tensorflow
 flags.disclaim_key_flags()
 # Below this the first motion layer sees ten nearly equal frames (METHOD 1.2).
 _LEAST_TEMPORAL_FRACTION = 0.10
+# u and v of one frame.
+_VECTOR = 2
 _PASSED_ON: list[str] = []
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OF_STREAM = re.compile(r"(?:appearance|motion)=")
@@ -183,16 +185,17 @@ def report_temporal_fraction(model: Any) -> float | None:
     model: a network.
 
   Returns:
-    |W - mean over channels| / |W| of that layer (METHOD 1.2); None where the network sees no motion.
+    |W - mean over channels| / |W| of that layer (METHOD 1.2); None where the network sees no motion, or not as a stack in its channels.
   """
   import keras
 
   from tbvis.models import geometry, two_stream
 
-  table = geometry.layer_geometry(model)
+  table, inputs = geometry.layer_geometry(model), geometry.inputs_by_name(model)
   see_motion = (layer for layer in model.layers if layer.name in table and table[layer.name].streams == ("motion",))
   first = next((layer for layer in see_motion if layer.weights), None)
-  if first is None:
+  is_stack = isinstance(first, keras.layers.Conv2D) and first.kernel.shape[2] == inputs["motion"].shape[-1] > _VECTOR
+  if not is_stack:
     return None
   fraction = two_stream.temporal_fraction(keras.ops.convert_to_numpy(first.kernel))
   print(f"{first.name}: |W - mean over channels| / |W| = {fraction:.1%}")

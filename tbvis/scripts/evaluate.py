@@ -13,12 +13,12 @@ from absl import flags, logging
 from tbvis import files, records
 from tbvis.datasets import catalogue
 from tbvis.errors import UsageError
-from tbvis.scripts import app
+from tbvis.scripts import app, networks
 
 if TYPE_CHECKING:
   from tbvis.diagnostics import predictions as predictions_lib
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The network: a .keras file of tbvis-train. May name environment variables.")
+_NETWORK = networks.Network()
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder given to tbvis-prepare.")
 _DATASET = flags.DEFINE_string(
   "dataset", None, "Name of the prepared set, as stage_split1_dis (tbvis-prepare prints it); with --predictions that of the official list."
@@ -134,8 +134,8 @@ def _show_files() -> None:
   """The script where scores come from files: no network, and no TensorFlow."""
   from tbvis.diagnostics import score_files
 
-  if _CHECKPOINT.value:
-    raise UsageError("Expected --checkpoint or --predictions, received both.")
+  if _NETWORK.is_given:
+    raise UsageError(f"Expected --{_NETWORK.flag} or --predictions, received both.")
   _refuse((_DATA_DIR, _GROUPS, _BLANK), "--checkpoint")
   output_dir, logdir = _writable_folders()
   paths = [app.required_path(name, "predictions") for name in _PREDICTIONS.value]
@@ -165,7 +165,7 @@ def main() -> None:
     return _show_files()
   # --lists may stand in a flagfile that tbvis-prepare has too.
   _refuse((_PREDICTION_TOWERS, _PREDICTION_WEIGHTS, _NORMALISE), "--predictions")
-  checkpoint_path = app.required_path(_CHECKPOINT.value, "checkpoint")
+  _NETWORK.check()
   data_dir = app.required_path(_DATA_DIR.value, "data_dir")
   if not _DATASET.value:
     raise UsageError("--dataset is required. See --help.")
@@ -179,14 +179,13 @@ def main() -> None:
   from tbvis.diagnostics import evaluation, statistics, thumbnails
   from tbvis.diagnostics import predictions as predictions_lib
   from tbvis.errors import unknown_name
-  from tbvis.models import checkpoint as checkpoint_lib
   from tbvis.models import precision
 
   dataset = reader.open_dataset(data_dir, _DATASET.value)
   if _SPLIT.value not in dataset.splits:
     raise unknown_name("split", _SPLIT.value, dataset.splits, f"prepared set {dataset.name!r} (--split)")
-  checkpoint = checkpoint_lib.load_checkpoint(checkpoint_path, dtype=precision.resolve_dtype(_DTYPE.value))
-  predictions_lib.check_classes(checkpoint.classes, str(checkpoint_path), dataset.classes, f"prepared set {dataset.name!r}")
+  checkpoint = _NETWORK.open(precision.resolve_dtype(_DTYPE.value))
+  predictions_lib.check_classes(checkpoint.classes, str(_NETWORK.path()), dataset.classes, f"prepared set {dataset.name!r}")
   fraction = app.report_temporal_fraction(checkpoint.model)
 
   suffix = f"_without_{_BLANK.value}" if _BLANK.value else ""
@@ -208,7 +207,7 @@ def main() -> None:
   if logdir and not _BLANK.value:
     chosen = thumbnails.choose_clips(predictions, _THUMBNAILS.value)
     pictures = thumbnails.clip_thumbnails(dataset, _SPLIT.value, chosen)
-    _show(predictions, logdir, thumbnails=pictures, split=f"{dataset.name} {_SPLIT.value}", checkpoint=checkpoint_path.name)
+    _show(predictions, logdir, thumbnails=pictures, split=f"{dataset.name} {_SPLIT.value}", checkpoint=_NETWORK.path().name)
 
   numbers = _accuracy_numbers(predictions)
   numbers |= {"snippets": _SNIPPETS.value, "seconds": round(seconds, 2), "temporal_fraction": fraction}

@@ -11,13 +11,13 @@ from absl import flags
 from tbvis import files
 from tbvis.datasets import catalogue
 from tbvis.errors import UsageError
-from tbvis.scripts import app
+from tbvis.scripts import app, networks
 
 if TYPE_CHECKING:
   from tbvis.diagnostics.explanations.record import Explanation
   from tbvis.diagnostics.predictions import Predictions
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The network: a .keras file of tbvis-train or tbvis-import.")
+_NETWORK = networks.Network()
 _STATISTICS = flags.DEFINE_string("statistics", None, "statistics.npz of tbvis-evaluate, which has a_hat of every unit; without it 1.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder given to tbvis-prepare.")
 _DATASET = flags.DEFINE_string("dataset", None, "Name of the prepared set, as stage_split1_dis.")
@@ -42,7 +42,9 @@ _HELD_OUT = flags.DEFINE_string(
 )  # fmt: skip
 _PERMUTATIONS = flags.DEFINE_integer("permutations", 4999, "Permutations of every test.", lower_bound=99)
 _SHOWN = flags.DEFINE_integer("shown", 4, "Clips of each kind that the page plays.", lower_bound=0)
-_LAYER = flags.DEFINE_string("layer", "conv5_3", "Where attribution is taken for them, as conv5_3 (of each stream) or conv5_fusion.")
+_LAYER = flags.DEFINE_string(
+  "layer", None, "Where attribution is taken for them; by default conv5_3 of each stream, or else the last convolution."
+)
 _DTYPE = app.define_dtype("Number format of the network; auto is bfloat16 where the hardware has it.")
 _JSON = app.define_json()
 
@@ -104,7 +106,7 @@ def _report(found: Explanation) -> None:
 
 def main() -> None:
   """Runs the script."""
-  checkpoint_path = app.required_path(_CHECKPOINT.value, "checkpoint")
+  _NETWORK.check()
   data_dir = app.required_path(_DATA_DIR.value, "data_dir")
   if not _DATASET.value:
     raise UsageError("--dataset is required. See --help.")
@@ -119,16 +121,15 @@ def main() -> None:
   from tb_plugin import explanations
   from tbvis import summaries
   from tbvis.datasets import reader
+  from tbvis.diagnostics import attribution, statistics
   from tbvis.diagnostics import predictions as predictions_lib
-  from tbvis.diagnostics import statistics
   from tbvis.diagnostics.explanations import explain
   from tbvis.maximization.config import MaximizationConfig
-  from tbvis.models import checkpoint as checkpoint_lib
   from tbvis.models import precision
 
   dataset = reader.open_dataset(data_dir, _DATASET.value)
-  checkpoint = checkpoint_lib.load_checkpoint(checkpoint_path, dtype=precision.resolve_dtype(_DTYPE.value))
-  predictions_lib.check_classes(checkpoint.classes, str(checkpoint_path), dataset.classes, f"prepared set {dataset.name!r}")
+  checkpoint = _NETWORK.open(precision.resolve_dtype(_DTYPE.value))
+  predictions_lib.check_classes(checkpoint.classes, str(_NETWORK.path()), dataset.classes, f"prepared set {dataset.name!r}")
   predictions = _predictions(logdir, dataset.classes)
   pairs = _pairs(predictions)
   if folder is None and logdir is not None:
@@ -145,7 +146,7 @@ def main() -> None:
     snippets=_SNIPPETS.value,
     permutations=_PERMUTATIONS.value,
     shown=_SHOWN.value,
-    layer=_LAYER.value,
+    layer=_LAYER.value or attribution.last_layer(checkpoint.model),
   )
   held_out = ("train", statistics.validation_groups(checkpoint, groups))
   numbers = []

@@ -14,7 +14,7 @@ import tbvis
 from tbvis import files, resources
 from tbvis.errors import UsageError
 from tbvis.maximization import config as config_lib
-from tbvis.scripts import app
+from tbvis.scripts import app, networks
 
 if TYPE_CHECKING:
   from tbvis.diagnostics.figures import figure
@@ -47,7 +47,7 @@ _CLIPS = flags.DEFINE_list("clips", [], "Classes of sample clips under the rows;
 _CLIPS_EACH = flags.DEFINE_integer("clips_each", 1, "Clips of each class.", lower_bound=1)
 _PAIR = flags.DEFINE_list("pair", [], "Two classes whose confusions the caption tells; clips taken for the other are shown first.")
 _REGIONS = flags.DEFINE_bool("regions", False, "Measure the motion of the pair's clips where their stimuli move.")
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The network; by default the one that comes along (data/demo).")
+_NETWORK = networks.Network("The network; by default the one that comes along (data/demo).")
 _STATISTICS = flags.DEFINE_string(
   "statistics", None, "statistics.npz of tbvis-evaluate, by which units are chosen; the network that comes along has its own."
 )
@@ -77,8 +77,9 @@ _ENDINGS = ("png", "html", "gif", "txt")
 
 def _inputs() -> dict[str, Any]:
   """Returns the files that the figure is made of: what flags name, else what the demo has."""
-  given = app.expand_path(_CHECKPOINT.value, "checkpoint")
-  demo = given is None
+  demo = not _NETWORK.is_given
+  if not demo:
+    _NETWORK.check()
   statistics = app.expand_path(_STATISTICS.value, "statistics")
   predictions = app.expand_path(_PREDICTIONS.value, "predictions")
   data_dir = app.expand_path(_DATA_DIR.value, "data_dir")
@@ -90,7 +91,7 @@ def _inputs() -> dict[str, Any]:
   if data_dir is None and (_DEMO_DATA / "action_clips" / _DEMO_SET).is_dir():
     data_dir = _DEMO_DATA
   return {
-    "checkpoint": resources.data_path("demo", "checkpoint.keras") if demo else given,
+    "checkpoint": resources.data_path("demo", "checkpoint.keras") if demo else _NETWORK.path(),
     "statistics": statistics or (resources.data_path("demo", "statistics.npz") if demo else None),
     "predictions": predictions or (_DEMO_PREDICTIONS if demo and _DEMO_PREDICTIONS.is_file() else None),
     "data_dir": data_dir,
@@ -101,7 +102,7 @@ def _inputs() -> dict[str, Any]:
 def _fingerprint(inputs: dict[str, Any]) -> str:
   """Returns what changes with any flag that shapes the figure, and with the files that it is made of."""
   digest = hashlib.sha256()
-  passing = {"output_dir", "stimuli_dir", "json", "checkpoint", "statistics", "predictions", "data_dir"}
+  passing = {"output_dir", "stimuli_dir", "json", "checkpoint", "model", "statistics", "predictions", "data_dir"}
   mine = flags.FLAGS.get_key_flags_for_module(main.__module__)
   digest.update(json.dumps({flag.name: flag.value for flag in mine if flag.name not in passing}, sort_keys=True).encode())
   digest.update(f"{tbvis.__version__} {inputs['data_dir']} {inputs['dataset']}".encode())
@@ -153,7 +154,7 @@ def _sources(inputs: dict[str, Any], checkpoint: Checkpoint) -> figure.Sources:
 
 def _network(inputs: dict[str, Any], checkpoint: Checkpoint, key: str) -> str:
   size = f"{len(checkpoint.classes)} classes, width {checkpoint.arguments.get('width', 1.0):g}, crop {checkpoint.input_size} px"
-  origin = "the network that comes along, trained on the synthetic stage set" if not _CHECKPOINT.value else inputs["checkpoint"].name
+  origin = "the network that comes along, trained on the synthetic stage set" if not _NETWORK.is_given else inputs["checkpoint"].name
   return f"Network: {origin} ({checkpoint.architecture}, {size}, weights {key[:8]})."
 
 
@@ -180,7 +181,8 @@ def _make(inputs: dict[str, Any], folder: pathlib.Path) -> dict[str, Any]:
   from tbvis.rendering import animation, grid
 
   title = _TITLE.value or _FIGURE.value
-  checkpoint = checkpoint_lib.load_checkpoint(inputs["checkpoint"], dtype=precision.resolve_dtype(_DTYPE.value))
+  dtype = precision.resolve_dtype(_DTYPE.value)
+  checkpoint = _NETWORK.open(dtype) if _NETWORK.is_given else checkpoint_lib.load_checkpoint(inputs["checkpoint"], dtype=dtype)
   base = folder / _FIGURE.value
   intro = [f"The paper's figure: {_PAPER.value}"] if _PAPER.value else []
   if _LAYOUT.value == "schematic":

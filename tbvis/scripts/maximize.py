@@ -16,7 +16,7 @@ from tbvis import files
 from tbvis.errors import UsageError
 from tbvis.maximization import config as config_lib
 from tbvis.rendering import export
-from tbvis.scripts import app
+from tbvis.scripts import app, networks
 
 if TYPE_CHECKING:
   from tbvis import summaries
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
   from tbvis.maximization.stimulus import Stimulus
   from tbvis.records import StimulusRecord
 
-_CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The network: a .keras file of tbvis-train. May name environment variables.")
+_NETWORK = networks.Network()
 _STATISTICS = flags.DEFINE_string(
   "statistics", None, "statistics.npz of tbvis-evaluate, which has a_hat of every unit; without it 1 stands in, with a warning."
 )
@@ -262,7 +262,7 @@ def _search_by_beam(recipe: pipeline.Recipe, keep: Any, finished: set[Any]) -> N
 
 def main() -> None:
   """Runs the script."""
-  checkpoint_path = app.required_path(_CHECKPOINT.value, "checkpoint")
+  _NETWORK.check()
   statistics_path = app.expand_path(_STATISTICS.value, "statistics")
   logdir, pictures = app.expand_path(_LOGDIR.value, "logdir"), app.expand_path(_PICTURES.value, "pictures")
   exported, data_dir = app.expand_path(_EXPORT.value, "export"), app.expand_path(_DATA_DIR.value, "data_dir")
@@ -290,7 +290,8 @@ def main() -> None:
 
     dataset = reader.open_dataset(data_dir, _DATASET.value)
   recipe = pipeline.Recipe(
-    checkpoint=str(checkpoint_path),
+    checkpoint=str(_NETWORK.saved(None if _PLAN_ONLY.value else logdir or exported or pictures)),
+    modules=_NETWORK.modules,
     statistics=str(statistics_path) if statistics_path else None,
     dtype=_DTYPE.value,
     wanted=tuple(wanted),

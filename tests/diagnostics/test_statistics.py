@@ -83,9 +83,9 @@ def test_location_maxima_against_argmax(shape, dtype):
   array = np.random.default_rng(1).integers(-3, 3, shape).astype(np.float32)
   best = {k: v.numpy() for k, v in statistics.location_maxima(tf.cast(array, dtype)).items()}
   flat = array.reshape(-1, shape[-1])
-  snippet, y, x = np.unravel_index(flat.argmax(axis=0), shape[:-1])
+  number, y, x = np.unravel_index(flat.argmax(axis=0), shape[:-1])
   assert np.array_equal(best["value"], flat.max(axis=0))
-  assert np.array_equal(best["snippet"], snippet)
+  assert np.array_equal(best["map"], number)
   assert np.array_equal(best["yx"], np.stack([y, x], axis=1))
 
 

@@ -71,10 +71,9 @@ def drops(values: np.ndarray, without: np.ndarray, top: int) -> np.ndarray:
 
 
 def _at(values: tf.Tensor, number: tf.Tensor, yx: tf.Tensor) -> tf.Tensor:
-  """Returns float32 (C,): of (maps, h, w, C) or (S, T, h, w, C) each channel's value at its own map (C,) and place (C, 2)."""
-  shape = tf.shape(values)
-  values = tf.reshape(values, [-1, shape[-3], shape[-2], values.shape[-1]])
-  channel = tf.range(shape[-1])
+  """Returns float32 (C,): of values as `statistics.as_maps` takes them each channel's at its own map (C,) and place (C, 2)."""
+  values = statistics.as_maps(values)
+  channel = tf.range(tf.shape(values)[-1])
   return tf.cast(tf.gather_nd(values, tf.stack([number, yx[:, 0], yx[:, 1], channel], axis=1)), tf.float32)
 
 

@@ -127,9 +127,9 @@ def depths(checkpoint: checkpoint_lib.Checkpoint) -> dict[str, int]:
   """
   by_tensor: dict[int, int] = {}
   result = {}
-  for layer in checkpoint.model.layers:
+  for layer in checkpoint.model.operations:
     before = [by_tensor.get(id(tensor), 0) for tensor in (layer._inbound_nodes[0].input_tensors if layer._inbound_nodes else ())]
-    result[layer.name] = max(before, default=0) + bool(layer.weights)
+    result[layer.name] = max(before, default=0) + bool(getattr(layer, "weights", ()))
     for tensor in geometry.outputs_of(layer):
       by_tensor[id(tensor)] = result[layer.name]
   return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 import dataclasses
 
+from absl import logging
 import numpy as np
 
 from tbvis import progress
@@ -12,6 +13,7 @@ from tbvis.datasets import reader as reader_lib
 from tbvis.diagnostics import attribution
 from tbvis.diagnostics.explanations import clips as clips_lib
 from tbvis.diagnostics.explanations.record import ShownClip
+from tbvis.errors import UsageError
 from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.rendering import animation
 from tbvis.rendering.flow_color import flow_to_rgb
@@ -73,8 +75,13 @@ def play(
     for clip in bar:
       chosen, inputs = by_name[clip.clip], clips_lib.inputs_of(clip)
       films = {}
-      for title, attribute in attributors.items():
-        maps = attribute(inputs, attribution.class_score(chosen.class_name, tower, checkpoint.towers)).maps
+      for title, attribute in list(attributors.items()):
+        try:
+          maps = attribute(inputs, attribution.class_score(chosen.class_name, tower, checkpoint.towers)).maps
+        except UsageError as error:  # A network of others may have layers without a rule.
+          logging.warning("No films of %s: %s", title, error)
+          del attributors[title]
+          continue
         shown, maps = (clips_lib.middle(values, sampling) for values in (inputs, maps))
         films |= {f"{stream}: {title} at {layer}": data for stream, data in _films(shown, maps, checkpoint.appearance_mean).items()}
       found[clip.clip] = ShownClip(clip.clip, chosen.kind, films)

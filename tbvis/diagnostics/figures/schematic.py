@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import keras
 
+from tbvis.diagnostics import controls
 from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.models import geometry
 from tbvis.rendering import charts, schematic
+from tbvis.units import CLASS_LAYERS
 
 _LANES = ("appearance", "both streams", "motion")
 _MAP_AXES = 4
@@ -29,7 +33,7 @@ def nodes(checkpoint: checkpoint_lib.Checkpoint) -> list[schematic.Node]:
   shown: dict[str, schematic.Node] = {}
   # By tensor the node that stands for it.
   source: dict[int, str] = {}
-  for layer in model.layers:
+  for layer in model.operations:
     inbound = layer._inbound_nodes[0].input_tensors if layer._inbound_nodes else ()
     before = tuple(dict.fromkeys(source[id(tensor)] for tensor in inbound if id(tensor) in source))
     outputs = geometry.outputs_of(layer)
@@ -49,10 +53,16 @@ def _side(layer: keras.Layer, side: int, axes: int) -> int:
   if axes < _MAP_AXES:
     return 1
   (span, _), stride = geometry.window(layer)
+  layer = getattr(layer, "layer", layer)
   return -(-side // stride) if getattr(layer, "padding", "same") == "same" else max(1, (side - 1 - span) // stride + 1)
 
 
-def drawings(checkpoint: checkpoint_lib.Checkpoint, title: str, target: str = "conv5_fusion") -> tuple[charts.Drawing, charts.Drawing]:
-  """Returns the network alone, and with the way of the gradient from a unit of `target`."""
+def drawings(checkpoint: checkpoint_lib.Checkpoint, title: str) -> tuple[charts.Drawing, charts.Drawing]:
+  """Returns the network alone, and with the way of the gradient from a unit of the fusion, or of a class where there is none."""
   found = nodes(checkpoint)
-  return tuple(schematic.draw(title, found, target, _LANES, gradient) for gradient in (False, True))
+  names = {node.name for node in found}
+  target = next(name for name in (controls.FUSION, *CLASS_LAYERS) if name in names)
+  # A network of one stream has one row.
+  rows = sorted({node.lane for node in found})
+  found = [dataclasses.replace(node, lane=rows.index(node.lane)) for node in found]
+  return tuple(schematic.draw(title, found, target, [_LANES[row] for row in rows], gradient) for gradient in (False, True))
