@@ -10,7 +10,7 @@ from tbvis.errors import UsageError
 
 PHASES = ("appearance", "motion", "fusion")
 # Of `checkpoint.BUILDERS`, which cannot be asked without loading Keras.
-NETWORKS = ("two_stream_fusion_vgg16", "st_resnet50", "tsn_bn_inception", "tsn_inception_v3")
+NETWORKS = ("two_stream_fusion_vgg16", "st_resnet50", "tsn_bn_inception", "tsn_inception_v3", "c3d")
 CROPS = ("regular", "borders25")
 STRATEGIES = ("none", "mirrored", "multiworker")
 _PART = re.compile(r"(prediction:)?([0-9.eE+-]+)(?:x([0-9.]+))?")

@@ -10,6 +10,7 @@ import pytest
 
 from tbvis.errors import UsageError
 from tbvis.models import checkpoint as checkpoint_lib
+from tbvis.training import recipe
 from tbvis.weights import keras_file
 from tests.weights import fuzz
 
@@ -250,3 +251,7 @@ def test_weights_are_copied_and_other_classes_keep_their_own_classifier():
     assert not np.array_equal(*kernels)
   with pytest.raises(UsageError, match=r"start\.keras: expected a network whose layer conv1_1_appearance has weights of .*found"):
     copied(("a", "b"), width=0.1)
+
+
+def test_every_network_but_those_of_others_can_be_trained():
+  assert set(recipe.NETWORKS) == set(checkpoint_lib.BUILDERS) - {"adopted"}
