@@ -192,7 +192,6 @@ class _Work:
 
 def _open(wanted: Sequence[str], chi: Sequence[float], seeds: Sequence[int], logdir: pathlib.Path) -> _Work:
   """Loads networks, statistics and clips."""
-  from tbvis.datasets import reader
   from tbvis.diagnostics import controls
   from tbvis.diagnostics import statistics as statistics_lib
   from tbvis.maximization.config import MaximizationConfig
@@ -204,7 +203,7 @@ def _open(wanted: Sequence[str], chi: Sequence[float], seeds: Sequence[int], log
   dtype = precision.resolve_dtype(_DTYPE.value)
   trained = _NETWORK.open(dtype)
   statistics = statistics_lib.UnitStatistics.load(statistics_path, classes=trained.classes) if statistics_path else None
-  dataset = reader.open_dataset(data_dir, _DATASET.value) if data_dir else None
+  dataset = networks.open_clips(data_dir, _DATASET.value, trained) if data_dir else None
   compared = {_TRAINED: trained}
   has_fusion = controls.FUSION in {layer.name for layer in trained.model.layers}
   if not has_fusion:

@@ -175,16 +175,15 @@ def main() -> None:
 
   # After the flags are known to be good: TensorFlow takes seconds to load.
   app.load_tensorflow()
-  from tbvis.datasets import reader
   from tbvis.diagnostics import evaluation, statistics, thumbnails
   from tbvis.diagnostics import predictions as predictions_lib
   from tbvis.errors import unknown_name
   from tbvis.models import precision
 
-  dataset = reader.open_dataset(data_dir, _DATASET.value)
+  checkpoint = _NETWORK.open(precision.resolve_dtype(_DTYPE.value))
+  dataset = networks.open_clips(data_dir, _DATASET.value, checkpoint)
   if _SPLIT.value not in dataset.splits:
     raise unknown_name("split", _SPLIT.value, dataset.splits, f"prepared set {dataset.name!r} (--split)")
-  checkpoint = _NETWORK.open(precision.resolve_dtype(_DTYPE.value))
   predictions_lib.check_classes(checkpoint.classes, str(_NETWORK.path()), dataset.classes, f"prepared set {dataset.name!r}")
   fraction = app.report_temporal_fraction(checkpoint.model)
 

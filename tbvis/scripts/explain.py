@@ -120,15 +120,14 @@ def main() -> None:
 
   from tb_plugin import explanations
   from tbvis import summaries
-  from tbvis.datasets import reader
   from tbvis.diagnostics import attribution, statistics
   from tbvis.diagnostics import predictions as predictions_lib
   from tbvis.diagnostics.explanations import explain
   from tbvis.maximization.config import MaximizationConfig
   from tbvis.models import precision
 
-  dataset = reader.open_dataset(data_dir, _DATASET.value)
   checkpoint = _NETWORK.open(precision.resolve_dtype(_DTYPE.value))
+  dataset = networks.open_clips(data_dir, _DATASET.value, checkpoint)
   predictions_lib.check_classes(checkpoint.classes, str(_NETWORK.path()), dataset.classes, f"prepared set {dataset.name!r}")
   predictions = _predictions(logdir, dataset.classes)
   pairs = _pairs(predictions)

@@ -132,7 +132,6 @@ def _description() -> figure.Description:
 
 def _sources(inputs: dict[str, Any], checkpoint: Checkpoint) -> figure.Sources:
   """Opens what the figure is made of; what was found rather than given is left aside where it is of other classes."""
-  from tbvis.datasets import reader
   from tbvis.diagnostics import predictions as predictions_lib
   from tbvis.diagnostics import statistics
   from tbvis.diagnostics.figures import figure, units
@@ -145,7 +144,7 @@ def _sources(inputs: dict[str, Any], checkpoint: Checkpoint) -> figure.Sources:
       predictions_lib.check_classes(checkpoint.classes, "the network", predictions.classes, str(inputs["predictions"]))
     elif predictions.classes != checkpoint.classes:
       predictions = None
-  dataset = reader.open_dataset(inputs["data_dir"], inputs["dataset"]) if inputs["data_dir"] else None
+  dataset = networks.open_clips(inputs["data_dir"], inputs["dataset"], checkpoint) if inputs["data_dir"] else None
   if dataset is not None and _SPLIT.value not in dataset.splits:
     raise UsageError(f"--split: expected one of {', '.join(dataset.splits)} of {dataset.name}, received {_SPLIT.value!r}.")
   by_paper = {"auto": units.is_authors(checkpoint), "paper": True, "class": False}[_UNIT_NUMBERS.value]

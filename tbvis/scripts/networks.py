@@ -16,6 +16,7 @@ from tbvis.errors import UsageError
 from tbvis.scripts import app
 
 if TYPE_CHECKING:
+  from tbvis.datasets.reader import PreparedDataset
   from tbvis.models.adoption import InputSettings
   from tbvis.models.checkpoint import Checkpoint
 
@@ -185,3 +186,14 @@ class Network:
     if len(set(given)) < len(given):
       raise UsageError(f"--model_classes: expected names that differ, received {max(given, key=given.count)!r} twice.")
     return given
+
+
+def open_clips(data_dir: pathlib.Path, name: str, checkpoint: Checkpoint) -> PreparedDataset:
+  """Opens a prepared set for a network; of a set with more classes than the network knows, the clips of its own."""
+  from tbvis.datasets import reader
+
+  dataset = reader.open_dataset(data_dir, name)
+  if not set(checkpoint.classes) < set(dataset.classes):
+    return dataset
+  print(f"The network knows {len(checkpoint.classes)} of the {len(dataset.classes)} classes of {dataset.name}; the others are left out.")
+  return dataset.of_classes(checkpoint.classes)

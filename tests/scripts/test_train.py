@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tbvis.datasets import reader
+from tbvis.diagnostics.predictions import Predictions
 from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.training import train
 from tests.datasets.conftest import prepare_folder, write_video
@@ -130,3 +131,11 @@ def test_some_classes_first_and_then_all(tmp_path):
   chosen = reader.open_dataset(tmp_path / "data", "moves_split1_dis").of_classes(start.classes)
   found = train.validate(start, chosen, [23], ("motion",))
   assert found["validation_accuracy_motion"] == start.metadata["training"]["validation_accuracy_motion"]
+  # A network of some classes is scored on the clips of these, of a set that has more.
+  command = [sys.executable, "-m", "tbvis.scripts.evaluate", f"--checkpoint={first / 'checkpoint.keras'}", "--statistics_snippets=0"]
+  command += [f"--data_dir={tmp_path / 'data'}", "--dataset=moves_split1_dis", f"--output_dir={tmp_path / 'scores'}", "--snippets=1"]
+  done = subprocess.run(command, capture_output=True, text=True, check=False)
+  assert done.returncode == 0, done.stderr[-2000:]
+  assert "The network knows 2 of the 3 classes of moves_split1_dis; the others are left out." in done.stdout
+  scored = Predictions.load(tmp_path / "scores" / "predictions.npz")
+  assert scored.classes == ("Left", "Still") and len(scored.clips) == 2
