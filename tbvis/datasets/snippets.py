@@ -147,8 +147,9 @@ def read_snippet(clip: Mapping[str, tf.Tensor], frame: tf.Tensor, ratio: int = 1
   if "appearance" in sampling.streams:
     found["appearance"] = tf.io.decode_jpeg(clip["frames"][frame], channels=3, ratio=ratio)
   if "motion" in sampling.streams:
-    first = frame - sampling.flow_before
-    pairs = [clip[name][first : first + sampling.flow_frames] for name in ("flow_u", "flow_v")]
+    # A clip with fewer flow frames than a chunk has holds its last one.
+    wanted = tf.minimum(frame - sampling.flow_before + tf.range(sampling.flow_frames), tf.shape(clip["flow_u"])[0] - 1)
+    pairs = [tf.gather(clip[name], wanted) for name in ("flow_u", "flow_v")]
     encoded = tf.reshape(tf.stack(pairs, axis=1), [2 * sampling.flow_frames])
     planes = tf.map_fn(
       lambda x: tf.io.decode_jpeg(x, channels=1, ratio=ratio)[..., 0], encoded, fn_output_signature=tf.TensorSpec([None, None], tf.uint8)

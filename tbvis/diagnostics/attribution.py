@@ -14,9 +14,11 @@ from tbvis.diagnostics import excitation, places
 from tbvis.errors import UsageError, unknown_name
 from tbvis.maximization import network, objectives
 from tbvis.models import geometry
-from tbvis.records import TOWERS, fusion_weights
+from tbvis.records import INPUTS, TOWERS, fusion_weights
 from tbvis.units import Unit, unit_layers
 
+# Convolutions that stand for dense layers, with their ReLUs.
+_DENSE = ("fc6", "relu6", "fc7", "relu7", "prediction", "scores")
 METHODS = ("gradient_times_input", "grad_cam", "excitation_backprop")
 
 
@@ -42,21 +44,29 @@ def class_score(class_name: str, tower: str = "fused", towers: Sequence[str] = (
 
 
 def last_layer(model: keras.Model, wanted: str = "conv5_3") -> str:
-  """Returns a layer at whose places a network may be asked where it looked: the one that is wanted, or else its last convolution.
+  """Returns a layer at whose places a network may be asked where it looked: the one that is wanted, or else the last one with a map.
 
-  Convolutions that stand for dense layers (fc6, fc7, prediction) are left out.
+  That is what goes into the pool before the classifiers: in a network of branches where they are joined, and of several towers
+  the name without a tower, which is each one's own.
 
   Raises:
-    UsageError: if the network has no convolution.
+    UsageError: if the network has no map of several places.
   """
-  if wanted in unit_layers(model):
+  named = unit_layers(model)
+  if wanted in named:
     return wanted
-  grid = geometry.layer_geometry(model)
-  convolutions = (layer for layer in model.layers if isinstance(getattr(layer, "layer", layer), (keras.layers.Conv2D, keras.layers.Conv3D)))
-  found = [layer.name for layer in convolutions if layer.name in grid and not layer.name.startswith(("fc6", "fc7", "prediction"))]
+  found = [name for name in geometry.layer_geometry(model) if name in named and _is_map(model, name)]
   if not found:
     raise UsageError(f"Expected a network with convolutions, or --layer, found neither {wanted} nor any other.")
-  return found[-1]
+  bare = next((found[-1].removesuffix(f"_{stream}") for stream in INPUTS if found[-1].endswith(f"_{stream}")), found[-1])
+  return bare if bare in named else found[-1]
+
+
+def _is_map(model: keras.Model, name: str) -> bool:
+  """Tells whether a layer's values are of places, rather than of the pool, the dense layers or the classifiers at the end."""
+  kinds = (keras.layers.Conv2D, keras.layers.Conv3D, keras.layers.ReLU, keras.layers.Activation, keras.layers.Concatenate, keras.layers.Add)
+  layer = model.get_layer(name)
+  return isinstance(getattr(layer, "layer", layer), kinds) and not name.startswith(_DENSE)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

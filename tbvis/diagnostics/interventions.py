@@ -282,6 +282,11 @@ class FreezeInTime(Intervention):
     flow = _flow(values)
     return _stack(tf.broadcast_to(tf.reduce_mean(flow, axis=3, keepdims=True), tf.shape(flow)))
 
+  def _change_film(self, stream: str, values: tf.Tensor) -> tf.Tensor:
+    shape = tf.shape(values)
+    flow = tf.reshape(values, tf.concat([shape[:-1], [shape[-1] // 2, 2]], axis=0))
+    return tf.reshape(tf.broadcast_to(tf.reduce_mean(flow, axis=(1, 4), keepdims=True), tf.shape(flow)), shape)
+
 
 @dataclasses.dataclass(frozen=True)
 class Mirror(Intervention):

@@ -45,10 +45,11 @@ def check_blank(blank: str | None, streams: Sequence[str]) -> None:
 
 
 def network_key(checkpoint: checkpoint_lib.Checkpoint, **settings: Any) -> str:
-  """Returns 12 hex digits that change with any weight of the network, its classes, its number format or a setting."""
+  """Returns 12 hex digits that change with any weight of the network, its classes, its look at clips, its number format or a setting."""
   digest = hashlib.sha256()
   about = {"architecture": checkpoint.architecture, "arguments": checkpoint.arguments, "classes": list(checkpoint.classes)}
   about["mean"] = list(checkpoint.appearance_mean)
+  about["sampling"] = dataclasses.asdict(checkpoint.sampling)
   about["dtypes"] = sorted({layer.compute_dtype for layer in checkpoint.model.layers})
   digest.update(json.dumps({**about, **settings}, sort_keys=True, default=str).encode())
   for variable in checkpoint.model.weights:

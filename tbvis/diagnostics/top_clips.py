@@ -112,4 +112,4 @@ def _animation(item: Mapping[str, Any], name: str, frame: int, input_size: int) 
   # The digest keeps names apart that differ only in characters unfit for files.
   digest = hashlib.sha256(name.encode()).hexdigest()[:8]
   file = f"top_{safe_name(name.rsplit('/', 1)[-1])[:120]}_{digest}_{frame:05d}.webp"
-  return file, data, {"thumbnail": file, "frames": len(chosen), "fired": frame - first, "size": [width, height]}
+  return file, data, {"thumbnail": file, "frames": len(chosen), "fired": min(frame - first, len(chosen) - 1), "size": [width, height]}

@@ -58,6 +58,12 @@ def canvas_size(geometry: LayerGeometry, config: config_lib.MaximizationConfig, 
   return locations * geometry.stride + geometry.stride - 1
 
 
+def maps_of(place: LayerGeometry, streams: Mapping[str, Stream]) -> int:
+  """Returns how many maps a layer makes of a row: a layer over time tells, others have chunks folded into their rows."""
+  frames = place.shape[1] if len(place.shape) > _MAP_RANK else max(streams[stream].chunks for stream in place.streams)
+  return max(frames or 0, 1)
+
+
 def bytes_per_row(
   table: Mapping[str, LayerGeometry], layers: tuple[str, ...], canvas: int, value_bytes: int, streams: Mapping[str, Stream]
 ) -> int:
@@ -66,9 +72,7 @@ def bytes_per_row(
   total = 0.0
   for place in geometry_lib.up_to(table, layers):
     if place.stride:
-      # A layer over time tells how many frames it has; others have those of the inputs folded into their rows.
-      frames = place.shape[1] if len(place.shape) > _MAP_RANK else max(streams[stream].chunks for stream in place.streams)
-      total += place.channels * (canvas / place.stride) ** 2 * max(frames or 0, 1)
+      total += place.channels * (canvas / place.stride) ** 2 * maps_of(place, streams)
   # The ascent itself holds the inputs, their two moments and a few copies in float32.
   inputs = canvas**2 * sum(streams[name].frames * streams[name].components for name in names) * 4 * 8
   return int(total * value_bytes * 1.3 + inputs)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
+from tbvis.maximization import canvas as canvas_lib
 from tbvis.models import geometry
 
 if TYPE_CHECKING:
@@ -32,14 +33,17 @@ def multiplications(job: Job, layers: tuple[str, ...], canvas: int) -> float:
     canvas: side of the inputs in pixels.
   """
   total = 0.0
+  # Additions of two tensors and the like are no layers.
+  operations = {operation.name: operation for operation in job.model.operations}
   for place in geometry.up_to(geometry.layer_geometry(job.model, whole=True), layers):
-    chunks = max(job.streams[stream].chunks for stream in place.streams) or 1
     locations = (max(canvas // place.stride, 1)) ** 2 if place.stride else 1
-    total += _weights(job.model.get_layer(place.name)) * locations * chunks
+    total += _weights(operations[place.name]) * locations * canvas_lib.maps_of(place, job.streams)
   return 2 * total
 
 
 def _weights(layer: Any) -> float:
+  # TimeDistributed and its kind have the layer inside.
+  layer = getattr(layer, "layer", layer)
   return float(math.prod(layer.kernel.shape)) if getattr(layer, "kernel", None) is not None else 0.0
 
 

@@ -165,14 +165,16 @@ def sampled(found: Mapping[str, Stream], chunks: int, spacing: tuple[int, int] |
   [(5, 15.0), (5, 6.0)]
   """
 
+  # Single frames at steps of their own are a film, as any video is, whatever lies between two of them.
+  video = spacing is not None and all(stream.frames == stream.chunks for stream in found.values())
+
   def of(stream: Stream) -> Stream:
     if chunks < 2 or stream.chunks != chunks:
       return stream
     # Chunks that overlap are searched as if the one began where the other ends: their common frames are the network's, twice.
     gap = math.inf if spacing is None else max(sum(spacing) / 2 - (stream.frames // chunks - 1), 1.0)
-    # One frame after the other is a film, as any video is.
-    film = stream.frames == chunks and gap == 1
-    return dataclasses.replace(stream, windows=1 if film else chunks, gap=gap)
+    film = video or (stream.frames == chunks and gap == 1)
+    return dataclasses.replace(stream, windows=1 if film else chunks, gap=1.0 if film else gap)
 
   return {name: of(stream) for name, stream in found.items()}
 

@@ -132,6 +132,8 @@ def adopted(classes: int, config: Mapping[str, Any], *, input_size: int, chunks:
     model = keras.saving.deserialize_keras_object(config)
   except TypeError as error:
     raise ValueError(code_hint(error) or error) from error
+  if not isinstance(model, keras.Model) or not isinstance(model.input, dict) or not isinstance(model.output, dict):
+    raise ValueError(f"expected a Functional model of named inputs and outputs, found {type(model).__name__}")
   wanted = {tuple(output.shape[1:]) for output in model.outputs}
   if wanted != {(classes,)}:
     raise ValueError(f"expected scores of {classes} classes, found outputs of shape {sorted(wanted)}")

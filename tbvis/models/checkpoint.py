@@ -44,6 +44,7 @@ _SAMPLING: dict[str, dict[str, Any]] = {
   "tsn_bn_inception": {"flow_before": 0, "spacing": None},
   "tsn_inception_v3": {"flow_before": 0, "spacing": None},
 }
+_MOST_FRAMES = 10_000
 # R, G, B means of ImageNet as VGG-16 was trained (Simonyan & Zisserman 2015).
 IMAGENET_MEAN = (123.68, 116.779, 103.939)
 
@@ -274,6 +275,22 @@ def _check_description(path: pathlib.Path, info: Any) -> None:
     raise UsageError(f"{path}: expected names of classes and an input_size in its description {MEMBER}.")
   if "appearance_mean" in info["metadata"]:
     checked_mean(info["metadata"]["appearance_mean"], str(path))
+  if not _is_sampling(info["metadata"].get("sampling", {})):
+    raise UsageError(
+      f"{path}: expected its sampling to have flow_before (frames) and spacing (fewest and most frames) at most, "
+      f"found {str(info['metadata']['sampling'])[:100]}."
+    )
+
+
+def _is_sampling(found: Any) -> bool:
+  """Tells whether metadata say of a network's look at clips what `Checkpoint.sampling` can use."""
+  if not isinstance(found, dict) or set(found) - {"flow_before", "spacing"}:
+    return False
+  before, spacing = found.get("flow_before", 0), found.get("spacing")
+  numbers = [before, *(spacing if isinstance(spacing, list) and len(spacing) == 2 else [])]
+  if any(type(number) is not int for number in numbers) or not 0 <= before <= _MOST_FRAMES:
+    return False
+  return spacing is None or (len(numbers) == 3 and 1 <= spacing[0] <= spacing[1] <= _MOST_FRAMES)
 
 
 def _line(error: Exception) -> str:

@@ -170,7 +170,9 @@ def _sampling() -> dict[str, Any]:
     UsageError: unless it is two numbers of frames in their order.
   """
   if _SPACING.value is None:
-    return {}
+    return {"sampling": {}}
+  if (_arguments().get("chunks") or 1) < 2:
+    raise UsageError("--spacing: expected a network that sees several chunks (--chunks), received one that sees one.")
   values = [int(text) if text.strip().isdigit() else 0 for text in _SPACING.value]
   if len(values) != 2 or not 1 <= values[0] <= values[1]:
     raise UsageError(f"--spacing: expected fewest and most frames between chunks, as 5,15, received {','.join(_SPACING.value)!r}.")
@@ -207,7 +209,7 @@ def _check_same(checkpoint: checkpoint_lib.Checkpoint, path: pathlib.Path, argum
   from tbvis.models import checkpoint as checkpoint_lib
 
   # Files from before there was a choice do not tell.
-  metadata = {"storage": "float32", **checkpoint.metadata}
+  metadata = {"storage": "float32", "sampling": {}, **checkpoint.metadata}
   known = [name for name in made_of if name in metadata]
   built = checkpoint_lib.complete_arguments(checkpoint.architecture, checkpoint.arguments)
   found = {"network": checkpoint.architecture, **{name: built.get(name) for name in arguments}, **{name: metadata[name] for name in known}}
@@ -229,7 +231,10 @@ def _made(make: Callable[[str], checkpoint_lib.Checkpoint], strategy: Any) -> ch
   from tbvis.training import distribution
 
   with distribution.scope(strategy):
-    checkpoint = make(precision.resolve_dtype(_DTYPE.value))
+    try:
+      checkpoint = make(precision.resolve_dtype(_DTYPE.value))
+    except ValueError as error:
+      raise UsageError(f"--network={_NETWORK.value}: {' '.join(str(error).split())[:300]}") from error
     layer = precision.untrainable_layer(checkpoint.model)
     if layer:
       print(f"Trained in float32: in bfloat16 the gradient of {layer}, which sees two frames, is wrong on this processor.")

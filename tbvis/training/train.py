@@ -84,7 +84,12 @@ def cut_for_phase(model: keras.Model, phase: Phase) -> Cut:
   below = keras.Model({s: inputs[s] for s in streams}, boundary) if boundary else None
   if below is None or not below.weights:
     return Cut(streams, None, keras.Model({s: inputs[s] for s in streams}, scores))
-  return Cut(streams, below, keras.Model(boundary, scores))
+  try:
+    return Cut(streams, below, keras.Model(boundary, scores))
+  except ValueError as error:
+    raise UsageError(
+      f"--{phase.name}_train_from: expected a layer through which all of a tower goes, received {phase.train_from!r}, which others bypass."
+    ) from error
 
 
 def _layer_of(model: keras.Model, phase: Phase, stream: str) -> keras.Layer:

@@ -95,3 +95,15 @@ def test_inputs_are_those_of_their_frames(counted, monkeypatch):
     if "motion" in values:
       # The first u of each chunk tells its frame.
       np.testing.assert_allclose(values["motion"][..., 0] + 128 - 1 + 4 * sampling.flow_before, values["appearance"][..., 0], atol=1e-3)
+
+
+def test_a_clip_of_less_flow_than_a_chunk_holds_its_last(counted, monkeypatch):
+  monkeypatch.setattr(tf.io, "decode_jpeg", lambda data, channels, ratio=1: tf.io.decode_png(data, channels))
+  short = {"frames": counted["frames"][:12], "flow_u": counted["flow_u"][:11], "flow_v": counted["flow_v"][:11]}
+  sampling = Sampling(("motion",), flow_frames=15, flow_before=7)
+  inputs, frames = snippets.evaluation_snippets(
+    short, input_size=32, appearance_mean=(0.0, 0.0, 0.0), count=1, flips=False, sampling=sampling
+  )
+  first = int(frames[0, 0]) - 7
+  expected = [4 * min(first + i, 10) + 1 - 128 for i in range(15)]
+  np.testing.assert_allclose(inputs["motion"][0, 4, 4, 0::2], expected, atol=1e-3)

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from tbvis.diagnostics.attribution import METHODS, Attributor, class_score
+from tbvis.diagnostics.attribution import METHODS, Attributor, class_score, last_layer
 from tbvis.errors import UsageError
-from tbvis.models import two_stream
+from tbvis.models import bn_inception, st_resnet, two_stream
 from tbvis.units import parse_units
 
 layers = keras.layers
@@ -296,3 +296,15 @@ def test_mistakes_are_told_in_a_line(network, snippets):
   assert "'curved'" in line(lambda: Attributor(odd, "excitation_backprop")({"image": np.zeros((1, 8, 8, 3))}, "scores/f001"))
   probabilities = keras.Model(image, layers.Softmax(name="chances")(layers.Flatten(name="flat")(image)))
   assert "'chances'" in line(lambda: Attributor(probabilities)({"image": np.zeros((1, 8, 8, 3))}, "chances/f001"))
+
+
+@pytest.mark.parametrize(
+  ("network", "layer"),
+  [
+    (lambda: st_resnet.st_resnet50(2, 1, width=0.02, input_size=32), "res5c_relu"),
+    (lambda: bn_inception.tsn_bn_inception(2, width=0.02, input_size=32), "inception_5b_output"),
+    (lambda: two_stream.two_stream_fusion_vgg16(2, width=0.02, input_size=32, fc_units=4), "conv5_3"),
+  ],
+)
+def test_by_default_every_stream_is_looked_at_where_its_branches_are_joined(network, layer):
+  assert last_layer(network()) == layer

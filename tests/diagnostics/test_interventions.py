@@ -165,6 +165,10 @@ def test_chunks_are_changed_one_by_one_and_change_places_backwards():
       alone = change({stream: values[:, chunk] for stream, values in inputs.items()})
       for stream, values in alone.items():
         np.testing.assert_allclose(found[stream][:, chunk], values, atol=1e-5)
+  # A film of one flow a frame has its change over time between the chunks.
+  held = FreezeInTime()(inputs)["motion"]
+  mean = inputs["motion"].reshape(2, 3, 6, 8, 5, 2).mean(axis=(1, 4))
+  np.testing.assert_allclose(held.reshape(2, 3, 6, 8, 5, 2), np.broadcast_to(mean[:, None, :, :, None], (2, 3, 6, 8, 5, 2)), atol=1e-5)
   both = ("appearance", "motion")
   backwards = Reverse(both)(inputs)
   np.testing.assert_array_equal(backwards["appearance"], inputs["appearance"][:, ::-1])

@@ -137,3 +137,9 @@ def test_every_chunk_is_found_and_chi_stills_the_motion_inside_them_alone():
   seam = np.abs(slow.motion[:, :, 3] - slow.motion[:, :, 2]).mean()
   inside = np.abs(np.diff(slow.motion.reshape(24, 24, 2, 3, 2), axis=3)).mean()
   assert seam > 2 * inside
+
+
+def test_a_film_stays_a_film_whatever_lies_between_its_frames():
+  film = {"clip": Stream("clip", 16, 3, 16)}
+  assert streams.sampled(film, 16, (1, 1)) == streams.sampled(film, 16, (2, 2))
+  assert streams.sampled(film, 16, (2, 2))["clip"].windows == 1

@@ -255,3 +255,14 @@ def test_weights_are_copied_and_other_classes_keep_their_own_classifier():
 
 def test_every_network_but_those_of_others_can_be_trained():
   assert set(recipe.NETWORKS) == set(checkpoint_lib.BUILDERS) - {"adopted"}
+
+
+@pytest.mark.parametrize(
+  "sampling", [3, {"bogus": 1}, {"spacing": "x"}, {"spacing": [1]}, {"spacing": [5, 1]}, {"flow_before": -1}, {"flow_before": True}]
+)
+def test_a_look_at_clips_that_cannot_be_is_refused(tmp_path, sampling):
+  path = tmp_path / "net.keras"
+  made = checkpoint_lib.build("tsn_bn_inception", {"width": 0.02, "input_size": 32, "stream": "motion"}, ("a", "b"), sampling=sampling)
+  checkpoint_lib.save_checkpoint(made, path)
+  with pytest.raises(UsageError, match="sampling"):
+    checkpoint_lib.load_checkpoint(path)
