@@ -74,6 +74,7 @@ def main() -> None:
   app.load_tensorflow()
   from tbvis.datasets import reader, snippets
   from tbvis.models import checkpoint, precision, two_stream
+  from tbvis.models import sampling as sampling_lib
   from tbvis.training import data
 
   dataset = reader.open_dataset(app.required_path(_DATA_DIR.value, "data_dir"), _DATASET.value or "")
@@ -86,7 +87,7 @@ def main() -> None:
       input_size=_INPUT_SIZE.value,
       appearance_mean=checkpoint.IMAGENET_MEAN,
       augmentation=snippets.Augmentation(),
-      sampling=snippets.Sampling(streams),
+      sampling=sampling_lib.Sampling(streams),
       seed=0,
     )
 

@@ -7,8 +7,8 @@ import dataclasses
 
 import tensorflow as tf
 
-# Of the two-stream networks; half of them lie before the snippet's frame.
-FLOW_FRAMES = 10
+from tbvis.models.sampling import TWO_STREAM, Sampling
+
 # Side of the crop that VGG-16 was published with, at a frame side of 256: other sizes scale with it.
 PUBLISHED_SIZE = 224
 SHORT_SIDE = 256
@@ -36,42 +36,7 @@ class Augmentation:
   noise: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
-@dataclasses.dataclass(frozen=True)
-class Sampling:
-  """What of a clip a network is shown at once: chunks, each a frame and the flow frames around it.
-
-  Attributes:
-    streams: the inputs that are read.
-    flow_frames: flow frames of a chunk.
-    flow_before: how many of them begin before the chunk's frame: half of them where they are centred on it, 0 where they follow it.
-    chunks: how many chunks there are.
-    spacing: fewest and most frames from one chunk to the next; None where each comes from its own of as many equal parts of the clip
-      (TSN's segments).
-
-  >>> Sampling().shapes(4)
-  {'appearance': (4, 4, 3), 'motion': (4, 4, 20)}
-  >>> Sampling(("appearance",), chunks=16, spacing=(1, 1)).shapes(4)
-  {'appearance': (16, 4, 4, 3)}
-  """
-
-  streams: tuple[str, ...] = ("appearance", "motion")
-  flow_frames: int = FLOW_FRAMES
-  flow_before: int = FLOW_FRAMES // 2
-  chunks: int = 1
-  spacing: tuple[int, int] | None = (1, 1)
-
-  def shapes(self, side: int | None) -> dict[str, tuple[int | None, ...]]:
-    """Returns the shape of each input for frames of this side; a chunk axis comes first where there are several chunks."""
-    channels = {"appearance": 3, "motion": 2 * self.flow_frames}
-    time = (self.chunks,) if self.chunks > 1 else ()
-    return {stream: (*time, side, side, channels[stream]) for stream in self.streams}
-
-  def middle(self) -> int:
-    """Returns the chunk that stands for all where one frame is shown."""
-    return self.chunks // 2
-
-
-def frame_range(frames: tf.Tensor, sampling: Sampling = Sampling()) -> tuple[tf.Tensor, tf.Tensor]:
+def frame_range(frames: tf.Tensor, sampling: Sampling = TWO_STREAM) -> tuple[tf.Tensor, tf.Tensor]:
   """Returns the first and one past the last 0-based frame whose flow frames lie inside a clip of T frames.
 
   The stack of 10 of frame s (1-based) is the flow files s - 5 ... s + 4, so s is 6 ... T - 5 (METHOD 1.2);
@@ -106,7 +71,7 @@ def training_frames(frames: tf.Tensor, sampling: Sampling, seed: tf.Tensor) -> t
   return tf.minimum(tf.random.stateless_uniform([], seeds[1], first, tf.maximum(last, first + 1), tf.int32) + offsets, end - 1)
 
 
-def evaluation_frames(frames: tf.Tensor, count: int, sampling: Sampling = Sampling()) -> tf.Tensor:
+def evaluation_frames(frames: tf.Tensor, count: int, sampling: Sampling = TWO_STREAM) -> tf.Tensor:
   """Returns the 0-based frames, int32 (count, chunks), of looks spread evenly over a clip of T frames.
 
   Chunks lie as far apart as in the middle of `Sampling.spacing`; a look at segments takes the same place in each.
@@ -131,7 +96,7 @@ def decode_ratio(input_size: int) -> int:
   return max(r for r in (1, 2, 4) if input_size * r <= PUBLISHED_SIZE or r == 1)
 
 
-def read_snippet(clip: Mapping[str, tf.Tensor], frame: tf.Tensor, ratio: int = 1, sampling: Sampling = Sampling()) -> dict[str, tf.Tensor]:
+def read_snippet(clip: Mapping[str, tf.Tensor], frame: tf.Tensor, ratio: int = 1, sampling: Sampling = TWO_STREAM) -> dict[str, tf.Tensor]:
   """Decodes one chunk.
 
   Args:
@@ -210,7 +175,7 @@ def training_snippet(
   input_size: int,
   appearance_mean: tuple[float, float, float],
   augmentation: Augmentation,
-  sampling: Sampling = Sampling(),
+  sampling: Sampling = TWO_STREAM,
 ) -> dict[str, tf.Tensor]:
   """Draws a random snippet and crop of a clip.
 
@@ -262,7 +227,7 @@ def evaluation_snippets(
   appearance_mean: tuple[float, float, float],
   count: int = 25,
   flips: bool = True,
-  sampling: Sampling = Sampling(),
+  sampling: Sampling = TWO_STREAM,
 ) -> tuple[dict[str, tf.Tensor], tf.Tensor]:
   """Takes full frames at even distances over a clip (25 and their mirror images in the paper).
 

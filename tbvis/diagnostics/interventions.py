@@ -200,7 +200,7 @@ class Slow(Intervention):
 
   Attributes:
     factor: at least 0.
-    stretch: whether time runs at that speed too: the stack is resampled about its middle, linear between frames, so that what swings
+    stretch: whether time runs at that speed too: each chunk is resampled about its middle, linear between frames, so that what swings
       swings slower. A faster one holds its first and last frames.
   """
 

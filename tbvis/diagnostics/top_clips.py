@@ -14,13 +14,14 @@ from tbvis import progress
 from tbvis.datasets import reader as reader_lib
 from tbvis.datasets import snippets as snippets_lib
 from tbvis.models import geometry
+from tbvis.models import sampling as sampling_lib
 from tbvis.records import safe_name
 from tbvis.rendering import animation
 
 # Half of a frame of full size: enough to see what is done, and a few kilobytes a frame.
 HEIGHT = 128
 # The snippet's own frame among the ten that its flow is of.
-FIRED = snippets_lib.FLOW_FRAMES // 2
+FIRED = sampling_lib.FLOW_FRAMES // 2
 
 Described = dict[str, dict[str, Any]]
 
@@ -102,8 +103,8 @@ def _changed(described: Mapping[str, Mapping[str, Any]], more: Any) -> Described
 
 def _animation(item: Mapping[str, Any], name: str, frame: int, input_size: int) -> tuple[str, bytes, dict[str, Any]]:
   """Returns file name, WebP and what is said of one snippet."""
-  first = min(max(frame - FIRED, 0), max(len(item["flow_u"]) - snippets_lib.FLOW_FRAMES, 0))
-  chosen = range(first, min(first + snippets_lib.FLOW_FRAMES, len(item["flow_u"])))
+  first = min(max(frame - FIRED, 0), max(len(item["flow_u"]) - sampling_lib.FLOW_FRAMES, 0))
+  chosen = range(first, min(first + sampling_lib.FLOW_FRAMES, len(item["flow_u"])))
   frames = np.stack([animation.decode(item["frames"][i])[0] for i in chosen])
   planes = [np.stack([animation.decode(item[key][i])[0][..., 0] for i in chosen]) for key in ("flow_u", "flow_v")]
   data = animation.clip_thumbnail(frames, np.stack(planes, axis=-1).astype(np.float32) - 128, height=HEIGHT)

@@ -18,9 +18,9 @@ import keras
 import numpy as np
 
 from tbvis import files, limits
-from tbvis.datasets import snippets
 from tbvis.errors import UsageError, unknown_name
 from tbvis.models import adopted, bn_inception, c3d, inception_v3, st_resnet, two_stream
+from tbvis.models import sampling as sampling_lib
 
 MEMBER = "tbvis.json"
 # Keras' own name for it.
@@ -79,7 +79,7 @@ class Checkpoint:
     return tuple(self.metadata.get("appearance_mean", IMAGENET_MEAN))
 
   @property
-  def sampling(self) -> snippets.Sampling:
+  def sampling(self) -> sampling_lib.Sampling:
     """What of a clip the network is shown at once."""
     shapes = {name: tensor.shape for name, tensor in self.model.input.items()}
     about = {**_SAMPLING.get(self.architecture, {}), **self.metadata.get("sampling", {})}
@@ -89,7 +89,7 @@ class Checkpoint:
     if about.get("spacing"):
       about["spacing"] = tuple(about["spacing"])
     time = next(iter(shapes.values()))[1:-3]
-    return snippets.Sampling(tuple(shapes), chunks=time[0] if time else 1, **about)
+    return sampling_lib.Sampling(tuple(shapes), chunks=time[0] if time else 1, **about)
 
   @property
   def towers(self) -> tuple[str, ...]:

@@ -78,7 +78,9 @@ _ENDINGS = ("png", "html", "gif", "txt")
 def _inputs() -> dict[str, Any]:
   """Returns the files that the figure is made of: what flags name, else what the demo has."""
   demo = not _NETWORK.is_given
-  if not demo:
+  if demo:
+    _NETWORK.refuse_stray()
+  else:
     _NETWORK.check()
   statistics = app.expand_path(_STATISTICS.value, "statistics")
   predictions = app.expand_path(_PREDICTIONS.value, "predictions")

@@ -82,11 +82,19 @@ class Network:
       raise UsageError("Expected --checkpoint or --model, received both.")
     if not self.is_given:
       raise UsageError("--checkpoint is required, or --model. See --help.")
+    self.refuse_stray()
+    if self._model.value:
+      self.path()
+
+  def refuse_stray(self) -> None:
+    """Refuses flags of --model without it.
+
+    Raises:
+      UsageError: naming the first.
+    """
     stray = [name for name, holder in self._of_model.items() if holder.value]
     if stray and not self._model.value:
       raise UsageError(f"--{stray[0]} is for --model, which is not given.")
-    if self._model.value:
-      self.path()
       self._given()
       self._classes()
 

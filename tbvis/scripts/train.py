@@ -216,7 +216,10 @@ def _check_same(checkpoint: checkpoint_lib.Checkpoint, path: pathlib.Path, argum
   wanted = {"network": _NETWORK.value, **arguments, **{name: made_of[name] for name in known}}
   # Of a phase that is not asked for, the flags say nothing.
   for phase in _PHASES.value or recipe.PHASES:
-    recorded, now = metadata.get("recipe", {}).get(phase, {}), dataclasses.asdict(_phase(phase))
+    recorded, now = dict(metadata.get("recipe", {}).get(phase, {})), dataclasses.asdict(_phase(phase))
+    # What the default was called when VGG-16 was the only network.
+    if recorded.get("train_from") == "conv1_1":
+      recorded["train_from"] = ""
     found |= {f"{phase}_{name}": value for name, value in recorded.items() if name in now}
     wanted |= {f"{phase}_{name}": value for name, value in now.items() if name in recorded}
   names = [name for name in {**wanted, **found} if found.get(name) != wanted.get(name)]

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import tensorflow as tf
 
 from tbvis.datasets import reader, snippets
+from tbvis.models import sampling as sampling_lib
 
 _BUFFER_CLIPS = 48
 
@@ -19,7 +20,7 @@ def training_batches(
   input_size: int,
   appearance_mean: tuple[float, float, float],
   augmentation: snippets.Augmentation,
-  sampling: snippets.Sampling,
+  sampling: sampling_lib.Sampling,
   seed: int,
   repeat: bool = True,
 ) -> tf.data.Dataset:

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tbvis.datasets import builder, media, reader, snippets
 from tbvis.errors import UsageError
+from tbvis.models import sampling as sampling_lib
 from tests.datasets.conftest import prepare_folder, write_video
 
 MEAN = (123.68, 116.779, 103.939)
@@ -112,7 +113,7 @@ def test_the_stack_is_centred_on_the_frame(prepared):
   # 0-based frame s has flow s - 5 ... s + 4, u and v in turn (METHOD 1.2).
   np.testing.assert_array_equal(planes[0, 0], np.repeat(8 * np.arange(2, 12), 2))
   # TSN's five follow it (METHOD 4.2).
-  planes = snippets.read_snippet(numbered, tf.constant(7), sampling=snippets.Sampling(flow_frames=5, flow_before=0))["motion"]
+  planes = snippets.read_snippet(numbered, tf.constant(7), sampling=sampling_lib.Sampling(flow_frames=5, flow_before=0))["motion"]
   np.testing.assert_array_equal(planes[0, 0], np.repeat(8 * np.arange(7, 12), 2))
 
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from tbvis.datasets import snippets
-from tbvis.datasets.snippets import Sampling
+from tbvis.models.sampling import Sampling
 
 FILM = Sampling(("appearance",), chunks=16, spacing=(1, 1))
 SEGMENTS = Sampling(flow_frames=5, flow_before=0, chunks=3, spacing=None)

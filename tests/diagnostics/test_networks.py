@@ -12,6 +12,7 @@ from tbvis.diagnostics.explanations import films, trials
 from tbvis.diagnostics.predictions import Predictions
 from tbvis.errors import UsageError
 from tbvis.models import checkpoint as checkpoint_lib
+from tbvis.models import sampling as sampling_lib
 
 pytestmark = pytest.mark.slow
 
@@ -51,11 +52,11 @@ def _looks(network, clip, count, flips=False):
 def test_how_each_looks_at_a_clip():
   found = {name: checkpoint_lib.build(*about, CLASSES).sampling for name, about in NETWORKS.items()}
   both = ("appearance", "motion")
-  assert found["pair"] == snippets.Sampling(both, flow_frames=5, flow_before=0, spacing=None)
-  assert found["segments"] == snippets.Sampling(("motion",), flow_frames=5, flow_before=0, chunks=3, spacing=None)
-  assert found["chunks"] == snippets.Sampling(both, chunks=3, spacing=(5, 15))
+  assert found["pair"] == sampling_lib.Sampling(both, flow_frames=5, flow_before=0, spacing=None)
+  assert found["segments"] == sampling_lib.Sampling(("motion",), flow_frames=5, flow_before=0, chunks=3, spacing=None)
+  assert found["chunks"] == sampling_lib.Sampling(both, chunks=3, spacing=(5, 15))
   given = checkpoint_lib.build(*NETWORKS["chunks"], CLASSES, sampling={"spacing": [1, 2]}).sampling
-  assert given == snippets.Sampling(both, chunks=3, spacing=(1, 2))
+  assert given == sampling_lib.Sampling(both, chunks=3, spacing=(1, 2))
 
 
 @pytest.mark.parametrize("name", list(NETWORKS))

@@ -10,11 +10,12 @@ import numpy as np
 
 from tbvis import progress
 from tbvis.datasets import reader as reader_lib
-from tbvis.datasets.snippets import PUBLISHED_SIZE, Sampling
+from tbvis.datasets.snippets import PUBLISHED_SIZE
 from tbvis.diagnostics import attribution, passes
 from tbvis.diagnostics import probes as probes_lib
 from tbvis.diagnostics.explanations import permutations
 from tbvis.models import checkpoint as checkpoint_lib
+from tbvis.models.sampling import Sampling
 
 # Contributions are those of single pixels: probes need places. A thirtieth of the picture is about a hand.
 _SMOOTHING = 1 / 30

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from tbvis import files, npz
-from tbvis.datasets import snippets
 from tbvis.diagnostics import passes
 from tbvis.diagnostics import probes as probes_lib
 from tbvis.errors import UsageError, unknown_name
@@ -18,6 +17,7 @@ from tbvis.maximization import api
 from tbvis.maximization import config as config_lib
 from tbvis.maximization.stimulus import Stimulus
 from tbvis.models import checkpoint as checkpoint_lib
+from tbvis.models import sampling as sampling_lib
 from tbvis.records import fusion_weights
 
 # By tower: the layer whose class units are its scores.
@@ -195,7 +195,7 @@ def make(
   return PairStimuli((a, b), tower, tuple(map(float, chi)), tuple(seeds), stimuli)
 
 
-def _middle(stimulus: Stimulus, sampling: snippets.Sampling) -> tuple[np.ndarray | None, np.ndarray | None]:
+def _middle(stimulus: Stimulus, sampling: sampling_lib.Sampling) -> tuple[np.ndarray | None, np.ndarray | None]:
   """Returns appearance and motion of the chunk that probes see of clips, too."""
   motion, first = stimulus.motion, sampling.middle() * sampling.flow_frames
   if motion is not None and sampling.chunks > 1:

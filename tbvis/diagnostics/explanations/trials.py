@@ -8,12 +8,12 @@ import math
 
 import numpy as np
 
-from tbvis.datasets.snippets import Sampling
 from tbvis.diagnostics import effects, passes
 from tbvis.diagnostics.explanations import permutations, verdicts
 from tbvis.diagnostics.interventions import Blank, BlankRegion, Freeze, FreezeInTime, Intervention, Mirror, Reverse, Rotate, Shift, Slow
 from tbvis.diagnostics.probes import Probe, RegionMotion
 from tbvis.models import checkpoint as checkpoint_lib
+from tbvis.models.sampling import Sampling
 
 # By probe: the stream that is turned, moved, or slowed.
 _TURNED = {"steepness of lines": "appearance", "steepness of motion": "motion", "steepness of moving shapes": "motion"}
