@@ -99,8 +99,8 @@ def adopt(
   >>> x = keras.layers.Conv3D(4, 3, name="conv")(clip)
   >>> x = keras.layers.Dense(2, name="logits")(keras.layers.GlobalAveragePooling3D()(x))
   >>> made = adopt(keras.Model(clip, x), ["Archery", "Bowling"], appearance=InputSettings("clip", scale=1 / 255, offset=0.5))
-  >>> made.model.input_shape, list(made.model.output)
-  ({'appearance': (None, 8, None, None, 3)}, ['scores_appearance'])
+  >>> made.model.input["appearance"].shape, list(made.model.output)
+  ((None, 8, None, None, 3), ['scores_appearance'])
   """
   where = f"model {getattr(model, 'name', type(model).__name__)!r}"
   if isinstance(model, (str, os.PathLike)):

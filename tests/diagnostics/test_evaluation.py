@@ -8,7 +8,6 @@ from tbvis.datasets import snippets
 from tbvis.diagnostics import evaluation, passes, thumbnails
 from tbvis.diagnostics.predictions import Predictions
 from tbvis.errors import UsageError
-from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.rendering import animation
 
 # Every test passes clips through a network.
@@ -134,9 +133,6 @@ def test_wrong_input_is_named(checkpoint, dataset):
     evaluation.evaluate(checkpoint, dataset, blank="motions")
   with pytest.raises(UsageError, match="--snippets"):
     evaluation.evaluate(checkpoint, dataset, count=0)
-  chunked = checkpoint_lib.build("two_stream_fusion_vgg16", {"width": 0.05, "input_size": 32, "fc_units": 4, "chunks": 2}, dataset.classes)
-  with pytest.raises(UsageError, match="2 chunks"):
-    evaluation.evaluate(chunked, dataset)
 
 
 def test_thumbnails_show_wrong_clips_first(dataset):
