@@ -103,7 +103,7 @@ _WORKS = {
     Work("st_resnet50", "prediction", 224, "st_resnet50", {"chunks": 5}, 1, (0.0, 10.0)),
     Work("tsn_bn_inception", "prediction_motion", 224, "tsn_bn_inception", {"stream": "motion"}, 1, (0.0, 10.0)),
     Work("tsn_inception_v3", "prediction_motion", 299, "tsn_inception_v3", {"stream": "motion"}, 1, (0.0, 10.0)),
-    Work("c3d", "prediction_appearance", 112, "c3d", {}, 1, (0.0, 10.0)),
+    Work("c3d", "prediction_appearance", 128, "c3d", {}, 1, (0.0, 10.0)),
   )
 }
 _BY_DEFAULT = [work.name for work in _WORKS.values() if work.network in ("vgg16", _FUSION)]
