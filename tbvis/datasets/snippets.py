@@ -196,7 +196,6 @@ def training_snippet(
   seeds = tf.random.split(seed, 8)
   frames = training_frames(tf.shape(clip["frames"])[0], sampling, seeds[0])
   ratio = decode_ratio(input_size)
-
   chunks = [read_snippet(clip, frames[index], ratio, sampling) for index in range(sampling.chunks)]
   found = {stream: tf.stack([chunk[stream] for chunk in chunks]) for stream in sampling.streams}
   size = tf.shape(found[sampling.streams[0]])[1:3]
@@ -214,7 +213,7 @@ def training_snippet(
   level = tf.random.stateless_uniform([], seeds[6])
   for stream, largest in augmentation.noise.items():
     if largest and stream in inputs:
-      own = tf.random.experimental.stateless_fold_in(seeds[7], sorted(("appearance", "motion")).index(stream))
+      own = tf.random.experimental.stateless_fold_in(seeds[7], TWO_STREAM.streams.index(stream))
       inputs[stream] += level * largest * tf.random.stateless_normal(tf.shape(inputs[stream]), own)
   shapes = sampling.shapes(input_size)
   return {stream: tf.reshape(values, shapes[stream]) for stream, values in inputs.items()}

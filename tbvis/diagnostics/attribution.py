@@ -13,7 +13,7 @@ import tensorflow as tf
 from tbvis.diagnostics import excitation, places
 from tbvis.errors import UsageError, unknown_name
 from tbvis.maximization import network, objectives
-from tbvis.models import geometry
+from tbvis.models import activations, geometry
 from tbvis.records import INPUTS, TOWERS, fusion_weights
 from tbvis.units import Unit, unit_layers
 
@@ -25,12 +25,12 @@ METHODS = ("gradient_times_input", "grad_cam", "excitation_backprop")
 def class_score(class_name: str, tower: str = "fused", towers: Sequence[str] = ("hybrid", "motion")) -> objectives.Objective:
   """Returns the score of a class before the softmax, as an objective; "fused" is the sum by `records.fusion_weights`.
 
+  Differences tell what speaks for one class rather than another: `class_score("a") - class_score("b")`.
+
   Args:
     class_name: the class.
     tower: whose score.
     towers: those of the network, of which "fused" is made.
-
-  Differences tell what speaks for one class rather than another: `class_score("a") - class_score("b")`.
 
   >>> class_score("PlayingCello", "hybrid").name
   'scores_hybrid/PlayingCello'
@@ -66,7 +66,7 @@ def _is_map(model: keras.Model, name: str) -> bool:
   """Tells whether a layer's values are of places, rather than of the pool, the dense layers or the classifiers at the end."""
   kinds = (keras.layers.Conv2D, keras.layers.Conv3D, keras.layers.ReLU, keras.layers.Activation, keras.layers.Concatenate, keras.layers.Add)
   layer = model.get_layer(name)
-  return isinstance(getattr(layer, "layer", layer), kinds) and not name.startswith(_DENSE)
+  return isinstance(geometry.inner_layer(layer), kinds) and not name.startswith(_DENSE)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -267,7 +267,7 @@ def _lowered(
     return objectives.lower(target, model, classes=classes, location=location, after=after)
 
   def softmaxes(program: objectives.Program) -> list[str]:
-    return [tap.layer for tap in program.taps if network.is_softmax(model.get_layer(tap.layer), tap.after)]
+    return [tap.layer for tap in program.taps if activations.is_softmax(model.get_layer(tap.layer), tap.after)]
 
   program = lower(after=True)
   if softmaxes(program):

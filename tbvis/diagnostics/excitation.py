@@ -24,7 +24,7 @@ import tensorflow as tf
 
 from tbvis.errors import UsageError
 from tbvis.maximization import network
-from tbvis.models import adopted, two_stream
+from tbvis.models import activations, adopted, two_stream
 
 _KERNELS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D, keras.layers.Dense)
 _GLOBAL_MEANS = (keras.layers.GlobalAveragePooling1D, keras.layers.GlobalAveragePooling2D, keras.layers.GlobalAveragePooling3D)
@@ -53,9 +53,9 @@ def check(layers: Sequence[Any]) -> None:
     UsageError: naming the first for which there is none.
   """
   for layer in layers:
-    function = network.fused_activation(layer)
+    function = activations.fused_activation(layer)
     linear_or_relu = function is None or function in (keras.activations.relu, keras.activations.softmax)
-    if not (network.is_relu(layer) or isinstance(layer, _KERNELS + _SUMS + _SINGLE + _MOVES)) or not linear_or_relu:
+    if not (activations.is_relu(layer) or isinstance(layer, _KERNELS + _SUMS + _SINGLE + _MOVES)) or not linear_or_relu:
       told = f"with activation {getattr(function, '__name__', function)}" if not linear_or_relu else type(layer).__name__
       raise UsageError(
         f"excitation_backprop: expected linear layers, ReLU, pools, Add, Concatenate or BatchNormalization, "
@@ -93,7 +93,7 @@ class Rules:
       readers = network.consumers(model, layer.name)
       if isinstance(layer, keras.layers.InputLayer) or (layer.name in self._signed and isinstance(layer, _SUMS + _SINGLE + _MOVES)):
         self._signed |= {reader.name for reader in readers}
-      if isinstance(layer, _KERNELS) and len(readers) == 1 and network.fused_activation(layer) is None:
+      if isinstance(layer, _KERNELS) and len(readers) == 1 and activations.fused_activation(layer) is None:
         if isinstance(readers[0], keras.layers.BatchNormalization) and readers[0].scale:
           self._normalised[layer.name] = readers[0]
         if isinstance(readers[0], _MEANS):

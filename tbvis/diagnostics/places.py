@@ -32,8 +32,7 @@ def centre_offsets(model: keras.Model) -> dict[str, float]:
     if layer.name not in table:
       continue
     node, name = layer._inbound_nodes[0], layer.name
-    # TimeDistributed: the same layer for every frame.
-    layer = getattr(layer, "layer", layer)
+    layer = geometry.inner_layer(layer)
     before = [by_tensor[id(t)] for t in node.input_tensors if id(t) in by_tensor]
     offset, stride = before[0] if before else (0.0, 1)
     if isinstance(layer, keras.layers.ZeroPadding2D):

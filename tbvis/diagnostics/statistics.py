@@ -270,8 +270,7 @@ def unit_layers(model: keras.Model) -> list[str]:
   """Returns the layers whose channels are units: every convolution and dense layer, and class units, in the order of the graph."""
 
   def has_units(layer: Any) -> bool:
-    # TimeDistributed: the same layer for every frame.
-    return layer.name in CLASS_LAYERS or isinstance(getattr(layer, "layer", layer), _WITH_UNITS)
+    return layer.name in CLASS_LAYERS or isinstance(geometry.inner_layer(layer), _WITH_UNITS)
 
   return [layer.name for layer in model.layers if has_units(layer)]
 

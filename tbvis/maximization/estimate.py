@@ -42,8 +42,7 @@ def multiplications(job: Job, layers: tuple[str, ...], canvas: int) -> float:
 
 
 def _weights(layer: Any) -> float:
-  # TimeDistributed and its kind have the layer inside.
-  layer = getattr(layer, "layer", layer)
+  layer = geometry.inner_layer(layer)
   return float(math.prod(layer.kernel.shape)) if getattr(layer, "kernel", None) is not None else 0.0
 
 

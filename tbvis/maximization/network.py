@@ -12,11 +12,7 @@ import tensorflow as tf
 
 from tbvis.errors import UsageError
 from tbvis.models import geometry
-from tbvis.models.activations import fused_activation, is_relu, is_softmax
-
-__all__ = [
-  "CutNetwork", "Leak", "Tap", "consumers", "fused_activation", "is_relu", "is_softmax", "rectified_by", "rectifier_after", "replaced",
-]  # fmt: skip
+from tbvis.models.activations import fused_activation, is_relu
 
 
 @dataclasses.dataclass(frozen=True, order=True)

@@ -11,12 +11,11 @@ import tensorflow as tf
 
 from tbvis.errors import UsageError, unknown_name
 from tbvis.models import geometry
+from tbvis.models.sampling import OPEN_FRAMES
 
 if TYPE_CHECKING:
   import keras
 
-# Frames of a video input whose model leaves their number open, and of the flow that the paper stacks.
-_OPEN_FRAMES = 16
 _CLIP_RANK = 5
 _FLOW_NAMES = ("motion", "flow")
 SETTABLE = ("frames", "components", "scale", "offset", "gap")
@@ -124,7 +123,7 @@ def _stream(name: str, shape: Sequence[int | None], given: Mapping[str, Any]) ->
   channels, size = int(shape[-1]), None if None in shape[-3:-1] else (int(shape[-3]), int(shape[-2]))
   chunks = 0
   if len(shape) == _CLIP_RANK:
-    chunks = int(shape[1] or given.get("frames", _OPEN_FRAMES * max(1, channels // int(given.get("components", channels)))))
+    chunks = int(shape[1] or given.get("frames", OPEN_FRAMES * max(1, channels // int(given.get("components", channels)))))
   each = max(chunks, 1)
   if "components" in given:
     components = int(given["components"])

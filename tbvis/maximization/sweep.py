@@ -22,7 +22,7 @@ from tbvis.maximization import ascent, canvas, network, objectives
 from tbvis.maximization import config as config_lib
 from tbvis.maximization.stimulus import Stimulus, kind
 from tbvis.maximization.streams import Stream
-from tbvis.models import geometry
+from tbvis.models import activations, geometry
 from tbvis.records import INPUTS
 from tbvis.units import Unit, channels_of, parse_units
 
@@ -423,7 +423,7 @@ def search(
       "seconds": round(seconds, 3),
     }
     softmax = [
-      tap.layer for term in terms for tap in term.taps if network.is_softmax(job.model.get_layer(tap.layer), tap.after)
+      tap.layer for term in terms for tap in term.taps if activations.is_softmax(job.model.get_layer(tap.layer), tap.after)
     ]  # fmt: skip
     yield [_stimulus(row, index, found, order, job, made, softmax) for index, row in enumerate(batch.rows)]
     # Only now: whoever takes the stimuli has kept them.

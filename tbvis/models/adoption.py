@@ -18,11 +18,11 @@ from tbvis.models import activations, geometry
 from tbvis.models import adopted as adopted_lib
 from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.models.adopted import PICTURE_RANK
+from tbvis.models.sampling import OPEN_FRAMES
+from tbvis.models.two_stream import STREAMS
 
-STREAMS = ("appearance", "motion")
 # Grey in the middle of 0 to 255: what our inputs have as 0, so that scale and offset alone tell what a model wants.
 MIDDLE_GREY = (127.5, 127.5, 127.5)
-OPEN_FRAMES = 16
 _COLOURS, _VECTOR = 3, 2
 _COMPONENTS = {"appearance": _COLOURS, "motion": _VECTOR}
 _WANTED = {

@@ -49,10 +49,14 @@ def window_in_time(layer: keras.Layer) -> tuple[int, int]:
   return (int(kernel[0]) - 1) * int(dilation[0]), int((getattr(layer, "strides", None) or kernel)[0])
 
 
+def inner_layer(layer: Any) -> Any:
+  """Returns the layer that a wrapper such as TimeDistributed applies to every frame; any other as it is."""
+  return getattr(layer, "layer", layer)
+
+
 def window(layer: keras.Layer) -> tuple[tuple[int, int], int]:
   """Returns how many pixels of its input a window of a layer spans beyond the first, (height, width), and its stride."""
-  # TimeDistributed: the same layer for every frame.
-  layer = getattr(layer, "layer", layer)
+  layer = inner_layer(layer)
   kernel = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
   if kernel is None:
     return (0, 0), 1

@@ -6,6 +6,8 @@ import dataclasses
 
 # Of the two-stream networks; half of them lie before the snippet's frame.
 FLOW_FRAMES = 10
+# Of a film whose model leaves their number open.
+OPEN_FRAMES = 16
 
 
 @dataclasses.dataclass(frozen=True)

@@ -53,7 +53,7 @@ def _side(layer: keras.Layer, side: int, axes: int) -> int:
   if axes < _MAP_AXES:
     return 1
   (span, _), stride = geometry.window(layer)
-  layer = getattr(layer, "layer", layer)
+  layer = geometry.inner_layer(layer)
   return -(-side // stride) if getattr(layer, "padding", "same") == "same" else max(1, (side - 1 - span) // stride + 1)
 
 
