@@ -298,6 +298,7 @@ def test_mistakes_are_told_in_a_line(network, snippets):
   assert "'chances'" in line(lambda: Attributor(probabilities)({"image": np.zeros((1, 8, 8, 3))}, "chances/f001"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("network", "layer"),
   [

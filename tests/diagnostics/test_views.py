@@ -34,6 +34,7 @@ def test_sets_are_read_one_after_the_other(dataset):
     views.Joined("odd", [(first, ("test",)), (views.Relabelled(dataset, ("x",), lambda *_: 0), ("test",))])
 
 
+@pytest.mark.slow
 def test_a_view_is_scored_as_the_set_itself(dataset, checkpoint):
   same = views.Joined("same", [(views.Relabelled(dataset, CLASSES, lambda label, _: label), ("test",))])
   wanted = evaluation.evaluate(checkpoint, dataset, "test", count=1, flips=False)

@@ -102,6 +102,7 @@ def test_what_changes_between_chunks_is_no_speed():
   assert measures.temporal_ratio(still[:, :, ::5], chunks=2) == 0
 
 
+@pytest.mark.slow
 def test_a_bare_name_stands_for_all_towers_that_a_network_has():
   for stream, layers in (("both", ("prediction_appearance", "prediction_motion")), ("motion", ("prediction_motion",))):
     net = bn_inception.tsn_bn_inception(2, stream, width=0.0625, input_size=64)

@@ -104,6 +104,7 @@ def test_sixteen_kernels_go_over_three_chunks(small):
   assert np.abs(kernel).max() > 0
 
 
+@pytest.mark.slow
 def test_a_checkpoint_comes_back_whole(tmp_path):
   made = checkpoint.build("st_resnet50", {"chunks": 2, "width": WIDTH, "input_size": SIDE}, tuple("abcde"))
   checkpoint.save_checkpoint(made, tmp_path / "net.keras")

@@ -116,6 +116,7 @@ def test_normalisations_but_the_first_stay_in_training(bn_pair):
   assert rates == {"dropout_appearance": 0.8, "dropout_motion": 0.7}
 
 
+@pytest.mark.slow
 def test_a_checkpoint_comes_back_whole(tmp_path):
   arguments = {"stream": "motion", "width": WIDTH, "input_size": 64, "partial_batch_norm": True}
   made = checkpoint.build("tsn_bn_inception", arguments, tuple("abcde"))

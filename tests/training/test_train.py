@@ -191,6 +191,7 @@ def _other(architecture, **arguments):
   return checkpoint_lib.build(architecture, {"width": 0.03, "input_size": 32, **arguments}, ("a", "b"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("network", "phases"),
   [
