@@ -46,10 +46,13 @@ EXTRAS = {
   "beam": ["apache-beam>=2.60"],  # Sweeps and preparation on many processes or machines (--runner of tbvis-maximize and tbvis-prepare).
   # tbvis-import --format=pytorch: .pth needs both, .safetensors only the first. An extra, since PyTorch is gigabytes.
   "pytorch": ["safetensors>=0.4", "torch>=2.6"],
-  # The tests run what all extras are for, but for PyTorch, which scripts/test installs where it may.
+  # scripts/docs: web pages of the docstrings.
+  "docs": ["pdoc>=14"],
+  # The tests run what all extras but "docs" are for; PyTorch is installed by scripts/test where it may.
   "test": [
     "apache-beam>=2.60",
     "imageio-ffmpeg>=0.5",
+    "mypy>=2.4",  # Types; settings are in pyproject.toml.
     "playwright>=1.40",  # Drives Debian's Chromium; its own browser download is not used.
     "pytest>=8",
     "pytest-xdist>=3.5",  # Two workers: much of the suite waits for processes to start and for browsers.
@@ -62,7 +65,7 @@ EXTRAS = {
   ],
 }
 
-SCRIPTS = ("prepare", "train", "evaluate", "maximize", "explain", "analyze", "figure", "demo")
+SCRIPTS = ("prepare", "train", "evaluate", "maximize", "explain", "analyze", "figure", "demo", "doctor")
 
 setup(
   name="tbvis",
@@ -72,6 +75,8 @@ setup(
   long_description_content_type="text/markdown",
   license="Apache-2.0",
   license_files=["LICENSE", "NOTICE"],
+  author="The tbvis authors",
+  keywords=["action recognition", "activation maximization", "interpretability", "optical flow", "TensorBoard", "two-stream networks"],
   python_requires=">=3.10",
   install_requires=REQUIREMENTS,
   extras_require=EXTRAS,
@@ -91,8 +96,13 @@ setup(
     "tensorboard_plugins": ["tbvis = tb_plugin.loader:Loader"],
   },
   classifiers=[
+    "Development Status :: 5 - Production/Stable",
+    "Environment :: Console",
+    "Environment :: Web Environment",
     "Intended Audience :: Science/Research",
+    "Operating System :: POSIX :: Linux",
     "Programming Language :: Python :: 3",
+    *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
     "Topic :: Scientific/Engineering :: Artificial Intelligence",
     "Topic :: Scientific/Engineering :: Visualization",
   ],

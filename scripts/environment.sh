@@ -31,3 +31,15 @@ install_project() {
     echo "$want" >"$stamp"
   fi
 }
+
+# check_code: style, layout (`ruff format .` makes it) and types, as pyproject.toml sets them.
+check_code() {
+  .venv/bin/python -m ruff check .
+  .venv/bin/python -m ruff format --check --quiet . || die "the files above are laid out otherwise: .venv/bin/python -m ruff format ."
+  .venv/bin/python -m mypy
+}
+
+# run_pytest ARGUMENTS, in place of this shell. A file's tests share what they set up, and so stay with one worker.
+run_pytest() {
+  exec .venv/bin/python -m pytest -n "${TBVIS_TEST_WORKERS:-2}" --dist loadfile "$@"
+}

@@ -11,7 +11,7 @@ from typing import Any
 
 from tensorboard.data import provider as provider_lib
 
-from tb_plugin import checks
+from tb_plugin import checks, strict_json
 from tb_plugin.refusals import DamagedError, RefusedError, TooLargeError
 from tbvis import summaries
 
@@ -59,7 +59,7 @@ class Kept:
 class Damaged:
   """Records that could not be listed: the first by name, the others by number."""
 
-  def __init__(self):
+  def __init__(self) -> None:
     self.named: list[dict[str, str]] = []
     self.count = 0
     self._left = _LARGEST_LIST
@@ -109,7 +109,7 @@ def check(series: provider_lib.BlobSequenceTimeSeries, kind: str, what: str) -> 
 def run_of(name: str, tags: Mapping[str, provider_lib.BlobSequenceTimeSeries], damaged: Damaged) -> Run:
   """Returns a run with its stimuli in the network's order; tells `damaged` what cannot be listed."""
   stimuli = []
-  others = {"confusions": None, "unit_statistics": None}
+  others: dict[str, float | None] = {"confusions": None, "unit_statistics": None}
   for tag, series in tags.items():
     try:
       damaged.take(len(tag) + len(series.plugin_content))
@@ -119,7 +119,7 @@ def run_of(name: str, tags: Mapping[str, provider_lib.BlobSequenceTimeSeries], d
       content = check(series, kind, "Its metadata")
       if kind == "stimulus":
         # As text at once: 70,000 of them as objects would take a hundred megabytes, which Python then keeps.
-        stimuli.append((_order(content), tag, checks.to_json(_listed(tag, content, series), "list of runs")))
+        stimuli.append((_order(content), tag, strict_json.to_json(_listed(tag, content, series), "list of runs")))
       else:
         others[kind] = _version(series)
     except RefusedError as error:
@@ -141,7 +141,7 @@ def _order(identity: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def joined(fields: Mapping[str, Any], name: str, texts: Sequence[bytes]) -> bytes:
   """Returns a JSON object of some fields and one list whose members are JSON already."""
-  return b'%s,"%s":[%s]}' % (checks.to_json(fields, "list of runs")[:-1], name.encode(), b",".join(texts))
+  return b'%s,"%s":[%s]}' % (strict_json.to_json(fields, "list of runs")[:-1], name.encode(), b",".join(texts))
 
 
 def _version(series: provider_lib.BlobSequenceTimeSeries) -> float:

@@ -16,7 +16,7 @@ from tensorboard.backend import http_util
 from tensorboard.plugins import base_plugin
 from werkzeug import wrappers
 
-from tb_plugin import checks, store
+from tb_plugin import store, strict_json
 from tb_plugin.refusals import BadRequestError, MethodError, NotFoundError, RefusedError, TooLargeError, short
 from tbvis import summaries
 
@@ -108,7 +108,7 @@ class Plugin(base_plugin.TBPlugin):
     headers = [*_HEADERS, ("Allow", "GET, HEAD")] if code == MethodError.status else _HEADERS
     return http_util.Respond(request, json.dumps({"error": message}), _JSON, code=code, headers=headers)
 
-  @wrappers.Request.application
+  @wrappers.Request.application  # type: ignore[arg-type]  # Werkzeug's annotations know functions alone; its code takes methods too.
   def _serve_static(self, request: wrappers.Request) -> wrappers.Response:
     path = self._static.get("/static/" + request.path.partition("/static/")[2])
     if path is None:
@@ -151,11 +151,11 @@ class Plugin(base_plugin.TBPlugin):
     return _json(self._store.statistics(*self._run(request)))
 
   def _measures(self, request: wrappers.Request) -> Answer:
-    return checks.to_json(self._store.measures(*self._run(request)), "what was asked for"), _JSON, 0
+    return strict_json.to_json(self._store.measures(*self._run(request)), "what was asked for"), _JSON, 0
 
 
 def _json(content: dict[str, Any]) -> Answer:
-  return checks.to_json(content, "what was asked for"), _JSON, _KEEP_SECONDS
+  return strict_json.to_json(content, "what was asked for"), _JSON, _KEEP_SECONDS
 
 
 def _parameter(request: wrappers.Request, name: str) -> str:

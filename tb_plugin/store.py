@@ -20,7 +20,7 @@ from typing import Any
 from tensorboard import context as context_lib
 from tensorboard.data import provider as provider_lib
 
-from tb_plugin import checks, clips, explanations, listing, measures, pictures, sweeps
+from tb_plugin import checks, clips, explanations, listing, measures, pictures, strict_json, sweeps
 from tb_plugin.refusals import BadRequestError, DamagedError, NotFoundError, RefusedError, TooLargeError, short
 from tbvis import plans, summaries
 
@@ -68,10 +68,10 @@ class Store:
     damaged = kept.damaged.copy()
     planned = [self._planned(run, damaged) for run in kept.runs]
     shown = any(planned) or any(run.stimuli or run.known["confusions"] for run in kept.runs)
-    contents = {"logdir": str(self._logdir or ""), "seen": None if shown else self._seen(ctx, experiment)}
+    contents: dict[str, Any] = {"logdir": str(self._logdir or ""), "seen": None if shown else self._seen(ctx, experiment)}
     contents |= {"damaged": damaged.named, "damaged_count": damaged.count}
-    runs = [listing.joined(run.known | {"planned": of_run}, "stimuli", run.stimuli) for run, of_run in zip(kept.runs, planned, strict=True)]
-    return listing.joined(contents, "runs", runs)
+    texts = [listing.joined({**run.known, "planned": rows}, "stimuli", run.stimuli) for run, rows in zip(kept.runs, planned, strict=True)]
+    return listing.joined(contents, "runs", texts)
 
   def _planned(self, run: listing.Run, damaged: listing.Damaged) -> list[dict[str, Any]]:
     """Returns what a run's sweeps are still going to find, see `sweeps.planned`."""
@@ -96,9 +96,9 @@ class Store:
     tags = sorted({tag for listed in (scalars, images) for of_run in listed.values() for tag in of_run})
     exists = self._logdir is None or self._logdir.is_dir()
     return {
-      "runs": [run[:listing.LONGEST_TAG] for run in runs[:listing.NAMED]],
+      "runs": [run[: listing.LONGEST_TAG] for run in runs[: listing.NAMED]],
       "run_count": len(runs),
-      "tags": [tag[:listing.LONGEST_TAG] for tag in tags[:listing.NAMED]],
+      "tags": [tag[: listing.LONGEST_TAG] for tag in tags[: listing.NAMED]],
       "tag_count": len(tags),
       "logdir_exists": exists,
     }
@@ -116,13 +116,13 @@ class Store:
         raise missing
       # Before anything is read: an event may declare more blobs than fit into memory, and the slow loader would name each.
       listing.check(series, kind, f"Tag {short(tag)}")
-    elif (run, tag) in kept.keys:
+    elif kept and (run, tag) in kept.keys:
       return kept.keys[run, tag]
     # To find one of 70,000 tags takes the fast loader as long as to find fifty: it looks at each.
     found = self._provider.read_blob_sequences(ctx, downsample=self._downsample, **self._chosen(experiment, run, near or [tag]))
     # Of a stimulus made again, the later counts.
     last = {name: max(data, key=lambda datum: datum.step).values for name, data in found.get(run, {}).items() if data}
-    if near:
+    if kept and near:
       whole = {name: values for name, values in last.items() if len(values) == listing.PARTS[kind]}
       kept.keys.update({(run, name): [value.blob_key for value in values] for name, values in whole.items()})
     if tag not in last:
@@ -172,7 +172,7 @@ class Store:
     small = [_small(read(index), name, known[name], what) for index, name in enumerate(("appearance", "motion"))]
     kept = {key: value for key, value in known.items() if key not in ("config", "history", "steps", "files")}
     kept["warnings"] = known["config"].get("warnings", [])
-    header = checks.to_json({"meta": kept, "lengths": [len(picture) for picture in small]}, what)
+    header = strict_json.to_json({"meta": kept, "lengths": [len(picture) for picture in small]}, what)
     return struct.pack("<I", len(header)) + header + b"".join(small)
 
   def media(self, ctx: context_lib.RequestContext, experiment: str, run: str, tag: str, name: str) -> tuple[bytes, str]:
@@ -205,7 +205,7 @@ class Store:
     if tower not in known["towers"] or not {true, predicted} <= {*known["classes"]}:
       received = ", ".join(map(short, (true, predicted, tower)))
       raise BadRequestError(f"Expected two classes and a tower of the confusions, received {received}.")
-    name = explanations.file_name(*(known["classes"].index(of) for of in (true, predicted)), tower)
+    name = explanations.file_name(known["classes"].index(true), known["classes"].index(predicted), tower)
     try:
       data = self._bytes(run, explanations.FOLDER, f"{summaries.MEDIA_FOLDER}/{explanations.FOLDER}", name)
       if len(data) > checks.LARGEST_META:
@@ -257,7 +257,7 @@ class Store:
 
     activations |= {curves[curve]: value for curve, value in measures.last_values(read, list(curves)).items()}
     known = {tag: value for tag, value in activations.items() if value is not None}
-    answer = {"activations": known, "units": {}, "error": None}
+    answer: dict[str, Any] = {"activations": known, "units": {}, "error": None}
     if summaries.STATISTICS_TAG in listed:
       try:
         answer["units"] = measures.of_units(self.statistics(ctx, experiment, run))

@@ -54,7 +54,9 @@ def planned(
   now = time.time() if now is None else now
   written: dict[Any, float] | None = None
   found: dict[Any, dict[str, Any]] = {}
-  names = _names(folder, damaged) if folder else []
+  if folder is None:
+    return []
+  names = _names(folder, damaged)
   for name in filter(plans.PLAN_NAME.fullmatch, names):
     try:
       plan = _plan(folder / name, read, take)
@@ -140,16 +142,17 @@ def _rows(plan: Mapping[str, Any], signs: Iterator[Mapping[str, Any]], now: floa
   left = 4 * size
   others = "interrupted"
   for sign in signs:
-    alive = now - sign["time"] < plans.OLD_SECONDS
+    # A sign from the future was written before a clock was set back: it is as old as one can tell.
+    alive = abs(now - sign["time"]) < plans.OLD_SECONDS
     if alive:
       others = "planned"
     first, stop = max(0, sign["rows"][0]), min(size, sign["rows"][1])
     left -= max(0, stop - first)
     if left < 0:
       break
-    state = ("running" if alive else "interrupted", min(sign["step"], steps))
+    shown = ("running" if alive else "interrupted", min(sign["step"], steps))
     for row in range(first, stop):
-      searched[row] = max(searched.get(row, state), state)
+      searched[row] = max(searched.get(row, shown), shown)
   variants = [summaries.variant_name(kappa, chi, isotropic, plan["seed"]) for kappa, chi, isotropic in settings]
   finished = set(plan["finished"])
   for row in range(size):

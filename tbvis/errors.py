@@ -4,10 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 import difflib
+from typing import TypeVar
+
+_T = TypeVar("_T")
 
 
 class UsageError(ValueError):
   """A mistake in what the user gave; scripts print its one line and exit with status 2."""
+
+
+def present(value: _T | None, what: str) -> _T:
+  """Returns a value that has to be there; where it is not, this is a bug of ours and no mistake of the user.
+
+  Raises:
+    TypeError: saying what is missing.
+
+  >>> present(3, "a count")
+  3
+  """
+  if value is None:
+    raise TypeError(f"Expected {what}, received None.")
+  return value
 
 
 def nearest(name: str, valid: Iterable[str], count: int = 3) -> list[str]:

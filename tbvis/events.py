@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+import contextlib
 import io
 import itertools
 import json
 import math
 import os
 import pathlib
+import re
 import socket
 import struct
 import time
@@ -17,6 +19,7 @@ import zlib
 
 from google.protobuf import message
 from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, tensor_shape_pb2, types_pb2
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from tensorboard.plugins.image import metadata as image_metadata
 from tensorboard.plugins.scalar import metadata as scalar_metadata
 from tensorboard.plugins.text import metadata as text_metadata
@@ -25,8 +28,12 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from tbvis.errors import UsageError
 
 _COUNTER = itertools.count()
+# Before each record: its length, and the length's check sum. Another check sum of four bytes is behind it.
+_RECORD = struct.Struct("<QI")
 # The first byte of what zlib writes; no JSON begins so.
 _DEFLATED = b"x"
+_STAMP = re.compile(r"tfevents\.(\d{10})\.")
+_LARGEST_STEP = 1 << 52
 
 
 def _plain(value: Any) -> Any:
@@ -123,11 +130,6 @@ def blobs_value(tag: str, blobs: list[bytes], plugin: str, content: Any) -> summ
   return summary_pb2.Summary.Value(tag=tag, tensor=_strings(blobs), metadata=metadata)
 
 
-def version_step() -> int:
-  """Returns a step for what may be written again: milliseconds, as TensorBoard tells blobs of a tag by step alone."""
-  return time.time_ns() // 1_000_000
-
-
 class EventFile:
   """An event file, opened at the first write; each `add` reaches the file in one piece.
 
@@ -140,6 +142,18 @@ class EventFile:
     self._folder = pathlib.Path(folder)
     self._stream: io.BufferedIOBase | None = None
     self._at_once = at_once
+    self._last_step: int | None = None
+
+  def step(self) -> int:
+    """Returns a step for what may be written again: milliseconds, as TensorBoard tells blobs of a tag by step alone.
+
+    Each is later than those before it, in this file and in those that the folder had at first, also where the clock was set back:
+    of two values the one of the larger step is shown.
+    """
+    if self._last_step is None:
+      self._last_step = _last_step(self._folder)
+    self._last_step = max(time.time_ns() // 1_000_000, self._last_step + 1)
+    return self._last_step
 
   def add(self, events: Iterable[tuple[int, list[summary_pb2.Summary.Value]]]) -> None:
     """Appends (step, values) events and flushes them."""
@@ -147,7 +161,7 @@ class EventFile:
     protos = [event_pb2.Event(step=step, wall_time=now, summary=summary_pb2.Summary(value=values)) for step, values in events]
     if self._stream is None:
       self._folder.mkdir(parents=True, exist_ok=True)
-      self._stream = io.BytesIO() if self._at_once else open(self._folder / _file_name(now), "xb")
+      self._stream = io.BytesIO() if self._at_once else open(self._folder / _file_name(self._folder, now), "xb")
       protos.insert(0, event_pb2.Event(wall_time=now, file_version="brain.Event:2"))
     records = io.BytesIO()
     writer = RecordWriter(records)
@@ -164,15 +178,40 @@ class EventFile:
         part = self._folder / f".part-{os.getpid()}-{next(_COUNTER)}"
         try:
           part.write_bytes(self._stream.getvalue())
-          os.replace(part, self._folder / _file_name(time.time()))
+          os.replace(part, self._folder / _file_name(self._folder, time.time()))
         finally:
           part.unlink(missing_ok=True)
       self._stream.close()
       self._stream = None
 
 
-def _file_name(now: float) -> str:
-  return f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{os.getpid()}.{next(_COUNTER):03d}.tbvis"
+def _files(folder: pathlib.Path) -> list[pathlib.Path]:
+  return sorted(folder.glob("*tfevents*"))
+
+
+def _stamp(path: pathlib.Path) -> int:
+  """Returns the seconds in an event file's name."""
+  found = _STAMP.search(path.name)
+  return int(found[1]) if found else 0
+
+
+def _last_step(folder: pathlib.Path) -> int:
+  """Returns the largest step in a folder where something there is from the future; 0 where the clock is enough to tell what is later."""
+  paths, now = _files(folder), time.time()
+  last = 0
+  if any(_stamp(path) > now or path.stat().st_mtime > now for path in paths):
+    for path in paths:
+      with contextlib.suppress(UsageError):  # Of a damaged file what stands before the damage counts.
+        for event in _read_events(path):
+          # What browsers cannot tell apart was not written by us.
+          last = max(last, event.step if event.step < _LARGEST_STEP else 0)
+  return last
+
+
+def _file_name(folder: pathlib.Path, now: float) -> str:
+  # Readers go through a folder's files by name and never back: a new file's comes last, also where the clock was set back.
+  last = max(map(_stamp, _files(folder)), default=0)
+  return f"events.out.tfevents.{max(int(now), last + 1):010d}.{socket.gethostname()}.{os.getpid()}.{next(_COUNTER):03d}.tbvis"
 
 
 def read_values(folder: str | os.PathLike[str], plugin: str) -> Iterator[tuple[str, int, Any, list[bytes]]]:
@@ -185,20 +224,47 @@ def read_values(folder: str | os.PathLike[str], plugin: str) -> Iterator[tuple[s
   Yields:
     (tag, step, content, blobs). A record cut short (a writer was killed) ends its file quietly.
   """
-  for path in sorted(pathlib.Path(folder).glob("*tfevents*")):
-    with open(path, "rb") as stream:
-      size = os.fstat(stream.fileno()).st_size
-      while len(header := stream.read(12)) == 12:
-        (length,) = struct.unpack("<Q", header[:8])
-        # Judged before it is read: a spoilt length may ask for any amount of memory.
-        if length + 4 > size - stream.tell():
-          break
-        data = stream.read(length)
-        stream.read(4)
-        try:
-          event = event_pb2.Event.FromString(data)
-        except message.DecodeError:
-          raise UsageError(f"{path}: expected an event of {length:,} bytes, found something else: the file is damaged.") from None
-        for value in event.summary.value:
-          if value.metadata.plugin_data.plugin_name == plugin:
-            yield value.tag, event.step, json.loads(value.metadata.plugin_data.content), list(value.tensor.string_val)
+  for path in _files(pathlib.Path(folder)):
+    for event in _read_events(path):
+      for value in event.summary.value:
+        if value.metadata.plugin_data.plugin_name == plugin:
+          yield value.tag, event.step, json.loads(value.metadata.plugin_data.content), list(value.tensor.string_val)
+
+
+def _read_events(path: pathlib.Path) -> Iterator[event_pb2.Event]:
+  """Reads an event file up to its end, or up to a record that is cut short."""
+  with open(path, "rb") as stream:
+    size = os.fstat(stream.fileno()).st_size
+    while len(header := stream.read(12)) == 12:
+      (length,) = struct.unpack("<Q", header[:8])
+      # Judged before it is read: a spoilt length may ask for any amount of memory.
+      if length + 4 > size - stream.tell():
+        break
+      data = stream.read(length)
+      stream.read(4)
+      try:
+        yield event_pb2.Event.FromString(data)
+      except message.DecodeError:
+        raise UsageError(f"{path}: expected an event of {length:,} bytes, found something else: the file is damaged.") from None
+
+
+def broken_record(path: pathlib.Path) -> str | None:
+  """Returns where an event file is cut short or is none, None of a whole one.
+
+  Lengths are followed and their check sums compared; what lies between them is read, and judged, by TensorBoard.
+  """
+  size = path.stat().st_size
+  with path.open("rb") as stream:
+    position = 0
+    while position < size:
+      header = stream.read(_RECORD.size)
+      if len(header) < _RECORD.size:
+        return f"is cut short after {position:,} of {size:,} bytes (a writer was stopped, or writes just now); what is before is shown."
+      length, check = _RECORD.unpack(header)
+      if masked_crc32c(header[:8]) != check:
+        return f"is damaged at byte {position:,} of {size:,}: TensorBoard reads nothing behind."
+      position += _RECORD.size + length + 4
+      if position > size:
+        return f"is cut short: its last record lacks {position - size:,} bytes (a writer was stopped, or writes just now)."
+      stream.seek(position)
+  return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -79,3 +80,26 @@ def ensure_writable(folder: str | os.PathLike[str], flag: str) -> pathlib.Path:
   except OSError as error:
     raise UsageError(f"--{flag}: expected a folder that can be written, received {str(folder)!r}; {error.strerror or error}.") from error
   return folder
+
+
+@contextlib.contextmanager
+def locked(path: str | os.PathLike[str], held: str) -> Iterator[None]:
+  """Keeps a second process from doing the same at the same time; the lock goes with the process, however it ends.
+
+  Args:
+    path: the lock's file, which stays: one that is removed would lock nobody out.
+    held: what a second process is told.
+
+  Raises:
+    UsageError: if another process holds it.
+  """
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with open(path, "w") as stream:
+    try:
+      fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise UsageError(held) from None
+    except OSError:  # A file system that has no locks.
+      pass
+    yield

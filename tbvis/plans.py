@@ -60,7 +60,9 @@ def write(
   content = {
     "version": VERSION, "time": time.time(), "steps": steps, "seed": seed, "settings": settings, "targets": targets, "finished": finished
   }  # fmt: skip
-  files.write_bytes(folder / f"{sweep}.json", json.dumps(content, separators=(",", ":")).encode())
+  # Another process of the same sweep may tidy up just now: who looks on learns less, but nothing is lost.
+  with contextlib.suppress(FileNotFoundError):
+    files.write_bytes(folder / f"{sweep}.json", json.dumps(content, separators=(",", ":")).encode())
 
 
 def remove(folder: pathlib.Path, sweep: str) -> None:

@@ -41,6 +41,13 @@ def bar(
   )
 
 
+def end_all() -> None:
+  """Ends bars that an error has left open, so that what is said next has a line of its own."""
+  # tqdm's own list, which it keeps for placing several bars.
+  for shown in list(getattr(tqdm.tqdm, "_instances", ())):
+    shown.close()
+
+
 @contextlib.contextmanager
 def watch(count: Callable[[], int], *, total: int, description: str, unit: str) -> Iterator[None]:
   """Shows the progress of work that others do, while the block runs.

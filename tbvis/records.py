@@ -73,7 +73,7 @@ class KeptSteps:
   appearance: np.ndarray | None
   motion: np.ndarray | None
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     for name, values, ranks in (("appearance", self.appearance, (4, 5)), ("motion", self.motion, (5,))):
       if values is not None and (np.ndim(values) not in ranks or len(values) != len(self.steps)):
         rank = " or ".join(map(str, ranks))
@@ -132,7 +132,7 @@ class StimulusRecord:
   chunks: int = 1
   inputs: tuple[str, ...] = INPUTS
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     where = f"Stimulus of {self.unit}"
     if self.error is None and self.appearance is None and self.motion is None:
       raise UsageError(f"{where}: expected an appearance, a motion or an error, received none.")
@@ -141,12 +141,13 @@ class StimulusRecord:
     if self.motion is not None and (np.ndim(self.motion) != 4 or np.shape(self.motion)[-1] != 2):
       raise UsageError(f"{where}: expected motion (H, W, T, 2), received {np.shape(self.motion)}.")
     if self.film is not None:
-      picture = np.shape(self.appearance)
+      picture = () if self.appearance is None else np.shape(self.appearance)
       if np.ndim(self.film) != 4 or (*np.shape(self.film)[:2], np.shape(self.film)[3]) != picture or np.shape(self.film)[2] < 2:
         raise UsageError(f"{where}: expected a film (H, W, frames, 3) of its appearance {picture}, received {np.shape(self.film)}.")
     for name, values in (("film", self.film), ("motion", self.motion)):
-      if self.chunks < 1 or (values is not None and np.shape(values)[2] % self.chunks):
-        raise UsageError(f"{where}: expected {name} in {self.chunks} equal chunks, received {np.shape(values)}.")
+      shape = () if values is None else np.shape(values)
+      if self.chunks < 1 or (shape and shape[2] % self.chunks):
+        raise UsageError(f"{where}: expected {name} in {self.chunks} equal chunks, received {shape}.")
     if self.kept and any((getattr(self, name) is None) != (getattr(self.kept, name) is None) for name in ("appearance", "motion")):
       raise UsageError(f"{where}: expected kept steps of the inputs that it has, received others.")
     for name, values in self.history.items():

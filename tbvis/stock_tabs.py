@@ -60,7 +60,8 @@ class StockTabs:
       height, width = record.appearance.shape[:2]
       # A film that does not play is its middle frame.
       gif = animation.encode_gif(film_to_rgb(record.film)) if plays and record.film is not None else None
-      values.append(events.image_value(f"{prefix}/appearance", gif or media["appearance.png"], width, height))
+      told = "the middle frame of a film" if record.film is not None and not gif else ""
+      values.append(events.image_value(f"{prefix}/appearance", gif or media["appearance.png"], width, height, told))
     if record.motion is not None and plays:
       height, width = record.motion.shape[:2]
       gif = animation.encode_gif(flow_to_rgb(motion_frames(record.motion)))

@@ -144,7 +144,7 @@ class StimulusWriter:
 
     prefix = f"{record.unit}/{record.variant}"
     # Where it is written again, TensorBoard goes on to show what was told of the first: the step says of which this is.
-    step = events.version_step()
+    step = self._events.step()
     told = identity | {"activation": record.activation, "step": step}
     own = events.blobs_value(f"{STIMULUS_PREFIX}{prefix}", [*small, events.packed_json(meta)], PLUGIN_NAME, told)
     self._events.add([*self._stock.events(record, prefix, media), (step, [own])])
@@ -169,11 +169,11 @@ class StimulusWriter:
     for name, data in (pictures or {}).items():
       files.write_bytes(self._folder / MEDIA_FOLDER / "clips" / safe_name(name), data)
     before = _latest(self._folder).get(STATISTICS_TAG)
-    known = (before or {}) | statistics
+    known = {**(before or {}), **statistics}
     if known != before:
       content = {"kind": "unit_statistics", "version": _VERSION}
       value = events.blobs_value(STATISTICS_TAG, [events.packed_json(known)], PLUGIN_NAME, content)
-      self._events.add([(events.version_step(), [value])])
+      self._events.add([(self._events.step(), [value])])
 
 
 def finished_stimuli(logdir: str | os.PathLike[str], run: str) -> set[Key]:
@@ -209,7 +209,7 @@ def _encode(record: StimulusRecord) -> tuple[dict[str, bytes], list[bytes], dict
     "chunks": record.chunks,
     "inputs": record.inputs,
   }
-  values = {}
+  values: dict[str, Any] = {}
   if record.appearance is not None:
     shown = record.appearance if record.film is None else record.film
     limits, film = appearance_limits(shown), film_to_rgb(shown)
@@ -316,11 +316,11 @@ def _read_stimulus(folder: pathlib.Path, content: Mapping[str, Any], meta: Mappi
   path = place / "values.npz"
   arrays = _read_values(path) if path.is_file() else {}
   shown = arrays.get("appearance")
-  is_film = shown is not None and shown.ndim > _PICTURE_RANK
+  film = shown if shown is not None and shown.ndim > _PICTURE_RANK else None
   nan = float("nan")
   return StimulusRecord(
     **{name: content[name] for name in _IDENTITY},
-    appearance=shown[:, :, shown.shape[2] // 2] if is_film else shown,
+    appearance=shown if film is None else film[:, :, film.shape[2] // 2],
     motion=arrays.get("motion"),
     steps=np.asarray(meta["steps"], int),
     history={term: np.asarray([nan if v is None else v for v in values]) for term, values in meta["history"].items()},
@@ -329,7 +329,7 @@ def _read_stimulus(folder: pathlib.Path, content: Mapping[str, Any], meta: Mappi
     config=meta["config"],
     error=meta["error"],
     kept=KeptSteps(np.asarray(kept["steps"], int), *decode_steps((place / "steps.webp").read_bytes(), kept)) if kept else None,
-    film=shown if is_film else None,
+    film=film,
     # An older logdir has one chunk of both.
     chunks=meta.get("chunks", 1),
     inputs=tuple(meta.get("inputs", INPUTS)),
@@ -430,6 +430,6 @@ def _read_confusions(blobs: Sequence[bytes]) -> Confusions:
 def _write_once(folder: pathlib.Path, value: Any) -> None:
   written = events.EventFile(folder)
   try:
-    written.add([(events.version_step(), [value])])
+    written.add([(written.step(), [value])])
   finally:
     written.close()

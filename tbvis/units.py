@@ -47,7 +47,7 @@ class Unit:
   layers: tuple[str, ...] = ()
   class_name: str | None = None
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if not self.layers:
       object.__setattr__(self, "layers", (self.layer,))
 
@@ -74,7 +74,7 @@ def unit_layers(model: keras.Model) -> dict[str, tuple[str, ...]]:
   """
   inputs = geometry.inputs_by_name(model)
   names = [layer.name for layer in model.layers if layer.name not in inputs and _channels_or_none(layer)]
-  table = {name: (name,) for name in names}
+  table: dict[str, tuple[str, ...]] = {name: (name,) for name in names}
   towers = [tower for tower in TOWERS if tower in inputs]
   for name in names if towers else ():
     bare = name.removesuffix(f"_{towers[0]}")

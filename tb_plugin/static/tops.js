@@ -27,7 +27,7 @@ export function tops(run, known) {
   const told = ({layer, value}) => (towers && value !== null && largest.get(layer) > 0 ? `${(value / largest.get(layer)).toFixed(2)} â` : number(value));
   section.append(
     pictures
-      ? h("p.quiet", {}, "The ten frames of each snippet and their flow, in step with the stimuli. The ring is where the unit fired, the box what it sees; "
+      ? h("p.quiet", {}, "The frames around the one that fired and their flow, in step with the stimuli. The ring is where the unit fired, the box what it sees; "
         + "both stand out in the frame that fired. Clips are validation clips; a click opens one large.")
       : h("p.quiet", {}, `No pictures of these clips were written. ${HOW}`),
     h("ol.top", {"data-pictures": String(pictures)}, ...found.map((top, rank) => entry(run, top, rank, {pictures, value: told(top), layer: towers ? top.layer : null}))));

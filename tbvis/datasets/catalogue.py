@@ -14,6 +14,8 @@ from tbvis.errors import UsageError
 # Groups of UCF101's first test split, and how many in four other groups or clips are test clips.
 _TEST_GROUPS = range(1, 8)
 _EVERY = 4
+# Of one range: Kinetics, the largest set, has some 300,000 groups.
+_MOST_NUMBERS = 1_000_000
 # `daria_walk.avi`: what stands before the last underscore is who, what stands after it is the class.
 FLAT_PATTERN = r"(?P<group>.+)_(?P<class>[^_]+)"
 
@@ -66,8 +68,9 @@ def parse_numbers(text: str | None, flag: str) -> frozenset[int] | None:
     return None
   numbers: set[int] = set()
   for part in text.split(","):
-    match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+))?\s*", part)
-    if not match or int(match[2] or match[1]) < int(match[1]):
+    match = re.fullmatch(r"\s*(\d{1,9})\s*(?:-\s*(\d{1,9}))?\s*", part)
+    # A range is written out: more groups than a data set has clips would only fill the memory.
+    if not match or not 0 <= int(match[2] or match[1]) - int(match[1]) < _MOST_NUMBERS:
       raise UsageError(f"--{flag}: expected numbers and ranges such as 1-7,12; received {text!r}.")
     numbers.update(range(int(match[1]), int(match[2] or match[1]) + 1))
   return frozenset(numbers)
@@ -108,9 +111,9 @@ def match_lists(
     raise UsageError(f"--groups: no clip found is of the groups {sorted(wanted)}; {listed}.")
   if not present:
     named = f"names clips such as {lists.entries[0].names[0]}" if lists.entries else "is empty"
-    there = next(iter(found), None)
+    example = next(iter(found), None)
     raise UsageError(
-      f"None of the {len(found)} clips found (such as {there}) is in the list of {lists.dataset} split {lists.split} ({lists.source}), "
+      f"None of the {len(found)} clips found (such as {example}) is in the list of {lists.dataset} split {lists.split} ({lists.source}), "
       f"which {named}. For other videos use --dataset=folder."
     )
   there = {entry.class_name for entry, _ in present}

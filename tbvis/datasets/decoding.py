@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sized
 import dataclasses
-from typing import Any
 
 import cv2
 import numpy as np
@@ -53,7 +52,7 @@ def _with_flow(frames: np.ndarray, encoded: list[bytes], method: str) -> Encoded
   return EncodedClip(encoded, u, v, clipped / (len(frames) - 1))
 
 
-def _check_length(frames: Sequence[Any]) -> None:
+def _check_length(frames: Sized) -> None:
   if len(frames) < MIN_FRAMES:
     raise BadClip(f"has {len(frames)} frames, fewer than {MIN_FRAMES}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import functools
 
@@ -47,13 +47,17 @@ class Tvl1Settings:
 
 @functools.cache
 def _dis() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-  solver = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-  return lambda first, second: solver.calc(first, second, None)
+  solver = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+  return lambda first, second: _calc(solver, first, second)
+
+
+def _calc(solver: cv2.DenseOpticalFlow, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+  return solver.calc(first, second, None)  # type: ignore[call-overload]  # OpenCV's annotations do not know None: no flow to begin with.
 
 
 @functools.cache
 def _tvl1() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-  if not hasattr(getattr(cv2, "optflow", None), "DualTVL1OpticalFlow_create"):
+  if not hasattr(getattr(cv2, "optflow", None), "DualTVL1OpticalFlow"):
     # All of OpenCV's packages write the same folder cv2, and the last one installed is the one that is there.
     raise UsageError(
       f"--flow=tvl1 needs OpenCV's contrib modules, and the cv2 {cv2.__version__} at {cv2.__file__} has none. Take the other OpenCV "
@@ -61,7 +65,7 @@ def _tvl1() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
       "then pip install opencv-contrib-python-headless. Or take --flow=dis."
     )
   settings = Tvl1Settings()
-  solver = cv2.optflow.DualTVL1OpticalFlow_create(
+  solver = cv2.optflow.DualTVL1OpticalFlow.create(
     tau=settings.tau,
     lambda_=settings.lambda_,
     theta=settings.theta,
@@ -79,7 +83,7 @@ def _tvl1() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
   def solve(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     # Frames too small for all levels would leave OpenCV's solver with fewer, for later frames too.
     solver.setScalesNumber(settings.scales)
-    return solver.calc(first, second, None)
+    return _calc(solver, first, second)
 
   return solve
 
@@ -103,7 +107,7 @@ def compute_flows(frames: np.ndarray, method: str = "dis") -> Iterator[np.ndarra
     raise unknown_name("flow method", method, METHODS, "--flow")
   if not (frames.ndim == 3 or (frames.ndim == 4 and frames.shape[-1] == 3)):
     raise ValueError(f"expected frames (T, H, W) or (T, H, W, 3), received {frames.shape}.")
-  grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames] if frames.ndim == 4 else frames
+  grey: Sequence[np.ndarray] = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames] if frames.ndim == 4 else list(frames)
   if method == "tvl1_tf":
     # Not before it is asked for: TensorFlow takes seconds and memory that no other method needs.
     startup.load_tensorflow()

@@ -150,9 +150,10 @@ def check_labels(found: Mapping[str, media.Media], class_of: Mapping[str, str]) 
   """
   import tensorflow_datasets as tfds
 
-  records = {(clip.directory, clip.split): {} for clip in found.values() if isinstance(clip, media.Record)}
+  records: dict[tuple[str, str], dict[int, str]] = {}
   for name, clip in found.items():
-    records[clip.directory, clip.split][clip.position] = name
+    if isinstance(clip, media.Record):
+      records.setdefault((clip.directory, clip.split), {})[clip.position] = name
   for (directory, split), names in records.items():
     builder = tfds.builder_from_directory(directory)
     labels = builder.info.features["label"]

@@ -108,12 +108,13 @@ def scaled_size(height: int, width: int, short_side: int) -> tuple[int, int]:
   (256, 342)
   """
   factor = short_side / min(height, width)
-  return tuple(max(2, 2 * round(side * factor / 2)) for side in (height, width))
+  rows, columns = (max(2, 2 * round(side * factor / 2)) for side in (height, width))
+  return rows, columns
 
 
 def scaled(frame: np.ndarray, short_side: int = SHORT_SIDE) -> np.ndarray:
   """Returns a frame scaled to the short side, itself where it is of that size."""
-  height, width = scaled_size(*frame.shape[:2], short_side)
+  height, width = scaled_size(frame.shape[0], frame.shape[1], short_side)
   return frame if frame.shape[:2] == (height, width) else cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
@@ -192,7 +193,7 @@ def picture_files(folder: str | pathlib.Path, holding: str = "") -> list[pathlib
   Raises:
     BadClip: if there are none, or a number is left out.
   """
-  found = {}
+  found: dict[int, pathlib.Path] = {}
   for path in pathlib.Path(folder).iterdir():
     match = _NUMBERED.match(path.name)
     if not match or holding not in path.name:
@@ -212,7 +213,10 @@ def picture_files(folder: str | pathlib.Path, holding: str = "") -> list[pathlib
 
 def decoded(data: bytes) -> np.ndarray:
   """Returns an encoded picture as uint8 RGB (H, W, 3)."""
-  return cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+  picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+  if picture is None:
+    raise BadClip("has a picture that cannot be decoded")
+  return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
 
 
 def _checked(path: pathlib.Path, size: tuple[int, int] | None) -> tuple[bytes, tuple[int, int]]:
@@ -241,7 +245,7 @@ def read_pictures(clip: Pictures) -> tuple[list[bytes], list[bytes], list[bytes]
   size = frames[0][1]
   if any(shape != size for _, shape in frames):
     raise BadClip(f"has frames of several sizes in {clip.frames}")
-  if not clip.flow_u:
+  if not clip.flow_u or not clip.flow_v:
     return [data for data, _ in frames], [], []
   height, width = decoded(frames[0][0]).shape[:2]
   if min(height, width) != SHORT_SIDE:

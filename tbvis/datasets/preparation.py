@@ -121,6 +121,11 @@ def _check_room(tasks: Sequence[workroom.Task], data_dir: pathlib.Path) -> None:
     )
 
 
+def _told(clip: catalogue_lib.Clip, summary: workroom.Summary) -> tuple[str, int, int, int, int]:
+  """Returns what a written clip has to agree with."""
+  return clip.split, clip.label, clip.group, summary.frames, summary.checksum
+
+
 def _verify(folder: pathlib.Path, tasks: Sequence[workroom.Task], finished: Mapping[str, workroom.Summary]) -> list[dict[str, Any]]:
   """Reads a written set back and compares every clip with what was encoded.
 
@@ -146,10 +151,11 @@ def _verify(folder: pathlib.Path, tasks: Sequence[workroom.Task], finished: Mapp
       for example in data.as_numpy_iterator():
         name = example["clip"].decode()
         parts = [list(example[key]) for key in ("frames", "flow_u", "flow_v")]
-        clip, summary = summaries.get(name, (None, None))
+        encoded = summaries.get(name)
         found = (split, int(example["label"]), int(example["group"]), len(parts[0]), workroom.checksum(parts))
-        if clip is None or found != (clip.split, clip.label, clip.group, summary.frames, summary.checksum) or name in rows:
+        if encoded is None or found != _told(*encoded) or name in rows:
           raise UsageError(f"{folder}: clip {name} was not written as it was encoded; give the same command again, and check the disk.")
+        clip, summary = encoded
         values = (name, split, clip.label, clip.group, summary.frames, summary.size, f"{summary.checksum:08x}", clip.media.where)
         rows[name] = dict(zip(_COLUMNS, values, strict=True))
         bar.update()

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import dataclasses
 import functools
 import pathlib
+from typing import Protocol
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
@@ -14,6 +15,24 @@ from tbvis.datasets import builder as builder_lib
 from tbvis.errors import UsageError, unknown_name
 
 _ENCODED = {key: tfds.decode.SkipDecoding() for key in ("frames", "flow_u", "flow_v")}
+
+
+class ClipSet(Protocol):
+  """What is read as a prepared set: one on disk, or a view of such sets (`views`)."""
+
+  @property
+  def name(self) -> str:
+    """As `ucf101_split1_dis`."""
+
+  @property
+  def classes(self) -> tuple[str, ...]:
+    """Names in the order of the labels."""
+
+  def groups(self, split: str) -> tuple[int, ...]:
+    """Returns the groups of a split, sorted."""
+
+  def clips(self, split: str, groups: Iterable[int] | None = None, shuffle_seed: int | None = None) -> tf.data.Dataset:
+    """Reads whole clips, still encoded; see `PreparedDataset.clips`."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 import functools
+from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -28,6 +29,8 @@ _BYTES_PER_PIXEL = 256
 _PAIRS_ON_CPU = 1
 # OpenCV stops the pyramid at the last level whose sides are at least this.
 _LEAST_SIDE = 16
+_T = TypeVar("_T")
+_Loop = tuple[tf.Tensor, tf.Tensor, tf.Tensor, list[tf.Tensor]]  # Count, which pairs are active, flow and dual variables.
 # A difference needs a neighbour on either side.
 _LEAST_FRAME = 3
 # Of Keys' cubic kernel, as OpenCV sets it.
@@ -38,13 +41,14 @@ _RING = 4
 _EPSILON = float(np.finfo(np.float32).eps)
 
 
-def _along(axis: int, value: object, other: object) -> list[object]:
-  """Returns [other, value] for the last axis and [value, other] for the one before."""
-  return [other, value] if axis == -1 else [value, other]
+def _along(axis: int, value: _T, other: _T) -> tuple[_T, _T]:
+  """Returns (other, value) for the last axis and (value, other) for the one before."""
+  return (other, value) if axis == -1 else (value, other)
 
 
 def _cut(values: tf.Tensor, axis: int, start: int | None, stop: int | None) -> tf.Tensor:
-  return values[(..., *_along(axis, slice(start, stop), slice(None)))]
+  part = ..., *_along(axis, slice(start, stop), slice(None))
+  return values[part]
 
 
 def _pad(values: tf.Tensor, rows: tuple[int, int], columns: tuple[int, int], mode: str = "CONSTANT") -> tf.Tensor:
@@ -164,10 +168,10 @@ def _level_sizes(height: int, width: int, settings: Tvl1Settings) -> list[tuple[
   """Returns height and width of each level of the pyramid, the finest first."""
   sizes = [(height, width)]
   while len(sizes) < settings.scales:
-    size = tuple(int(np.rint(side * settings.scale_step)) for side in sizes[-1])
-    if min(size) < _LEAST_SIDE:
+    height, width = (int(np.rint(side * settings.scale_step)) for side in sizes[-1])
+    if min(height, width) < _LEAST_SIDE:
       break
-    sizes.append(size)
+    sizes.append((height, width))
   return sizes
 
 
@@ -177,14 +181,14 @@ def _refine(first: tf.Tensor, second: tf.Tensor, flow: tf.Tensor, settings: Tvl1
   slopes = [central_difference(second, axis) for axis in (-1, -2)]
   limit = settings.epsilon**2 * height * width
 
-  def by_warp(number, flow, dual):
+  def by_warp(number: tf.Tensor, flow: tf.Tensor, dual: list[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
     warped, *slope = warp([second, *slopes], flow)
     slope = tf.stack(slope)
     steepness = slope[0] ** 2 + slope[1] ** 2
     inverse = tf.where(steepness > _EPSILON, 1 / steepness, 0.0)
     constant = warped - slope[0] * flow[0] - slope[1] * flow[1] - first
 
-    def by_step(number, active, flow, dual):
+    def by_step(number: tf.Tensor, active: tf.Tensor, flow: tf.Tensor, dual: list[tf.Tensor]) -> _Loop:
       # A pair that has converged goes on in steps of no length: it stays as it is, whatever the others of its batch need.
       length = tf.cast(active, tf.float32)[:, None, None]
       reach, theta, rate = (length * value for value in (settings.lambda_ * settings.theta, settings.theta, settings.tau / settings.theta))
@@ -198,7 +202,7 @@ def _refine(first: tf.Tensor, second: tf.Tensor, flow: tf.Tensor, settings: Tvl1
       dual = [(p + rate * g) * shrink for p, g in zip(dual, gradient, strict=True)]
       return number + 1, active & (error > limit), moved, dual
 
-    def by_round(number, active, flow, dual):
+    def by_round(number: tf.Tensor, active: tf.Tensor, flow: tf.Tensor, dual: list[tf.Tensor]) -> _Loop:
       if settings.median > 1:
         flow = tf.where(active[:, None, None], median(flow, settings.median), flow)
       _, active, flow, dual = _while(by_step, settings.inner, active, flow, dual)
@@ -211,7 +215,7 @@ def _refine(first: tf.Tensor, second: tf.Tensor, flow: tf.Tensor, settings: Tvl1
   return tf.while_loop(lambda number, *_: number < settings.warps, by_warp, [0, flow, dual])[1]
 
 
-def _while(body: Callable[..., tuple], count: int, active: tf.Tensor, flow: tf.Tensor, dual: list[tf.Tensor]) -> list:
+def _while(body: Callable[..., _Loop], count: int, active: tf.Tensor, flow: tf.Tensor, dual: list[tf.Tensor]) -> _Loop:
   """Repeats `body` at most `count` times, as long as a pair is active."""
   return tf.while_loop(lambda number, active, *_: (number < count) & tf.reduce_any(active), body, [0, active, flow, dual])
 
@@ -219,15 +223,16 @@ def _while(body: Callable[..., tuple], count: int, active: tf.Tensor, flow: tf.T
 @functools.cache
 def _compiled(settings: Tvl1Settings) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
   def solve(first: tf.Tensor, second: tf.Tensor) -> tf.Tensor:
-    sizes = _level_sizes(*first.shape[1:], settings)
+    pairs, height, width = first.shape
+    sizes = _level_sizes(height, width, settings)
     levels = [(first, second)]
     for size in sizes[1:]:
       levels.append(tuple(resize(image, size, 1 / settings.scale_step) for image in levels[-1]))
-    flow = tf.zeros([2, first.shape[0], *sizes[-1]])
-    for size, level in zip(reversed(sizes), reversed(levels), strict=True):
+    flow = tf.zeros([2, pairs, *sizes[-1]])
+    for size, (before, after) in zip(reversed(sizes), reversed(levels), strict=True):
       if flow.shape[2:] != size:
         flow = resize(flow, size) / settings.scale_step
-      flow = _refine(*level, flow, settings)
+      flow = _refine(before, after, flow, settings)
     return tf.transpose(flow, [1, 2, 3, 0])
 
   return tf.function(solve, jit_compile=True, autograph=False)

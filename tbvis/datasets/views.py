@@ -8,7 +8,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from tbvis.datasets.reader import PreparedDataset
+from tbvis.datasets.reader import ClipSet
 from tbvis.errors import UsageError, unknown_name
 
 # No data set's groups are numbered beyond this: UCF101 has 25, HMDB51 and Kinetics number films.
@@ -17,7 +17,7 @@ _LARGEST_GROUP = 1 << 20
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Relabelled:
-  """A prepared set whose clips bear other labels; it is read as `reader.PreparedDataset` is.
+  """A set whose clips bear other labels.
 
   Attributes:
     base: the set.
@@ -26,7 +26,7 @@ class Relabelled:
     suffix: put behind the clips' names, so that clips of one name in two sets can be told apart.
   """
 
-  base: PreparedDataset
+  base: ClipSet
   classes: tuple[str, ...]
   labels: Callable[[int, int], int | None]
   suffix: str = ""
@@ -73,9 +73,9 @@ class Joined:
   """
 
   name: str
-  sets: Sequence[tuple[PreparedDataset | Relabelled, tuple[str, ...]]]
+  sets: Sequence[tuple[ClipSet, tuple[str, ...]]]
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if not self.sets or len({of.classes for of, _ in self.sets}) != 1:
       raise UsageError(f"Expected sets of the same classes, received {[of.classes for of, _ in self.sets]}.")
 
@@ -84,7 +84,7 @@ class Joined:
     """Names in the order of the labels."""
     return self.sets[0][0].classes
 
-  def _of(self, split: str) -> list[PreparedDataset | Relabelled]:
+  def _of(self, split: str) -> list[ClipSet]:
     found = [of for of, splits in self.sets if split in splits]
     if not found:
       raise unknown_name("split", split, sorted({s for _, splits in self.sets for s in splits}), self.name)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
@@ -170,18 +169,8 @@ def refusals(tasks: Sequence[Task]) -> dict[str, str]:
   return {t.clip.name: json.loads(t.refusal.read_text())["reason"] for t in tasks if t.refusal.exists()}
 
 
-@contextlib.contextmanager
-def locked(folder: pathlib.Path, name: str) -> Iterator[None]:
-  """Keeps a second process from preparing the same set at the same time; the lock goes with the process, however it ends.
-
-  Raises:
-    UsageError: if another process holds it.
-  """
-  folder.mkdir(parents=True, exist_ok=True)
-  # Beside the folder, which is removed while the lock is held; a lock file that is removed would lock nobody out.
-  with open(folder.parent / f"{folder.name}.lock", "w") as stream:
-    try:
-      fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-      raise UsageError(f"Another process is preparing {name} in {folder.parent.parent}; wait for it, or give another --name.") from None
-    yield
+def locked(folder: pathlib.Path, name: str) -> contextlib.AbstractContextManager[None]:
+  """Keeps a second process from preparing the same set at the same time, see `files.locked`."""
+  # Beside the folder, which is removed while the lock is held.
+  held = f"Another process is preparing {name} in {folder.parent.parent}; wait for it, or give another --name."
+  return files.locked(folder.parent / f"{folder.name}.lock", held)

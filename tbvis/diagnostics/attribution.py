@@ -188,9 +188,7 @@ class Attributor:
       raise UsageError(f"Expected as many inputs of every stream, received {rows}.")
     return tensors
 
-  def _compile(
-    self, program: objectives.Program, tensors: Mapping[str, tf.Tensor], parameters: Sequence[tf.Tensor]
-  ) -> Callable[..., Any]:
+  def _compile(self, program: objectives.Program, tensors: Mapping[str, tf.Tensor], parameters: Sequence[tf.Tensor]) -> Callable[..., Any]:
     """Returns the function of inputs and parameters for all targets of a form and any number of rows.
 
     Raises:
@@ -254,9 +252,7 @@ def _fits(wanted: Sequence[int | None], received: Sequence[int]) -> bool:
   return len(wanted) == len(received) and all(w in (None, r) for w, r in zip(wanted, received, strict=True))
 
 
-def _lowered(
-  target: str | Unit | objectives.Objective, model: keras.Model, classes: Sequence[str], location: str
-) -> objectives.Program:
+def _lowered(target: str | Unit | objectives.Objective, model: keras.Model, classes: Sequence[str], location: str) -> objectives.Program:
   """Finds a target in a network: after its ReLU, but before any softmax."""
   if isinstance(target, str):
     target = objectives.parse(target)
@@ -291,10 +287,11 @@ def _places(model: keras.Model, layer: str | None) -> list[_Place]:
   grid, offsets = geometry.layer_geometry(model), places.centre_offsets(model)
   found = []
   for name in table[layer]:
-    if name not in grid:
+    stride = grid[name].stride if name in grid else None
+    if stride is None:
       raise UsageError(f"Layer {name!r}: expected a layer whose values have places, such as a convolution; it sees the whole input.")
     tap = network.Tap(network.rectifier_after(model, name) or name, after=True)
-    found.append(_Place(tap, grid[name].streams, offsets[name], grid[name].stride))
+    found.append(_Place(tap, grid[name].streams, offsets[name], stride))
   return found
 
 

@@ -75,9 +75,9 @@ def effect(
     UsageError: for an unknown class, interventions of one name, or no clips.
   """
   passes.check_backend()
-  for name in (first, second):
-    if name not in checkpoint.classes:
-      raise unknown_name("class", name, checkpoint.classes, "the network")
+  for wanted in (first, second):
+    if wanted not in checkpoint.classes:
+      raise unknown_name("class", wanted, checkpoint.classes, "the network")
   names = [intervention.name for intervention in interventions]
   if len(set(names)) != len(names):
     raise UsageError(f"Expected interventions of different names, received {', '.join(names)}.")

@@ -17,7 +17,7 @@ from tbvis.models import checkpoint as checkpoint_lib
 
 def evaluate(
   checkpoint: checkpoint_lib.Checkpoint,
-  dataset: reader_lib.PreparedDataset,
+  dataset: reader_lib.ClipSet,
   split: str = "test",
   groups: Iterable[int] | None = None,
   count: int = 25,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 import dataclasses
 import math
+from typing import TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +17,7 @@ import tensorflow as tf
 from tbvis.errors import UsageError, unknown_name
 from tbvis.models import two_stream
 
-Array = np.ndarray | tf.Tensor
+Array: TypeAlias = np.ndarray | tf.Tensor
 FILLS = ("mean", "surround")
 # Stored flow ends here: 8 bits around 128.
 _MOTION_LIMITS = (-128.0, 127.0)
@@ -56,7 +57,10 @@ class Intervention:
     words: what is done, as it stands in a sentence.
   """
 
-  streams: tuple[str, ...] = ("motion",)
+  @property
+  def streams(self) -> tuple[str, ...]:
+    """See the class."""
+    return ("motion",)
 
   @property
   def name(self) -> str:
@@ -116,7 +120,7 @@ class Rotate(Intervention):
   degrees: float
   streams: tuple[str, ...] = two_stream.STREAMS
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     _check_streams(self.streams)
     if not math.isfinite(self.degrees):
       raise UsageError(f"Rotate: expected a finite number of degrees, received {self.degrees!r}.")
@@ -178,7 +182,7 @@ class Shift(Intervention):
   up: float
   streams: tuple[str, ...] = two_stream.STREAMS
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     _check_streams(self.streams)
     if not -1 <= self.up <= 1:
       raise UsageError(f"Shift: expected a part of the height from -1 to 1, received {self.up!r}.")
@@ -207,7 +211,7 @@ class Slow(Intervention):
   factor: float
   stretch: bool = False
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if not (math.isfinite(self.factor) and self.factor >= 0):
       raise UsageError(f"Slow: expected a finite factor of at least 0, received {self.factor!r}.")
 
@@ -230,7 +234,7 @@ class Blank(Intervention):
 
   stream: str
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     _check_streams((self.stream,))
 
   @property
@@ -255,7 +259,7 @@ class Freeze(Intervention):
 
   streams: tuple[str, ...] = ("motion",)
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     _check_streams(self.streams)
 
   def _told(self) -> tuple[str, str]:
@@ -294,7 +298,7 @@ class Mirror(Intervention):
 
   streams: tuple[str, ...] = two_stream.STREAMS
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     _check_streams(self.streams)
 
   def _told(self) -> tuple[str, str]:
@@ -315,7 +319,7 @@ class Reverse(Intervention):
 
   streams: tuple[str, ...] = ("motion",)
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     _check_streams(self.streams)
 
   def _told(self) -> tuple[str, str]:
@@ -348,7 +352,7 @@ class BlankRegion(Intervention):
   fill: str = "mean"
   edge: float = 0.04
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     _check_streams((self.stream,))
     if self.fill not in FILLS:
       raise unknown_name("fill", self.fill, FILLS)

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import pathlib
 from typing import Any
 
@@ -47,7 +48,7 @@ def check_blank(blank: str | None, streams: Sequence[str]) -> None:
 def network_key(checkpoint: checkpoint_lib.Checkpoint, **settings: Any) -> str:
   """Returns 12 hex digits that change with any weight of the network, its classes, its look at clips, its number format or a setting."""
   digest = hashlib.sha256()
-  about = {"architecture": checkpoint.architecture, "arguments": checkpoint.arguments, "classes": list(checkpoint.classes)}
+  about: dict[str, Any] = {"architecture": checkpoint.architecture, "arguments": checkpoint.arguments, "classes": list(checkpoint.classes)}
   about["mean"] = list(checkpoint.appearance_mean)
   about["sampling"] = dataclasses.asdict(checkpoint.sampling)
   about["dtypes"] = sorted({layer.compute_dtype for layer in checkpoint.model.layers})
@@ -89,7 +90,7 @@ class ClipSnippets:
 
 def clip_snippets(
   checkpoint: checkpoint_lib.Checkpoint,
-  dataset: reader_lib.PreparedDataset,
+  dataset: reader_lib.ClipSet,
   split: str,
   *,
   groups: Iterable[int] | None = None,
@@ -142,7 +143,7 @@ def clip_snippets(
     )
 
 
-def clip_count(dataset: reader_lib.PreparedDataset, split: str, groups: Iterable[int] | None) -> int:
+def clip_count(dataset: reader_lib.ClipSet, split: str, groups: Iterable[int] | None) -> int:
   """Returns the number of clips of a split and groups.
 
   Raises:
@@ -176,7 +177,7 @@ def scores(checkpoint: checkpoint_lib.Checkpoint) -> Callable[[dict[str, tf.Tens
   return program(model, outputs)
 
 
-def dataset_identity(dataset: reader_lib.PreparedDataset, split: str) -> list[Any]:
+def dataset_identity(dataset: reader_lib.ClipSet, split: str) -> list[Any]:
   """Returns what tells a prepared split from another of the same name: its name, clips and bytes on disk."""
   builder = getattr(dataset, "builder", None)
   if builder is None:
@@ -191,7 +192,7 @@ class Journal:
   A file whose first line names another key, or a last line that is cut short, is not used.
   """
 
-  def __init__(self, path: str | pathlib.Path | None, key: str):
+  def __init__(self, path: str | os.PathLike[str] | None, key: str):
     self.path = pathlib.Path(path) if path else None
     self.entries: list[dict[str, Any]] = []
     if self.path is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from tbvis.errors import present
 from tbvis.models import adopted, geometry
 
 
@@ -46,7 +47,7 @@ def centre_offsets(model: keras.Model) -> dict[str, float]:
       offset += ((size - 1) / 2 - padding) * stride
     result[name] = offset
     for tensor in node.output_tensors:
-      by_tensor[id(tensor)] = (offset, table[name].stride)
+      by_tensor[id(tensor)] = offset, present(table[name].stride, f"the stride of layer {name}")
   return result
 
 

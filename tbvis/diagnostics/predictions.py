@@ -101,7 +101,7 @@ class Predictions:
     arrays = {tower: np.asarray(scores[tower], np.float32) for tower in TOWERS if tower in scores and tower != "fused"}
     if not arrays:
       raise UsageError(f"Predictions: expected scores of appearance, hybrid or motion, received those of {', '.join(scores) or 'none'}.")
-    arrays["fused"] = sum(np.float32(weight) * arrays[tower] for tower, weight in fusion_weights(arrays).items())
+    arrays["fused"] = np.sum([np.float32(weight) * arrays[tower] for tower, weight in fusion_weights(arrays).items()], axis=0)
     return cls(tuple(map(str, clips)), np.asarray(labels, np.int64).reshape(-1), tuple(map(str, classes)), arrays)
 
   @property

@@ -176,9 +176,9 @@ def _read_csv(path: pathlib.Path, tower: str, wanted: OfficialList) -> np.ndarra
     towers = list(dict.fromkeys(name.split("_")[1] for name in header if name.startswith("score_")))
     if tower not in towers:
       raise unknown_name("tower", tower, towers, str(path))
-    columns = [i for i, name in enumerate(header) if name.startswith(f"score_{tower}_")]
-    rows = [[row[0], *(row[i] for i in columns)] if len(row) == len(header) else row for row in rows]
-    header = ["clip", *(header[i].removeprefix(f"score_{tower}_") for i in columns)]
+    kept = [i for i, name in enumerate(header) if name.startswith(f"score_{tower}_")]
+    rows = [[row[0], *(row[i] for i in kept)] if len(row) == len(header) else row for row in rows]
+    header = ["clip", *(header[i].removeprefix(f"score_{tower}_") for i in kept)]
   names = [row[0] for row in rows] if rows and _number(rows[0][0]) is None else None
   width = len(rows[0]) if rows else 0
   values = np.zeros((len(rows), max(0, width - bool(names))))
@@ -251,7 +251,7 @@ def fuse(
   if any(not math.isfinite(w) or w < 0 for w in weights.values()) or total <= 0:
     raise UsageError(f"--prediction_weights: expected weights of 0 and more, not all 0; received {', '.join(map(str, weights.values()))}.")
   parts = {tower: normalised(values, norm) if norm else values for tower, values in scores.items()}
-  fused = sum(weights[tower] / total * part for tower, part in parts.items())
+  fused = np.sum([weights[tower] / total * part for tower, part in parts.items()], axis=0)
   if norm:
     sizes = {tower: np.linalg.norm(values, NORMS[norm], axis=1).mean() for tower, values in scores.items()}
     fused = fused * sum(weights[tower] / total * size for tower, size in sizes.items())
@@ -297,10 +297,10 @@ def read_files(
     raise UsageError(f"--predictions: expected {len(FILE_TOWERS)} files at most, received {len(paths)}.")
   towers = towers or FILE_TOWERS[: len(paths)]
   weights = weights or [1.0] * len(paths)
-  for values, flag in ((towers, "prediction_towers"), (weights, "prediction_weights")):
-    if len(values) != len(paths):
-      raise UsageError(f"--{flag}: expected one for each of the {len(paths)} files, received {len(values)}.")
-  for values, flag in (([path.resolve() for path in paths], "predictions"), (towers, "prediction_towers")):
+  for count, flag in ((len(towers), "prediction_towers"), (len(weights), "prediction_weights")):
+    if count != len(paths):
+      raise UsageError(f"--{flag}: expected one for each of the {len(paths)} files, received {count}.")
+  for values, flag in (([str(path.resolve()) for path in paths], "predictions"), (towers, "prediction_towers")):
     if twice := [value for i, value in enumerate(values) if value in values[:i]]:
       raise UsageError(f"--{flag}: expected each once, received {twice[0]} again.")
   for tower in towers:

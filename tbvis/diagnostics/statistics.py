@@ -350,7 +350,7 @@ def validation_groups(checkpoint: checkpoint_lib.Checkpoint, override: Iterable[
 
 def collect(
   checkpoint: checkpoint_lib.Checkpoint,
-  dataset: reader_lib.PreparedDataset,
+  dataset: reader_lib.ClipSet,
   *,
   groups: Iterable[int] | None = None,
   count: int = 5,

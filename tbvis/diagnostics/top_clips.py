@@ -20,7 +20,7 @@ from tbvis.rendering import animation
 
 # Half of a frame of full size: enough to see what is done, and a few kilobytes a frame.
 HEIGHT = 128
-# The snippet's own frame among the ten that its flow is of.
+# The frame that fired among the ten shown; they are those that a two-stream network sees.
 FIRED = sampling_lib.FLOW_FRAMES // 2
 
 Described = dict[str, dict[str, Any]]
@@ -54,7 +54,7 @@ def kept_pictures(described: Mapping[str, Mapping[str, Any]], before: Mapping[st
 def with_pictures(
   described: Mapping[str, Mapping[str, Any]], dataset: reader_lib.PreparedDataset, input_size: int
 ) -> tuple[Described, dict[str, bytes]]:
-  """Makes the animations that are missing: the ten frames of a snippet's flow, whole frames beside their flow.
+  """Makes the animations that are missing: ten frames around the one that fired, whole frames beside their flow.
 
   Args:
     described: by unit; clips that have a "thumbnail" are left alone.

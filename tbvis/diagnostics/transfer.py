@@ -13,7 +13,7 @@ from tbvis.diagnostics import confusions, passes
 from tbvis.diagnostics import predictions as predictions_lib
 from tbvis.errors import UsageError, unknown_name
 from tbvis.models import checkpoint as checkpoint_lib
-from tbvis.records import fusion_weights
+from tbvis.records import StimulusRecord, fusion_weights, variant_name
 
 CLASS_LAYER = "prediction"
 # What the judge is shown, and which of its scores answer.
@@ -69,14 +69,12 @@ class Verdicts:
     return Verdicts(self.labels[kept], {v: s[kept] for v, s in self.said.items()}, {v: s[kept] for v, s in self.scores.items()})
 
 
-def from_records(records: Iterable[object], where: str) -> list[ClassStimulus]:
+def from_records(records: Iterable[StimulusRecord], where: str) -> list[ClassStimulus]:
   """Picks the class stimuli with both inputs from records of a run (`summaries.read_run`, `tbvis.maximize`).
 
   Raises:
     UsageError: if there are none.
   """
-  from tbvis.records import variant_name
-
   found = [
     ClassStimulus(r.class_name, r.appearance, r.motion, variant_name(r.kappa, r.chi, r.isotropic), r.seed)
     for r in records
@@ -111,15 +109,13 @@ def _resized(x: np.ndarray, factor: float) -> tf.Tensor:
   return tf.constant(x[None]) if size == list(x.shape[:2]) else tf.image.resize(x[None], size, antialias=True)
 
 
-def _inputs(
-  stimulus: ClassStimulus, judge: checkpoint_lib.Checkpoint, maker: checkpoint_lib.Checkpoint | None
-) -> dict[str, tf.Tensor]:
+def _inputs(stimulus: ClassStimulus, judge: checkpoint_lib.Checkpoint, maker: checkpoint_lib.Checkpoint | None) -> dict[str, tf.Tensor]:
   """Returns a stimulus as the judge's inputs by stream, (1, H, W, channels), at the judge's scale and mean."""
   appearance = np.asarray(stimulus.appearance, np.float32)
   motion = np.asarray(stimulus.motion, np.float32).reshape(*appearance.shape[:2], -1)
   factor = 1.0
   if maker is not None:
-    appearance = appearance + np.float32(maker.appearance_mean) - np.float32(judge.appearance_mean)
+    appearance = appearance + np.asarray(maker.appearance_mean, np.float32) - np.asarray(judge.appearance_mean, np.float32)
     factor = judge.input_size / maker.input_size
   # The judge's first classifier layer needs a full crop.
   factor = max(factor, judge.input_size / min(appearance.shape[:2]))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -34,6 +35,18 @@ _LEAST_GAIN = 0.3
 _WHOLE_FIELD = 404
 # Of a map with an axis of chunks that is not folded: rows, chunks, height, width, units.
 _CHUNKS_RANK = 5
+
+
+@contextlib.contextmanager
+def _own_errors() -> Iterator[None]:
+  """Raises a `UsageError` of the block as itself: while a graph is made, AutoGraph puts it into the text of an error of its own."""
+  try:
+    yield
+  except Exception as error:
+    _, mark, told = str(error).rpartition(f"{UsageError.__name__}: ")
+    if isinstance(error, UsageError) or not mark:
+      raise
+    raise UsageError(told.strip()) from error
 
 
 def _level(relative: tf.Tensor) -> tf.Tensor:
@@ -69,7 +82,7 @@ class Rows:
   chi: Sequence[float]
   seed: int = 0
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     scale = np.asarray(self.scale, np.float32)
     if scale.shape != (len(self.names), len(self.parameters)) or not np.all(scale > 0):
       raise UsageError(
@@ -123,7 +136,8 @@ class Snapshot:
 
   def save(self, state: Mapping[str, Any]) -> None:
     """Writes the state."""
-    with files.atomic_path(self._path) as temporary, open(temporary, "wb") as stream:
+    # Another process that has just ended the same search takes away what it finds of it.
+    with contextlib.suppress(FileNotFoundError), files.atomic_path(self._path) as temporary, open(temporary, "wb") as stream:
       np.savez(stream, identity=self._identity, **state)
 
   def load(self) -> dict[str, np.ndarray] | None:
@@ -205,11 +219,12 @@ class Ascent:
       rows, scalar = {"scale": weights, "kappa": row, "chi": row}, tf.TensorSpec((), tf.float32)
       draw = tf.nest.map_structure(tf.TensorSpec.from_tensor, self._middle())
       self._update = tf.function(self._regularised_update, jit_compile=True)
-      self._values_and_gradient = tf.function(self._forward_backward).get_concrete_function(inputs, draw, own, weights)
-      self._compiled = {
-        "step": tf.function(self._ascend).get_concrete_function(inputs, moments, weights, weights, own, rows, draw, scalar, scalar),
-        "own": tf.function(self._own_values).get_concrete_function(inputs, own),
-      }
+      with _own_errors():
+        self._values_and_gradient = tf.function(self._forward_backward).get_concrete_function(inputs, draw, own, weights)
+        self._compiled = {
+          "step": tf.function(self._ascend).get_concrete_function(inputs, moments, weights, weights, own, rows, draw, scalar, scalar),
+          "own": tf.function(self._own_values).get_concrete_function(inputs, own),
+        }
     return self._compiled
 
   def _windows(self, inputs: Mapping[str, tf.Tensor], draw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -315,7 +330,9 @@ class Ascent:
   ) -> tuple[dict[str, tf.Tensor], dict[str, Any], dict[str, tf.Tensor]]:
     """Adds the regularisers' gradients in float32, takes Adam's step and projects onto the norm bound."""
     config = self.config
-    new_inputs, new_moments, terms = {}, {}, {}
+    new_inputs: dict[str, tf.Tensor] = {}
+    new_moments: dict[str, Any] = {}
+    terms: dict[str, tf.Tensor] = {}
     for name, x in inputs.items():
       with tf.GradientTape(watch_accessed_variables=False) as tape:
         tape.watch(x)

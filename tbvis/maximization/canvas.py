@@ -42,20 +42,20 @@ def canvas_size(geometry: LayerGeometry, config: config_lib.MaximizationConfig, 
   >>> [canvas_size(conv4_3, config_lib.MaximizationConfig(), size) for size in (224, 112)]
   [191, 127]
   """
-  whole = geometry.stride is None or geometry.stride >= _WHOLE_STRIDE
-  least = input_size if whole else geometry.stride
+  stride = None if geometry.stride is None or geometry.stride >= _WHOLE_STRIDE else geometry.stride
+  least = stride or input_size
   if config.canvas:
     if config.canvas < least:
       raise UsageError(f"--canvas: expected at least {least} pixels for layer {geometry.name}, received {config.canvas}.")
     return config.canvas
-  if whole or config.whole_canvas:
+  if stride is None or geometry.field is None or config.whole_canvas:
     return input_size
   factor = config.canvas_factor or (2.0 if geometry.field <= _SMALL_FIELD else 1.1)
-  locations = max(round(geometry.field / geometry.stride * factor), _LEAST_LOCATIONS)
+  locations = max(round(geometry.field / stride * factor), _LEAST_LOCATIONS)
   if not config.canvas_factor:
-    locations = min(locations, input_size // geometry.stride)
+    locations = min(locations, input_size // stride)
   locations += 1 - locations % 2
-  return locations * geometry.stride + geometry.stride - 1
+  return locations * stride + stride - 1
 
 
 def maps_of(place: LayerGeometry, streams: Mapping[str, Stream]) -> int:

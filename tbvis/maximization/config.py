@@ -12,11 +12,15 @@ from tbvis.errors import UsageError, unknown_name
 LOCATIONS = ("center", "mean", "sum")
 PARAMETERIZATIONS = ("pixels", "fourier")
 _PLACE = re.compile(r"-?\d+(,-?\d+)*")
+# What is far beyond any use: float32 overflows soon behind it.
+_LARGEST = 1e9
 PRESETS = ("default", "paper", "nnpreimage")
 
 
-def _constant(default: Any, help_text: str, source: str, *, low: float | None = None, choices: tuple[str, ...] = ()) -> Any:
-  return dataclasses.field(default=default, metadata={"help": help_text, "source": source, "low": low, "choices": choices})
+def _constant(
+  default: Any, help_text: str, source: str, *, low: float | None = None, high: float = _LARGEST, choices: tuple[str, ...] = ()
+) -> Any:
+  return dataclasses.field(default=default, metadata={"help": help_text, "source": source, "low": low, "high": high, "choices": choices})
 
 
 def check_location(location: str) -> str:
@@ -38,7 +42,7 @@ class MaximizationConfig:
   True
   """
 
-  steps: int = _constant(120, "Steps of the ascent.", "not published; chosen by eye", low=1)
+  steps: int = _constant(120, "Steps of the ascent.", "not published; chosen by eye", low=1, high=10_000_000)
   learning_rate: float = _constant(
     8.0, "Adam's rate at the first step, grey levels of 255.", "not published; METHOD 2.3 gives 1-3, 8 with 120 steps by eye", low=0
   )
@@ -48,7 +52,7 @@ class MaximizationConfig:
   beta1: float = _constant(0.9, "Adam's decay of the mean gradient.", "nnpreimage's momentum (METHOD 2.3)", low=0)
   beta2: float = _constant(0.9, "Adam's decay of the mean squared gradient.", "nnpreimage's forgetting (METHOD 2.3)", low=0)
   epsilon: float = _constant(1e-14, "Adam's epsilon; gradients are about 1e-7, so it must be far smaller.", "measured", low=0)
-  exponent: float = _constant(6.0, "Exponent alpha of the energy (equation 2).", "nnpreimage; the paper prints 3", low=1)
+  exponent: float = _constant(6.0, "Exponent alpha of the energy (equation 2).", "nnpreimage; the paper prints 3", low=1, high=50)
   energy_scale: float = _constant(
     80.0,
     "B in the weight 1/(H W B^alpha) of the energy and, by V = B / 6.5, of total variation.",
@@ -56,14 +60,18 @@ class MaximizationConfig:
     low=1e-6,
   )
   bound: float = _constant(
-    160.0, "Largest norm of a pixel, kept by projection after each step (equation 2).", "the paper's B = 160", low=1e-6
+    160.0, "Largest norm of a pixel, kept by projection after each step (equation 2).", "the paper's B = 160", low=1e-6, high=1e4
   )
   motion_weight: float = _constant(10.0, "Weight of the motion's total variation over the appearance's.", "the paper, 3.4", low=0)
   per_frame: bool = _constant(
     True, "Divide the motion's regularisers by its frames (1/T); without it they drown the target.", "measured; the paper has no 1/T"
   )
   data_weight: float = _constant(
-    1e4, "Weight of the target before calibration, times 1/(rho^2 a_hat).", "nnpreimage; the paper prints none, which is 1", low=0
+    1e4,
+    "Weight of the target before calibration, times 1/(rho^2 a_hat).",
+    "nnpreimage; the paper prints none, which is 1",
+    low=0,
+    high=1e15,
   )
   calibrate: bool = _constant(
     True, "Adapt each row's data weight during the ascent, so that its activation ends near `target` times a_hat.", "ours; FEASIBILITY"
@@ -114,24 +122,28 @@ class MaximizationConfig:
     "Range of the random shift of both inputs, in parts of the layer's stride.",
     "nnpreimage has 1/4, the paper the whole stride",
     low=0,
+    high=100,
   )
   temporal_jitter: int = _constant(
     0,
     "Largest random shift in time of inputs with frames; what is searched is so many frames longer.",
     "ours; not in the paper",
     low=0,
+    high=100,
   )
   zoom: float = _constant(
     0.0,
     "Largest random enlargement of all inputs together about their centre: 0.1 is 1/1.1 to 1.1.",
     "lucid; not in the paper",
     low=0,
+    high=10,
   )
   rotation: float = _constant(
     0.0,
     "Largest random turn of all inputs together in the image plane, degrees; flow vectors turn along.",
     "lucid; not in the paper",
     low=0,
+    high=360,
   )
   parameterization: str = _constant(
     "pixels",
@@ -139,16 +151,22 @@ class MaximizationConfig:
     "Olah et al. 2017; not in the paper",
     choices=PARAMETERIZATIONS,
   )
-  decay: float = _constant(1.0, "With fourier, frequency f is weighted by f^-decay.", "natural images have 1 (Olah et al. 2017)", low=0)
+  decay: float = _constant(
+    1.0, "With fourier, frequency f is weighted by f^-decay.", "natural images have 1 (Olah et al. 2017)", low=0, high=10
+  )
   decorrelate: bool = _constant(
     False, "With fourier, mix the three colours of an appearance as natural images do.", "Olah et al. 2017; not in the paper"
   )
   start: float = _constant(
-    46.2, "Amplitude of the appearance's uniform start noise, over its 95 % quantile.", "nnpreimage: 80 / sqrt(3) (METHOD 2.3)", low=0
+    46.2,
+    "Amplitude of the appearance's uniform start noise, over its 95 % quantile.",
+    "nnpreimage: 80 / sqrt(3) (METHOD 2.3)",
+    low=0,
+    high=1e4,
   )
-  motion_start: float = _constant(46.2, "The same for motion.", "nnpreimage, as for appearance", low=0)
+  motion_start: float = _constant(46.2, "The same for motion.", "nnpreimage, as for appearance", low=0, high=1e4)
   canvas: int = _constant(
-    0, "Side of the stimulus in pixels; 0 takes the rule of METHOD 2.5, and the training crop from fc6 on.", "ours", low=0
+    0, "Side of the stimulus in pixels; 0 takes the rule of METHOD 2.5, and the training crop from fc6 on.", "ours", low=0, high=4096
   )
   whole_canvas: bool = _constant(
     False,
@@ -156,9 +174,15 @@ class MaximizationConfig:
     "the authors' 401 x 401 canvas for late layers",
   )
   canvas_factor: float = _constant(
-    0.0, "Side of the stimulus in receptive fields; 0 takes the rule's 2.0 up to a field of 100 px, 1.1 beyond.", "METHOD 2.5", low=0
+    0.0,
+    "Side of the stimulus in receptive fields; 0 takes the rule's 2.0 up to a field of 100 px, 1.1 beyond.",
+    "METHOD 2.5",
+    low=0,
+    high=100,
   )
-  batch_size: int = _constant(0, "Rows (unit and chi) searched together; 0 takes as many as fit about `batch_memory`.", "ours", low=0)
+  batch_size: int = _constant(
+    0, "Rows (unit and chi) searched together; 0 takes as many as fit about `batch_memory`.", "ours", low=0, high=4096
+  )
   batch_memory: int = _constant(1000, "MiB of network values that a batch may take.", "ours", low=1)
   log_every: int = _constant(5, "Steps between logged values.", "ours", low=1)
   kept_steps: int = _constant(
@@ -167,15 +191,16 @@ class MaximizationConfig:
     "and 83 of 120; of a short search fewer. 0 keeps none.",
     "ours",
     low=0,
+    high=100,
   )
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     for name, field in self.constants().items():
       value, low, choices = getattr(self, name), field.metadata["low"], field.metadata["choices"]
       if choices and value not in choices:
         raise UsageError(f"Invalid value for {name}. Expected one of {', '.join(choices)}. Received: {value!r}.")
-      if low is not None and not (isinstance(value, (int, float)) and low <= value < float("inf")):
-        raise UsageError(f"Invalid value for {name}. Expected a number of at least {low:g}. Received: {value!r}.")
+      if low is not None and not (isinstance(value, (int, float)) and low <= value <= field.metadata["high"]):
+        raise UsageError(f"Invalid value for {name}. Expected a number of {low:g} to {field.metadata['high']:g}. Received: {value!r}.")
     check_location(self.location)
     if self.decorrelate and self.parameterization != "fourier":
       raise UsageError("Invalid value for decorrelate. Expected parameterization fourier with it. Received: pixels.")

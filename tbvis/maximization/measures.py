@@ -7,6 +7,7 @@ import dataclasses
 
 import numpy as np
 
+from tbvis.errors import present
 from tbvis.maximization.transforms import NOISE_LEVEL
 from tbvis.records import StimulusRecord
 
@@ -64,10 +65,10 @@ def change_agreement(first: np.ndarray, second: np.ndarray) -> float:
   >>> round(change_agreement(moving, 3 * moving), 3)
   1.0
   """
-  changes = [np.diff(np.asarray(motion, np.float64), axis=2).ravel() for motion in (first, second)]
-  if min(np.std(change) for change in changes) == 0:
+  one, other = (np.diff(np.asarray(motion, np.float64), axis=2).ravel() for motion in (first, second))
+  if min(np.std(one), np.std(other)) == 0:
     return 0.0
-  return float(np.corrcoef(*changes)[0, 1])
+  return float(np.corrcoef(one, other)[0, 1])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +118,11 @@ def speeds(records: Iterable[StimulusRecord]) -> dict[str, Speeds]:
   for (layer, _), found in by_unit.items():
     if len(found) > 1:
       ends = found[min(found)], found[max(found)]
-      values = [(temporal_ratio(r.motion, r.chunks), r.activation / (r.a_hat or 1.0), contrast(r.motion)) for r in ends]
-      rows.setdefault(layer, []).append(np.array(values).T)
+      rows.setdefault(layer, []).append(np.array([_speed(end) for end in ends]).T)
   return {layer: Speeds(*np.stack(values, axis=1)) for layer, values in rows.items()}
+
+
+def _speed(record: StimulusRecord) -> tuple[float, float, float]:
+  """Returns a stimulus' temporal ratio, its activation as a part of a_hat, and its contrast."""
+  motion = present(record.motion, "a stimulus with motion")
+  return temporal_ratio(motion, record.chunks), record.activation / (record.a_hat or 1.0), contrast(motion)

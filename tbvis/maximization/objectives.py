@@ -410,7 +410,7 @@ def _located(maps: tf.Tensor, location: str, pick: Callable[[tf.Tensor], tf.Tens
     # A convolution over a film has a time axis that a place on the map need not name.
     index = [size // 2 for size in places[: max(len(places) - len(index), 0)]] + index
     if len(index) != len(places) or not all(-size <= i < size for i, size in zip(index, places, strict=True)):
-      raise UsageError(f"location: expected a place on a map of {' x '.join(map(str, places))}, received {location!r}.")
+      raise UsageError(f"--location: expected a place on a map of {' x '.join(map(str, places))}, received {location!r}.")
   flat = int(np.ravel_multi_index([i % size for i, size in zip(index, places, strict=True)], places)) if places else 0
   maps = tf.reshape(maps, [-1, int(np.prod(places, dtype=int)), units])[:, flat : flat + 1]
   return tf.cast(pick(maps), tf.float32)[:, 0]

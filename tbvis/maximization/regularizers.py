@@ -51,7 +51,7 @@ class TotalVariation:
   temporal: Any = 0.0
   links: tuple[float, ...] = ()
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     _check_weight("spatial", self.spatial)
     _check_weight("temporal", self.temporal)
 
@@ -86,7 +86,7 @@ class LocalEnergy:
   bound: float = 80.0
   exponent: float = 6.0
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if not self.bound > 0:
       raise UsageError(f"Invalid value for argument `bound`. Expected a number above 0. Received: bound={self.bound!r}.")
     if not self.exponent >= 1:

@@ -53,7 +53,7 @@ class Stream:
   windows: int = 1
   gap: float = 1.0
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     for field in ("frames", "components", "windows"):
       if getattr(self, field) < 1:
         raise UsageError(f"Input {self.name}: expected {field} of at least 1, received {getattr(self, field)!r}.")
@@ -120,7 +120,8 @@ def _stream(name: str, shape: Sequence[int | None], given: Mapping[str, Any]) ->
     raise unknown_name("setting", unknown[0], SETTABLE, f"input {name}")
   if len(shape) not in (_CLIP_RANK - 1, _CLIP_RANK) or shape[-1] is None:
     raise UsageError(f"Input {name}: expected shape (N, H, W, C) or (N, T, H, W, C), received {tuple(shape)}.")
-  channels, size = int(shape[-1]), None if None in shape[-3:-1] else (int(shape[-3]), int(shape[-2]))
+  channels, (height, width) = int(shape[-1]), shape[-3:-1]
+  size = None if height is None or width is None else (int(height), int(width))
   chunks = 0
   if len(shape) == _CLIP_RANK:
     chunks = int(shape[1] or given.get("frames", OPEN_FRAMES * max(1, channels // int(given.get("components", channels)))))

@@ -16,7 +16,9 @@ import zlib
 
 from absl import logging
 import numpy as np
+import tensorflow as tf
 
+from tbvis import limits
 from tbvis.errors import UsageError
 from tbvis.maximization import ascent, canvas, network, objectives
 from tbvis.maximization import config as config_lib
@@ -186,7 +188,7 @@ class Job:
     """Tells the network from the same one with other weights."""
     checksum = 0
     for weight in self.model.weights:
-      checksum = zlib.crc32(np.ascontiguousarray(np.asarray(weight)), checksum)
+      checksum = zlib.crc32(np.ascontiguousarray(np.asarray(weight)).view(np.uint8).data, checksum)
     return checksum
 
   def lower(self, target: Target) -> list[objectives.Program]:
@@ -231,27 +233,46 @@ def plan(job: Job, wanted: Sequence[Target], settings: Sequence[Setting], seed: 
     wanted: targets in order; those that share a compiled step are gathered.
     settings: settings of every target.
     seed: of the run.
+
+  Raises:
+    UsageError: if a batch is more than this machine can hold.
   """
   table = geometry.layer_geometry(job.model, whole=True)
   by_form: dict[Any, list[Row]] = {}
   sides: dict[Any, int] = {}
   for target in wanted:
     key = tuple(ascent.Term(program.form, program.taps) for program in job.lower(target))
-    layers = [tap.layer for term in key for tap in term.taps]
-    largest = max(layers, key=lambda layer: table[layer].field or float("inf"))
+    tapped = [tap.layer for term in key for tap in term.taps]
+    largest = max(tapped, key=lambda layer: table[layer].field or float("inf"))
     sides[key] = canvas.canvas_size(table[largest], job.config, job.input_size)
     by_form.setdefault(key, []).extend(Row(target, setting, seed) for setting in settings)
   batches = []
   for key, rows in by_form.items():
     layers = tuple(dict.fromkeys(tap.layer for term in key for tap in term.taps))
     value_bytes = 2 if "bfloat16" in str(job.model.get_layer(layers[0]).compute_dtype) else 4
-    fitting = job.config.batch_memory * 2**20 // canvas.bytes_per_row(table, layers, sides[key], value_bytes, job.streams)
+    each = canvas.bytes_per_row(table, layers, sides[key], value_bytes, job.streams)
+    fitting = job.config.batch_memory * 2**20 // each
     count = int(job.config.batch_size or min(max(fitting, 1), _MOST_ROWS))
     if not job.config.batch_size and count > len(settings):
       # Targets whole, so that all settings of a target are there at once.
       count -= count % len(settings)
+    _check_memory(min(count, len(rows)) * each, min(count, len(rows)), layers[0], sides[key], job.config.batch_memory)
     batches += [Batch(layers, sides[key], tuple(rows[i : i + count])) for i in range(0, len(rows), count)]
   return batches
+
+
+def _check_memory(needed: int, rows: int, layer: str, side: int, meant: int) -> None:
+  """Refuses a batch that is larger than what is meant (MiB) and than what is free, before it is compiled for minutes.
+
+  On a GPU, whose memory is its own, TensorFlow tells.
+  """
+  free = limits.available_bytes()
+  # The ascent's graph holds about as much again.
+  if needed > meant * 2**20 and 2 * needed > free and not tf.config.list_physical_devices("GPU"):
+    raise UsageError(
+      f"--canvas, --batch_size: {rows} stimuli of {side} x {side} pixels for layer {layer} need about {2 * needed / 2**20:,.0f} MiB at "
+      f"once, and this machine has {free / 2**20:,.0f} MiB free."
+    )
 
 
 def a_hat_by_layer(source: Any, model: keras.Model, layers: Sequence[str], classes: Sequence[str] | None = None) -> dict[str, np.ndarray]:
@@ -371,6 +392,10 @@ def layer_order(model: keras.Model) -> Callable[[Target], int]:
   return lambda target: min(order[layer] for layer in target.layers)
 
 
+def _tell(on_step: Callable[[Batch], None], batch: Batch, step: int) -> None:
+  on_step(batch)
+
+
 def search(
   job: Job, batches: Sequence[Batch], on_step: Callable[[Batch], None] | None = None, state: str | os.PathLike[str] | None = None,
   save_every: int = 0,
@@ -407,7 +432,7 @@ def search(
       name = identity(job, batch)
       snapshot = ascent.Snapshot(pathlib.Path(state) / f"{name}.npz", save_every, name)
     started = time.monotonic()
-    found = engine.run(rows, on_step=(lambda step, batch=batch: on_step(batch)) if on_step else None, snapshot=snapshot)
+    found = engine.run(rows, on_step=functools.partial(_tell, on_step, batch) if on_step else None, snapshot=snapshot)
     seconds = (time.monotonic() - started) / len(batch.rows)
     made = {
       **dataclasses.asdict(job.config),

@@ -77,7 +77,7 @@ class StackToFrames(keras.layers.Layer):
   def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
     """Returns the shape of the film."""
     rows, height, width, channels = input_shape
-    return rows, self.frames, height, width, channels // self.frames
+    return rows, self.frames, height, width, None if channels is None else channels // self.frames
 
   def get_config(self) -> dict[str, Any]:
     """Returns the arguments of the constructor."""
@@ -97,7 +97,7 @@ class FramesToStack(keras.layers.Layer):
   def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
     """Returns the shape of the stack."""
     rows, frames, height, width, channels = input_shape
-    return rows, height, width, frames * channels
+    return rows, height, width, None if frames is None or channels is None else frames * channels
 
 
 def code_hint(error: Exception) -> str | None:

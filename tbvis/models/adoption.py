@@ -223,11 +223,13 @@ class _Adapters:
     Raises:
       UsageError: for a shape that is neither of pictures nor of films, or shapes that do not go together.
     """
-    times, channels, sizes = {}, {}, {}
+    times: dict[str, int] = {}
+    channels: dict[str, int] = {}
+    sizes: dict[str, tuple[int, int] | None] = {}
     for stream, shape in shapes.items():
       count, wanted = shape[-1], _COMPONENTS[stream]
-      is_motion_stack = stream == "motion" and bool(count) and count % wanted == 0
-      if len(shape) not in (PICTURE_RANK, PICTURE_RANK + 1) or not (count == wanted or is_motion_stack):
+      is_motion_stack = stream == "motion" and count is not None and count > 0 and count % wanted == 0
+      if len(shape) not in (PICTURE_RANK, PICTURE_RANK + 1) or count is None or not (count == wanted or is_motion_stack):
         raise UsageError(f"{where}: expected an input of {stream} to be {_WANTED[stream]}; received {tuple(shape[1:])}.")
       times[stream] = (shape[1] or frames) if len(shape) > PICTURE_RANK else 0
       channels[stream] = int(count)
@@ -236,11 +238,12 @@ class _Adapters:
         raise UsageError(
           f"{where}: expected an input of {stream} that is square, or open in height and width (None), received {height} x {width}."
         )
-      sizes[stream] = (int(height), int(width)) if height else None
+      sizes[stream] = (int(height), int(width)) if height and width else None
     if len({size for size in sizes.values() if size}) > 1:
       raise UsageError(f"{where}: expected inputs of one size, received {' and '.join(str(size) for size in sizes.values())}.")
     film = times.get("appearance", 0) if times.get("appearance", 0) > 1 else 0
-    ours, moved = {}, {}
+    ours: dict[str, tuple[int | None, ...]] = {}
+    moved: dict[str, int] = {}
     for stream, time in times.items():
       count = channels[stream]
       if film and time == film:
@@ -259,9 +262,9 @@ class _Adapters:
   def begin(self, stream: str, settings: InputSettings) -> tuple[Any, Any]:
     """Returns what the model's input reads, and our input."""
     ours = keras.Input(self.ours[stream], name=stream, dtype="float32")
-    x = ours
-    if self.sizes[stream]:
-      x = adopted_lib.CentralCrop(*self.sizes[stream], name=f"crop_{stream}")(x)
+    x, size = ours, self.sizes[stream]
+    if size:
+      x = adopted_lib.CentralCrop(*size, name=f"crop_{stream}")(x)
     if self.frames[stream]:
       name, count = f"frames_{stream}", self.frames[stream]
       x = (adopted_lib.StackToFrames(count, name=name) if count > 0 else adopted_lib.FramesToStack(name=name))(x)
@@ -274,7 +277,7 @@ class _Adapters:
 class _Copier:
   """Copies models layer by layer onto other inputs, so that no layer is called twice and none has others inside."""
 
-  def __init__(self):
+  def __init__(self) -> None:
     self.tensors: dict[str, Any] = {}
     self._pairs: list[tuple[Any, Any]] = []
 
@@ -323,9 +326,7 @@ class _Copier:
     return next(candidate for candidate in candidates if candidate not in taken)
 
 
-def _scores(
-  copier: _Copier, found: Sequence[Any], inputs: Mapping[str, Any], wanted: Sequence[str], where: str
-) -> dict[str, Any]:
+def _scores(copier: _Copier, found: Sequence[Any], inputs: Mapping[str, Any], wanted: Sequence[str], where: str) -> dict[str, Any]:
   """Returns the scores before the softmax by their names in our networks.
 
   Raises:

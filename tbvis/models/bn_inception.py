@@ -97,13 +97,15 @@ def _body(tower: Tower, x: Any) -> Any:
   x = _unit(tower, x, "conv2", "3x3_reduce", 64)
   x = _unit(tower, x, "conv2", "3x3", 192, 3)
   x = CeilMaxPooling2D(3, 2, **tower.named("pool2_3x3_s2"))(x)
-  for block, *channels in BLOCKS:
-    x = _inception(tower, x, f"inception_{block}", *channels)
+  for block in BLOCKS:
+    x = _inception(tower, x, *block)
   return x
 
 
-def _inception(tower: Tower, x: Any, block: str, one: int, reduce: int, three: int, double_reduce: int, double: int, proj: int, pool: str):
-  stride = 1 if one else 2
+def _inception(
+  tower: Tower, x: Any, name: str, one: int, reduce: int, three: int, double_reduce: int, double: int, proj: int, pool: str
+) -> Any:
+  block, stride = f"inception_{name}", 1 if one else 2
   branches = [_unit(tower, x, block, "1x1", one)] if one else []
   y = _unit(tower, x, block, "3x3_reduce", reduce)
   branches.append(_unit(tower, y, block, "3x3", three, 3, stride))

@@ -23,6 +23,7 @@ def c3d(
   width: float = 1.0,
   input_size: int = 112,
   fc_units: int = 4096,
+  batch_norm: bool = False,
   dropout: float = 0.5,
   dtype: str = "float32",
   seed: int = 0,
@@ -39,6 +40,8 @@ def c3d(
     width: factor on the channels of every convolution.
     input_size: side in pixels of the training crop, at least 32.
     fc_units: channels of fc6 and fc7.
+    batch_norm: whether a normalisation stands behind every convolution below fc6. The published network has none; with them it
+      learns from nothing.
     dropout: rate after relu6 and relu7.
     dtype: Keras dtype policy, such as "float32" or "mixed_bfloat16".
     seed: seed of the initial weights.
@@ -61,19 +64,22 @@ def c3d(
   seeds = itertools.count(seed * 1000)
   tower = Tower(STREAM, width, dtype, seeds)
 
-  def conv(x: Any, name: str, filters: int, kernel: int | tuple[int, int, int], padding: str) -> Any:
+  def conv(x: Any, name: str, filters: int, kernel: int | tuple[int, ...], padding: str) -> Any:
     return keras.layers.Conv3D(filters, kernel, padding=padding, kernel_initializer=tower.initializer(), **tower.named(name))(x)
 
   film = keras.Input((chunks, None, None, APPEARANCE_CHANNELS), name=STREAM, dtype="float32")
-  x, left = film, (chunks, input_size, input_size)
+  x = film
+  left: tuple[int, ...] = (chunks, input_size, input_size)
   for block, (convolutions, filters, window) in enumerate(BLOCKS, start=1):
     for letter in convolutions:
       x = conv(x, f"conv{block}{letter}", scaled_channels(filters, width), 3, "same")
+      if batch_norm:
+        x = tower.batch_norm(x, f"bn{block}{letter}")
       x = tower.relu(x, f"relu{block}{letter}")
     # Of windows as long as their distance, "same" is Caffe's rounding up: what is beyond the map never wins.
     x = keras.layers.MaxPooling3D(window, padding="same", **tower.named(f"pool{block}"))(x)
     left = tuple(-(-size // step) for size, step in zip(left, window, strict=True))
-  for number, kernel in (("6", left), ("7", 1)):
+  for number, kernel in (("6", left), ("7", (1, 1, 1))):
     x = tower.relu(conv(x, f"fc{number}", fc_units, kernel, "valid"), f"relu{number}")
     x = keras.layers.Dropout(dropout, seed=next(seeds), **tower.named(f"dropout{number}"))(x)
   # As the two-stream networks' classifiers start.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 import contextlib
 import dataclasses
 import inspect
@@ -28,7 +29,7 @@ _WEIGHTS = "model.weights.h5"
 FORMAT = 1
 STORAGES = ("float32", "float16")
 _DESCRIPTION = {"format": int, "architecture": str, "arguments": dict, "classes": list, "metadata": dict}
-BUILDERS = {
+BUILDERS: dict[str, Callable[..., keras.Model]] = {
   "two_stream_fusion_vgg16": two_stream.two_stream_fusion_vgg16,
   "st_resnet50": st_resnet.st_resnet50,
   "tsn_bn_inception": bn_inception.tsn_bn_inception,
@@ -111,7 +112,8 @@ def complete_arguments(architecture: str, given: dict[str, Any]) -> dict[str, An
   224
   """
   parameters = inspect.signature(BUILDERS[architecture]).parameters
-  defaults = {name: parameter.default for name, parameter in parameters.items() if name not in ("classes", "dtype")}
+  known = {name: parameter.default for name, parameter in parameters.items() if name not in ("classes", "dtype")}
+  defaults = {name: default for name, default in known.items() if default is not inspect.Parameter.empty}
   return {**defaults, **given}
 
 
@@ -297,31 +299,39 @@ def _line(error: Exception) -> str:
   return (" ".join(str(error).split()) or type(error).__name__)[:300]
 
 
-def copy_weights(source: Checkpoint, target: Checkpoint, where: str) -> list[str]:
-  """Copies every layer of one network that another has too; a classifier of other classes is left as it is.
+def copy_weights(sources: Mapping[str, Checkpoint], target: Checkpoint) -> list[str]:
+  """Copies every layer that networks have too into another; a classifier of other classes is left as it is.
+
+  Of networks of different streams each gives its own tower; a tower that none of them has is left as it is. Of two that have a layer
+  the first gives it.
 
   Args:
-    source: the network that gives.
+    sources: the networks that give, by the file that each comes from.
     target: the network that takes.
-    where: the file that `source` comes from, for the message.
 
   Returns:
     Names of the layers set.
 
   Raises:
-    UsageError: if a layer below the classifiers is missing in `source` or has another shape there.
+    UsageError: if a layer below the classifiers has another shape, or is missing though its stream is there.
   """
-  given = {layer.name: layer for layer in source.model.layers}
+  layers = {where: {layer.name: layer for layer in source.model.layers} for where, source in sources.items()}
+  missing = set(target.model.input).difference(*(source.model.input for source in sources.values()))
+  own = tuple(f"_{stream}" for stream in missing)
   done = []
   for layer in target.model.layers:
     if not layer.weights:
       continue
+    classifier = layer.name.startswith("prediction")
     wanted = [tuple(w.shape) for w in layer.weights]
-    found = [tuple(w.shape) for w in given[layer.name].weights] if layer.name in given else None
-    same = found == wanted and (not layer.name.startswith("prediction") or source.classes == target.classes)
-    if same:
-      layer.set_weights(given[layer.name].get_weights())
+    where = next((where for where in sources if layer.name in layers[where]), None)
+    found = [tuple(w.shape) for w in layers[where][layer.name].weights] if where else None
+    if where and found == wanted and not (classifier and sources[where].classes != target.classes):
+      layer.set_weights(layers[where][layer.name].get_weights())
       done.append(layer.name)
-    elif not layer.name.startswith("prediction"):
-      raise UsageError(f"{where}: expected a network whose layer {layer.name} has weights of {wanted}, found {found or 'no such layer'}.")
+    elif not classifier and (found or not layer.name.endswith(own)):
+      raise UsageError(
+        f"{where or ', '.join(sources)}: expected a network whose layer {layer.name} has weights of {wanted}, "
+        f"found {found or 'no such layer'}."
+      )
   return done

@@ -107,15 +107,17 @@ def layer_geometry(model: keras.Model, whole: bool = False) -> dict[str, LayerGe
       before = [geometry for geometry, *_ in found]
       streams = tuple(dict.fromkeys(s for g in before for s in g.streams))
       ends = len(shape) < _MAP_RANK or "Global" in type(layer).__name__ or isinstance(layer, (keras.layers.Flatten, keras.layers.Reshape))
-      if ends or any(g.field is None for g in before):
+      reached = [(g.stride, g.time, seen, each) for g, seen, each in found if g.stride is not None and g.time is not None]
+      if ends or len(reached) < len(found):
         here = LayerGeometry(layer.name, shape[-1], None, None, streams, shape, None)
       else:
         spans, stride = window(layer)
-        sides = tuple(max(seen[axis] + spans[axis] * g.stride for g, seen, _ in found) for axis in (0, 1))
+        height, width = (max(seen[axis] + spans[axis] * coarse for coarse, _, seen, _ in reached) for axis in (0, 1))
+        sides = height, width
         later, steps = window_in_time(layer)
-        time = max(g.time + later * each for g, _, each in found)
-        step = steps * max(each for *_, each in found)
-        here = LayerGeometry(layer.name, shape[-1], max(sides), max(g.stride for g in before) * stride, streams, shape, time)
+        time = max(frames + later * each for _, frames, _, each in reached)
+        step = steps * max(each for *_, each in reached)
+        here = LayerGeometry(layer.name, shape[-1], max(sides), max(coarse for coarse, *_ in reached) * stride, streams, shape, time)
     for tensor in outputs:
       by_tensor[id(tensor)] = here, sides, step
     result[layer.name] = here

@@ -76,7 +76,9 @@ def last_side(size: int) -> int:
   return size
 
 
-def _unit(tower: Tower, x: Any, name: str, filters: int, kernel: int | tuple[int, int] = 1, stride: int = 1, padding: int | None = None):
+def _unit(
+  tower: Tower, x: Any, name: str, filters: int, kernel: int | tuple[int, int] = 1, stride: int = 1, padding: int | None = None
+) -> Any:
   x = tower.conv(x, f"{name}_Conv2D", filters, kernel, stride=stride, padding=padding, bias=True)
   return tower.relu(tower.batch_norm(x, f"{name}_batchnorm"), name)
 

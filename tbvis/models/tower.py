@@ -30,7 +30,7 @@ class Tower:
     self.stream, self.width, self.dtype, self._seeds = stream, width, dtype, seeds
     self._partial, self._convolutions, self._normalisations = partial_batch_norm, 0, 0
 
-  def named(self, name: str) -> dict[str, str]:
+  def named(self, name: str) -> dict[str, Any]:
     """Returns the arguments that every layer is given."""
     return {"name": f"{name}_{self.stream}", "dtype": self.dtype}
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import io
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageSequence
@@ -21,14 +23,14 @@ def _image(array: np.ndarray) -> Image.Image:
   return Image.fromarray(np.ascontiguousarray(array))
 
 
-def _images(frames: np.ndarray) -> list[Image.Image]:
+def _images(frames: np.ndarray | Sequence[np.ndarray]) -> list[Image.Image]:
   images = [_image(frame) for frame in frames]
   if not images:
     raise UsageError("Expected at least one frame to animate, received none.")
   return images
 
 
-def _save(image: Image.Image, **options: object) -> bytes:
+def _save(image: Image.Image, **options: Any) -> bytes:
   stream = io.BytesIO()
   image.save(stream, **options)
   return stream.getvalue()
@@ -39,7 +41,7 @@ def encode_png(image: np.ndarray) -> bytes:
   return _save(_image(image), format="PNG", optimize=False)
 
 
-def encode_gif(frames: np.ndarray, milliseconds: int = 150) -> bytes:
+def encode_gif(frames: np.ndarray | Sequence[np.ndarray], milliseconds: int = 150) -> bytes:
   """Encodes uint8 RGB frames (T, H, W, 3) as a looping GIF.
 
   Frames that repeat are kept as frames, so that the time axis stays true.

@@ -38,7 +38,7 @@ class Strip:
   """
 
   label: str
-  values: Sequence[float]
+  values: Sequence[float] | np.ndarray
   names: Sequence[str] = ()
   series: int = 0
   interval: tuple[float, float] | None = None

@@ -366,9 +366,9 @@ def _chunk_of(film: np.ndarray, chunk: int, chunks: int) -> np.ndarray:
   return film if len(film) == 1 else np.split(film, chunks)[chunk]
 
 
-def _rows(film: np.ndarray, chunks: int) -> list[np.ndarray]:
+def _rows(film: np.ndarray, chunks: int) -> list[list[np.ndarray]]:
   """Returns the frames that a PNG has in each of its rows."""
-  return [_chunk_of(film, chunk, chunks) for chunk in range(1 if len(film) == 1 else chunks)]
+  return [list(_chunk_of(film, chunk, chunks)) for chunk in range(1 if len(film) == 1 else chunks)]
 
 
 def read_exported(folder: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -11,7 +11,7 @@ import html
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from tbvis.errors import UsageError
+from tbvis.errors import UsageError, present
 from tbvis.rendering import animation
 
 # Frames of the film of a whole figure: as many as a stimulus has.
@@ -49,14 +49,19 @@ class Cell:
   below: str = ""
   still: int | None = None
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if self.frames is not None and (self.frames.dtype != np.uint8 or self.frames.ndim != 4 or self.frames.shape[-1] != 3):
       raise UsageError(f"Expected uint8 RGB frames (T, H, W, 3), received {self.frames.dtype} {self.frames.shape}.")
 
   @property
   def moves(self) -> bool:
     """Whether it is a film."""
-    return self.frames is not None and len(self.frames) > 1
+    return self.length > 1
+
+  @property
+  def length(self) -> int:
+    """How many frames it has."""
+    return 0 if self.frames is None else len(self.frames)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +88,7 @@ class Block:
   strip: int = 1
   moments: int = 1
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     for row in self.rows:
       if len(row.cells) != len(self.heads):
         raise UsageError(f"Expected {len(self.heads)} cells in row {row.label!r}, received {len(row.cells)}.")
@@ -114,7 +119,7 @@ class Words:
 
 
 @functools.cache
-def _font(size: int) -> ImageFont.ImageFont:
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
   return ImageFont.load_default(size)
 
 
@@ -195,9 +200,10 @@ def _paper(size: tuple[int, int], words: Sequence[Words]) -> np.ndarray:
 
 
 def _put(sheet: np.ndarray, spot: Place, frames: Sequence[int]) -> None:
+  film = present(spot.cell.frames, "a cell with frames")
   for number, index in enumerate(frames):
     x = spot.x + number * (spot.width + 1)
-    sheet[spot.y : spot.y + spot.height, x : x + spot.width] = animation.resize(spot.cell.frames[index], spot.height, spot.width)
+    sheet[spot.y : spot.y + spot.height, x : x + spot.width] = animation.resize(film[index], spot.height, spot.width)
 
 
 def picture(title: str, blocks: Sequence[Block], side: int = 128) -> np.ndarray:
@@ -210,7 +216,7 @@ def picture(title: str, blocks: Sequence[Block], side: int = 128) -> np.ndarray:
   size, places, words = place(title, blocks, side)
   sheet = _paper(size, words)
   for spot in places:
-    count = len(spot.cell.frames)
+    count = spot.cell.length
     still = count // 2 if spot.cell.still is None else spot.cell.still
     chosen = [still] if spot.frames == 1 else np.linspace(0, count - 1, spot.frames).round().astype(int).tolist()
     _put(sheet, spot, chosen)
@@ -226,7 +232,7 @@ def film(title: str, blocks: Sequence[Block], side: int = 96) -> np.ndarray:
   for moment in range(length):
     sheet = paper.copy()
     for spot in places:
-      _put(sheet, spot, [moment % len(spot.cell.frames)])
+      _put(sheet, spot, [moment % spot.cell.length])
     frames.append(sheet)
   return np.stack(frames)
 

@@ -83,9 +83,9 @@ def decode_steps(data: bytes, known: Mapping[str, Any]) -> tuple[np.ndarray | No
   copies = picture.reshape(below, height, count, width, 3).transpose(2, 0, 1, 3, 4).astype(np.float32)
   appearance = motion = None
   if frames:
-    motion = np.moveaxis((copies[:, :frames, ..., :2] - 128.0) * np.float32(known["scales"])[:, None, None, None, None], 1, 3)
+    motion = np.moveaxis((copies[:, :frames, ..., :2] - 128.0) * np.asarray(known["scales"], np.float32)[:, None, None, None, None], 1, 3)
   if limits:
-    low, high = np.float32(limits).T[..., None, None, None, None]
+    low, high = np.asarray(limits, np.float32).T[..., None, None, None, None]
     film = np.moveaxis(low + copies[:, frames:] * ((high - low) / 255), 1, 3)
     appearance = film[..., 0, :] if pictures == 1 else film
   return appearance, motion

@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 
 FINDINGS = ("fusion", "selectivity", "invariance", "failures")
 _TRAINED, _START, _UNTRAINED = "trained", "fusion as initialised", "motion untrained"
-_PATH = (
-  "conv2_2_motion", "conv3_3_motion", "conv4_3_motion", "conv5_3_motion", "conv5_fusion", "fc6", "fc7", "prediction",
-)  # fmt: skip
+_MOST_SEEDS = 1000
 
 _NETWORK = networks.Network()
 _STATISTICS = flags.DEFINE_string(
@@ -38,14 +36,17 @@ _DATA_DIR = flags.DEFINE_string(
   "data_dir", None, "Folder given to tbvis-prepare: with it units are measured on held-out training clips too."
 )
 _DATASET = flags.DEFINE_string("dataset", None, "Name of the prepared set, as stage_split1_dis (tbvis-prepare prints it).")
-_SNIPPETS = flags.DEFINE_integer("snippets", 5, "Snippets a clip of those.", lower_bound=1)
+_SNIPPETS = flags.DEFINE_integer("snippets", 5, "Snippets a clip of those.", lower_bound=1, upper_bound=10_000)
 _FINDINGS = flags.DEFINE_list("findings", list(FINDINGS), "Which findings are measured.")
-_LAYERS = flags.DEFINE_list("layers", list(_PATH), "Layers whose units get stimuli, for invariance; of conv5_fusion's fusion is told.")
+_LAYERS = flags.DEFINE_list(
+  "layers", [], "Layers whose units get stimuli, for invariance; of conv5_fusion's fusion is told. By default eight of those "
+  "that see time, from the second to the class units; of the fusion VGG-16 one of each size, the fusion and what follows."
+)  # fmt: skip
 _PER_LAYER = flags.DEFINE_integer("per_layer", 8, "Units of each of --layers, the first that are not silent on clips.", lower_bound=1)
 _UNITS = flags.DEFINE_list("units", [], "Instead of --layers and --per_layer: units by name, as for tbvis-maximize.")
 _CHI = flags.DEFINE_list("chi", ["10", "5", "1", "0"], "Temporal weights of the motion's total variation: 0 leaves time free, 10 is slow.")
 _SEEDS = flags.DEFINE_string("seeds", "0-1", "Starts of each stimulus, two at least: what differs between starts is no finding.")
-_STEPS = flags.DEFINE_integer("steps", None, "Steps of the ascent; the search's default without it.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", None, "Steps of the ascent; the search's default without it.", lower_bound=1, upper_bound=10_000_000)
 _CONTROLS = flags.DEFINE_bool(
   "controls", True, "Whether the fusion as initialised and a motion tower without training are measured beside the network; needs clips."
 )
@@ -71,12 +72,12 @@ def _asked() -> tuple[list[str], list[float], list[int]]:
   for name in wanted:
     if name not in FINDINGS:
       raise unknown_name("finding", name, FINDINGS, "--findings")
-  chi = list(dict.fromkeys(app.parse_floats(_CHI.value, "chi")))
+  chi = list(dict.fromkeys(app.parse_floats(_CHI.value, "chi", low=0)))
   seeds = sorted(catalogue.parse_numbers(_SEEDS.value, "seeds") or ())
   if len(chi) < 2:
     raise UsageError(f"--chi: expected at least two different numbers, received {','.join(_CHI.value)!r}.")
-  if len(seeds) < 2:
-    raise UsageError(f"--seeds: expected at least two, as 0-1, received {_SEEDS.value!r}.")
+  if not 2 <= len(seeds) <= _MOST_SEEDS:
+    raise UsageError(f"--seeds: expected at least two and at most {_MOST_SEEDS}, as 0-1, received {_SEEDS.value!r}.")
   return wanted, chi, seeds
 
 
@@ -89,11 +90,12 @@ def _units(checkpoint: Checkpoint, statistics: statistics_lib.UnitStatistics | N
   import numpy as np
 
   from tbvis import units as units_lib
+  from tbvis.diagnostics.analysis import invariance
 
   if _UNITS.value:
     return units_lib.parse_units(_UNITS.value, checkpoint.model, checkpoint.classes)
   found = []
-  for layer in _LAYERS.value:
+  for layer in _LAYERS.value or invariance.default_layers(checkpoint):
     of_layer = units_lib.parse_units([f"{layer.strip()}/*"], checkpoint.model, checkpoint.classes)
     if statistics and all(name in statistics.layers for name in of_layer[0].layers):
       alive = np.min([statistics.largest(name) for name in of_layer[0].layers], axis=0) > 0
@@ -198,12 +200,10 @@ def _open(wanted: Sequence[str], chi: Sequence[float], seeds: Sequence[int], log
   from tbvis.models import precision
 
   statistics_path, data_dir = app.expand_path(_STATISTICS.value, "statistics"), app.expand_path(_DATA_DIR.value, "data_dir")
-  if bool(data_dir) != bool(_DATASET.value):
-    raise UsageError("--data_dir and --dataset: expected both or neither.")
   dtype = precision.resolve_dtype(_DTYPE.value)
   trained = _NETWORK.open(dtype)
   statistics = statistics_lib.UnitStatistics.load(statistics_path, classes=trained.classes) if statistics_path else None
-  dataset = networks.open_clips(data_dir, _DATASET.value, trained) if data_dir else None
+  dataset = networks.open_clips(data_dir, app.given(_DATASET.value, "dataset"), trained) if data_dir else None
   compared = {_TRAINED: trained}
   has_fusion = controls.FUSION in {layer.name for layer in trained.model.layers}
   if not has_fusion:
@@ -216,7 +216,7 @@ def _open(wanted: Sequence[str], chi: Sequence[float], seeds: Sequence[int], log
       compared[_START] = controls.initialised_fusion(trained, dtype)
     if "invariance" in wanted:
       compared[_UNTRAINED] = controls.untrained_motion(trained, app.expand_path(_IMAGENET.value, "imagenet_weights"), dtype)
-  config = MaximizationConfig(**({"steps": _STEPS.value} if _STEPS.value else {}))
+  config = MaximizationConfig(steps=_STEPS.value) if _STEPS.value else MaximizationConfig()
   return _Work(logdir, _RUN.value, wanted, chi, seeds, compared, _units(trained, statistics), statistics, dataset, config)
 
 
@@ -322,13 +322,37 @@ def _failures(work: _Work, found: dict[str, dict[str, Found]]) -> Finding | None
   return failures.finding(confusions, work.logdir, _EVALUATION_RUN.value, _TOP.value)
 
 
+def check_flags() -> None:
+  """Refuses what can be refused before TensorFlow is loaded, which takes seconds.
+
+  Raises:
+    UsageError: naming the flag.
+  """
+  _asked()
+  app.given(_LOGDIR.value, "logdir")
+  _NETWORK.check()
+  if not _FINDINGS.value:
+    raise UsageError(f"--findings: expected some of {', '.join(FINDINGS)}, received none.")
+  if bool(_DATA_DIR.value) != bool(_DATASET.value):
+    raise UsageError("--data_dir and --dataset: expected both or neither.")
+  for name in ("layers", "per_layer"):
+    if _UNITS.value and flags.FLAGS[name].present:
+      raise UsageError(f"Expected --units or --{name}, received both.")
+  app.existing_path(_STATISTICS.value, "statistics")
+  app.existing_path(_DATA_DIR.value, "data_dir", "folder")
+  app.existing_path(_IMAGENET.value, "imagenet_weights")
+  app.check_run(_RUN.value)
+  app.check_run(_EVALUATION_RUN.value, "evaluation_run")
+  if not _PLAN_ONLY.value:
+    app.output_folder(_LOGDIR.value, "logdir")
+  app.output_file(_JSON.value, "json")
+
+
 def main() -> None:
   """Runs the script."""
+  check_flags()
   wanted, chi, seeds = _asked()
   logdir = app.required_path(_LOGDIR.value, "logdir")
-  _NETWORK.check()
-
-  # After the flags are known to be good: TensorFlow takes seconds to load.
   app.load_tensorflow()
   from tbvis.diagnostics.analysis import report
 

@@ -6,6 +6,7 @@ back and the printed command is one that can be copied.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import pathlib
 import resource
 import time
@@ -13,7 +14,6 @@ from typing import Any
 
 from absl import flags
 
-from tbvis import files
 from tbvis.errors import UsageError
 from tbvis.scripts import app, demo_steps, recipe_steps
 
@@ -30,7 +30,7 @@ _VIDEOS = flags.DEFINE_string("videos", None, "With --recipe: folder of videos; 
 _SPLIT = flags.DEFINE_integer("split", 1, "With --recipe: number of the official split.", lower_bound=1, upper_bound=3)
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "With --recipe: a network to show instead of training one, as tbvis-import made it.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "With --recipe: published weights to import and show instead of training (tbvis-import).")
-_FORMAT = flags.DEFINE_string("format", None, "Format of --weights (tbvis-import).")
+_FORMAT = flags.DEFINE_enum("format", None, ["matconvnet", "caffe", "pytorch", "keras", "npz"], "Format of --weights (tbvis-import).")
 _START = flags.DEFINE_string("start", None, "With --recipe: the checkpoint that the training starts from, as ImageNet's (tbvis-import).")
 _HOST = flags.DEFINE_string("host", "localhost", "Address that TensorBoard listens at; 0.0.0.0 lets other machines in.")
 _PORT = flags.DEFINE_integer(
@@ -39,19 +39,21 @@ _PORT = flags.DEFINE_integer(
 _JSON = app.define_json()
 
 
-def _existing(value: str | None, flag: str) -> pathlib.Path | None:
-  """Returns the whole path of a file or folder that is there, None where none is named."""
-  path = app.expand_path(value, flag)
-  if path and not path.exists():
-    raise UsageError(f"--{flag}: expected it to be there, found nothing at {path}.")
-  return path and path.resolve()
+def _existing(value: str, flag: str, kind: str = "file") -> pathlib.Path:
+  """Returns the whole path of what is there."""
+  return app.given(app.existing_path(value, flag, kind), flag).resolve()
+
+
+def _existing_if_given(value: str | None, flag: str, kind: str = "file") -> pathlib.Path | None:
+  return _existing(value, flag, kind) if value else None
 
 
 def _import_flags() -> tuple[tuple[str, ...], list[pathlib.Path]]:
   """Returns what tbvis-import is called with, and the files that decide what it makes."""
   if not _WEIGHTS.value:
     return (), []
-  named, inputs = [], []
+  named: list[str] = []
+  inputs: list[pathlib.Path] = []
   for stream, name in app.weight_files(_WEIGHTS.value).items():
     # The one name that is no file: tbvis-import fetches it.
     if (_FORMAT.value, name) != ("keras", "imagenet"):
@@ -64,22 +66,18 @@ def _import_flags() -> tuple[tuple[str, ...], list[pathlib.Path]]:
 
 
 def _recipe_plan(data_dir: pathlib.Path, logdir: pathlib.Path) -> tuple[recipe_steps.Recipe, recipe_steps.Plan]:
-  if _RETRAIN.value:
-    raise UsageError("--retrain is for the stage set; a recipe trains unless it is given --checkpoint or --weights.")
-  if bool(_WEIGHTS.value) != bool(_FORMAT.value):
-    raise UsageError("--weights and --format: expected both or none.")
-  recipe = recipe_steps.read_recipe(app.required_path(_RECIPE.value, "recipe").resolve())
+  recipe = recipe_steps.read_recipe(_existing(app.required(_RECIPE.value, "recipe"), "recipe", "flagfile"))
   imported, weights = _import_flags()
   plan = recipe_steps.recipe_steps(
     recipe,
     data_dir,
     logdir,
-    videos=_existing(_VIDEOS.value, "videos"),
+    videos=_existing_if_given(_VIDEOS.value, "videos", "folder"),
     split=_SPLIT.value,
-    checkpoint=_existing(_CHECKPOINT.value, "checkpoint"),
+    checkpoint=_existing_if_given(_CHECKPOINT.value, "checkpoint"),
     imported=imported,
     weights=weights,
-    start=_existing(_START.value, "start"),
+    start=_existing_if_given(_START.value, "start"),
   )
   return recipe, plan
 
@@ -96,12 +94,36 @@ def _show_pair(recipe: recipe_steps.Recipe, predictions: pathlib.Path) -> None:
     print(confusions.ConfusedPair(actual, predicted, confusions.Rate(int(matrix[row, column]), int(matrix[row].sum()))))
 
 
+def check_flags() -> None:
+  """Refuses what can be refused before the first step.
+
+  Raises:
+    UsageError: naming the flag.
+  """
+  of_recipe = (_VIDEOS, _CHECKPOINT, _WEIGHTS, _FORMAT, _START)
+  given = [holder.name for holder in of_recipe if holder.value] + (["split"] if flags.FLAGS["split"].present else [])
+  if given and not _RECIPE.value:
+    raise UsageError(f"--{given[0]} is for --recipe, which is not given.")
+  if _RECIPE.value and _RETRAIN.value:
+    raise UsageError("--retrain is for the stage set; a recipe trains unless it is given --checkpoint or --weights.")
+  if bool(_WEIGHTS.value) != bool(_FORMAT.value):
+    raise UsageError("--weights and --format: expected both or none.")
+  app.required(_HOST.value, "host")
+  data_dir, logdir = app.required_path(_DATA_DIR.value, "data_dir"), app.required_path(_LOGDIR.value, "logdir")
+  if _RECIPE.value:
+    _recipe_plan(data_dir, logdir)
+  app.output_folder(_DATA_DIR.value, "data_dir")
+  app.output_folder(_LOGDIR.value, "logdir")
+  app.output_file(_JSON.value, "json")
+
+
 def main() -> None:
   """Runs the script."""
-  data_dir = files.ensure_writable(app.required_path(_DATA_DIR.value, "data_dir"), "data_dir").resolve()
-  logdir = files.ensure_writable(app.required_path(_LOGDIR.value, "logdir"), "logdir").resolve()
+  check_flags()
+  data_dir, logdir = app.required_path(_DATA_DIR.value, "data_dir").resolve(), app.required_path(_LOGDIR.value, "logdir").resolve()
   started = time.monotonic()
   recipe = plan = None
+  steps: Sequence[recipe_steps.Step]
   if _RECIPE.value:
     recipe, plan = _recipe_plan(data_dir, logdir)
     steps, state, clips = plan.steps, plan.state, "test clips"
@@ -119,7 +141,7 @@ def main() -> None:
   accuracies = ", ".join(f"{tower} {numbers[f'accuracy_{tower}']:.1%}" for tower in ("appearance", "hybrid", "motion", "fused")
                          if numbers.get(f"accuracy_{tower}") is not None)  # fmt: skip
   print(f"\nAccuracy on {numbers.get('clips')} {clips}: {accuracies}.")
-  if recipe and recipe.pair:
+  if recipe and plan and recipe.pair:
     _show_pair(recipe, plan.predictions)
   print(f"All steps: {numbers['seconds']} s. The logdir is {logdir}.", flush=True)
   app.report_json(_JSON.value, numbers)

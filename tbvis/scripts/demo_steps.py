@@ -17,7 +17,7 @@ from typing import Any
 
 import tbvis
 from tbvis import files, resources
-from tbvis.errors import UsageError
+from tbvis.errors import UsageError, present
 
 # Three of the seven test groups of UCF101's split 1: with all the demo would take half as long again as the ten minutes that it may.
 TEST_GROUPS = "1-3"
@@ -258,13 +258,14 @@ def serve(logdir: pathlib.Path, host: str = "localhost", port: int | None = None
   command += [] if port is None else [f"--port={port}"]
   said: list[str] = []
   with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as board:
+    lines = present(board.stderr, "TensorBoard's messages")
     try:
-      for line in board.stderr:
+      for line in lines:
         said.append(line.strip())
         if address := _ADDRESS.search(line):
           print(f"\nTensorBoard: {address.group()}#tbvis{view} (stop it with Ctrl-C)", flush=True)
           break
-      for line in board.stderr:
+      for line in lines:
         sys.stderr.write(line)
       board.wait()
     except KeyboardInterrupt:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags, logging
 
-from tbvis import files, records
+from tbvis import records
 from tbvis.datasets import catalogue
 from tbvis.errors import UsageError
 from tbvis.scripts import app, networks
@@ -51,14 +51,20 @@ _RUN = flags.DEFINE_string("run", "evaluation", "Name of the run inside the logd
 _THUMBNAILS = flags.DEFINE_integer(
   "thumbnails", 120, "Most clips that get a small animation in the logdir: wrong ones first, then some right ones.", lower_bound=0
 )
-_SNIPPETS = flags.DEFINE_integer("snippets", 25, "Snippets a clip, evenly over its length (METHOD 1.3: 25).", lower_bound=1)
+_SNIPPETS = flags.DEFINE_integer(
+  "snippets", 25, "Snippets a clip, evenly over its length (METHOD 1.3: 25).", lower_bound=1, upper_bound=10_000
+)
 _FLIPS = flags.DEFINE_bool("flips", True, "Whether every snippet is also scored mirrored.")
 _BLANK = flags.DEFINE_enum(
   "blank", None, ["appearance", "motion"],
   "Replaces one input by zeros, to see what the other does alone; files are named ..._without_<input>, no statistics are taken.",
 )  # fmt: skip
 _STATISTICS_SNIPPETS = flags.DEFINE_integer(
-  "statistics_snippets", 5, "Snippets a clip for the unit statistics (a_hat, top clips, responses by class); 0 takes none.", lower_bound=0
+  "statistics_snippets",
+  5,
+  "Snippets a clip for the unit statistics (a_hat, top clips, responses by class); 0 takes none.",
+  lower_bound=0,
+  upper_bound=10_000,
 )
 _STATISTICS_GROUPS = flags.DEFINE_string(
   "statistics_groups", None, "Training groups for the unit statistics, as 8-10; by default those that the checkpoint says were held out."
@@ -102,15 +108,6 @@ def _accuracy_numbers(predictions: predictions_lib.Predictions) -> dict[str, Any
   return numbers | {"clips": len(predictions.clips)}
 
 
-def _writable_folders() -> tuple[pathlib.Path | None, pathlib.Path | None]:
-  """Returns the folders of --output_dir and --logdir where they are given, made and tried."""
-  output_dir, logdir = app.expand_path(_OUTPUT_DIR.value, "output_dir"), app.expand_path(_LOGDIR.value, "logdir")
-  for folder, flag in ((output_dir, "output_dir"), (logdir, "logdir")):
-    if folder:
-      files.ensure_writable(folder, flag)
-  return output_dir, logdir
-
-
 def _refuse(holders: Sequence[flags.FlagHolder], meant_for: str) -> None:
   """Refuses flags that would change nothing.
 
@@ -134,10 +131,7 @@ def _show_files() -> None:
   """The script where scores come from files: no network, and no TensorFlow."""
   from tbvis.diagnostics import score_files
 
-  if _NETWORK.is_given:
-    raise UsageError(f"Expected --{_NETWORK.flag} or --predictions, received both.")
-  _refuse((_DATA_DIR, _GROUPS, _BLANK), "--checkpoint")
-  output_dir, logdir = _writable_folders()
+  output_dir, logdir = app.expand_path(_OUTPUT_DIR.value, "output_dir"), app.expand_path(_LOGDIR.value, "logdir")
   paths = [app.required_path(name, "predictions") for name in _PREDICTIONS.value]
   predictions, source, meanings = score_files.read_files(
     paths,
@@ -159,21 +153,52 @@ def _show_files() -> None:
   app.report_json(_JSON.value, _accuracy_numbers(predictions))
 
 
-def main() -> None:
-  """Runs the script."""
+def _check_sources() -> None:
+  """Refuses flags of a network beside score files, and of these beside a network."""
   if _PREDICTIONS.value:
-    return _show_files()
+    if _NETWORK.is_given:
+      raise UsageError(f"Expected --{_NETWORK.flag} or --predictions, received both.")
+    _refuse((_DATA_DIR, _GROUPS, _BLANK, _STATISTICS_GROUPS), "--checkpoint")
+    _NETWORK.refuse_stray()
+    for name in _PREDICTIONS.value:
+      app.existing_path(name, "predictions")
+    app.parse_floats(_PREDICTION_WEIGHTS.value, "prediction_weights", low=0)
+    app.existing_path(_LISTS.value, "lists", "folder")
+    return
   # --lists may stand in a flagfile that tbvis-prepare has too.
   _refuse((_PREDICTION_TOWERS, _PREDICTION_WEIGHTS, _NORMALISE), "--predictions")
   _NETWORK.check()
+  app.existing_path(app.required(_DATA_DIR.value, "data_dir"), "data_dir", "folder")
+  app.required(_DATASET.value, "dataset")
+  app.check_split(_SPLIT.value)
+
+
+def check_flags() -> None:
+  """Refuses what can be refused before TensorFlow is loaded, which takes seconds.
+
+  Raises:
+    UsageError: naming the flag.
+  """
+  _check_sources()
+  if flags.FLAGS["norm"].present and not _NORMALISE.value:
+    raise UsageError("--norm is for --normalise, which is not given.")
+  catalogue.parse_numbers(_GROUPS.value, "groups")
+  catalogue.parse_numbers(_STATISTICS_GROUPS.value, "statistics_groups")
+  app.check_run(_RUN.value)
+  app.output_folder(_OUTPUT_DIR.value, "output_dir")
+  app.output_folder(_LOGDIR.value, "logdir")
+  app.output_file(_JSON.value, "json")
+
+
+def main() -> None:
+  """Runs the script."""
+  check_flags()
+  if _PREDICTIONS.value:
+    return _show_files()
   data_dir = app.required_path(_DATA_DIR.value, "data_dir")
-  if not _DATASET.value:
-    raise UsageError("--dataset is required. See --help.")
   groups = catalogue.parse_numbers(_GROUPS.value, "groups")
   statistics_groups = catalogue.parse_numbers(_STATISTICS_GROUPS.value, "statistics_groups")
-  output_dir, logdir = _writable_folders()
-
-  # After the flags are known to be good: TensorFlow takes seconds to load.
+  output_dir, logdir = app.expand_path(_OUTPUT_DIR.value, "output_dir"), app.expand_path(_LOGDIR.value, "logdir")
   app.load_tensorflow()
   from tbvis.diagnostics import evaluation, statistics, thumbnails
   from tbvis.diagnostics import predictions as predictions_lib
@@ -181,10 +206,13 @@ def main() -> None:
   from tbvis.models import precision
 
   checkpoint = _NETWORK.open(precision.resolve_dtype(_DTYPE.value))
-  dataset = networks.open_clips(data_dir, _DATASET.value, checkpoint)
+  dataset = networks.open_clips(data_dir, app.required(_DATASET.value, "dataset"), checkpoint)
   if _SPLIT.value not in dataset.splits:
     raise unknown_name("split", _SPLIT.value, dataset.splits, f"prepared set {dataset.name!r} (--split)")
   predictions_lib.check_classes(checkpoint.classes, str(_NETWORK.path()), dataset.classes, f"prepared set {dataset.name!r}")
+  networks.check_groups(dataset, _SPLIT.value, groups, "groups")
+  if "train" in dataset.splits:
+    networks.check_groups(dataset, "train", statistics_groups, "statistics_groups")
   fraction = app.report_temporal_fraction(checkpoint.model)
 
   suffix = f"_without_{_BLANK.value}" if _BLANK.value else ""

@@ -32,15 +32,17 @@ _OUTPUT_DIR = flags.DEFINE_string(
   "output_dir", None, "Folder for the page (HTML), its numbers (JSON) and finished stimuli; by default inside the run of --logdir."
 )
 _CHI = flags.DEFINE_list("chi", ["10", "0"], "Temporal weights of the stimuli: slow ones large.")
-_SEEDS = flags.DEFINE_integer("seeds", 4, "Starts of each stimulus: classes must differ by more than these do.", lower_bound=2)
+_SEEDS = flags.DEFINE_integer(
+  "seeds", 4, "Starts of each stimulus: classes must differ by more than these do.", lower_bound=2, upper_bound=1000
+)
 _PRESET = flags.DEFINE_enum("preset", "default", ["default", "paper", "nnpreimage"], "Constants of the search, see tbvis-maximize.")
-_STEPS = flags.DEFINE_integer("steps", None, "Steps of the search; the preset's by default.", lower_bound=1)
-_SNIPPETS = flags.DEFINE_integer("snippets", 3, "Snippets of each clip that are measured.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", None, "Steps of the search; the preset's by default.", lower_bound=1, upper_bound=10_000_000)
+_SNIPPETS = flags.DEFINE_integer("snippets", 3, "Snippets of each clip that are measured.", lower_bound=1, upper_bound=10_000)
 _HELD_OUT = flags.DEFINE_string(
   "held_out_groups", None, "Training groups, as 23-25, that tell how clips of both classes differ; by default those that the checkpoint "
   "says were held out."
 )  # fmt: skip
-_PERMUTATIONS = flags.DEFINE_integer("permutations", 4999, "Permutations of every test.", lower_bound=99)
+_PERMUTATIONS = flags.DEFINE_integer("permutations", 4999, "Permutations of every test.", lower_bound=99, upper_bound=1_000_000)
 _SHOWN = flags.DEFINE_integer("shown", 4, "Clips of each kind that the page plays.", lower_bound=0)
 _LAYER = flags.DEFINE_string(
   "layer", None, "Where attribution is taken for them; by default conv5_3 of each stream, or else the last convolution."
@@ -56,9 +58,7 @@ def _predictions(logdir: pathlib.Path | None, classes: tuple[str, ...]) -> Predi
 
   if _PREDICTIONS.value:
     return predictions_lib.Predictions.load(app.required_path(_PREDICTIONS.value, "predictions"), classes=classes)
-  if logdir is None:
-    raise UsageError("Expected --logdir with the confusions of tbvis-evaluate, or --predictions, received neither.")
-  found = summaries.read_run(logdir, _RUN.value).confusions
+  found = summaries.read_run(app.given(logdir, "logdir"), _RUN.value).confusions
   if found is None:
     raise UsageError(f"--run: expected a run with confusions, but {_RUN.value!r} of {logdir} has none (tbvis-evaluate --logdir).")
   predictions_lib.check_classes(classes, "the checkpoint", found.classes, f"run {_RUN.value!r}")
@@ -68,12 +68,9 @@ def _predictions(logdir: pathlib.Path | None, classes: tuple[str, ...]) -> Predi
 def _pairs(predictions: Predictions) -> list[tuple[str, str]]:
   from tbvis.diagnostics import confusions
 
-  if bool(_PAIR.value) == bool(_TOP.value):
-    raise UsageError("Expected --pair=TRUE,PREDICTED or --top=N, received both or neither.")
   if _PAIR.value:
-    if len(_PAIR.value) != 2:
-      raise UsageError(f"--pair: expected two classes separated by a comma, received {','.join(_PAIR.value)!r}.")
-    return [tuple(_PAIR.value)]
+    actual, predicted = _PAIR.value
+    return [(actual, predicted)]
   found = confusions.confused_pairs(predictions.confusion(_TOWER.value), predictions.classes, top=_TOP.value)
   if not found:
     raise UsageError(f"--top: no clip is taken for another class by {_TOWER.value}: there is nothing to explain.")
@@ -87,7 +84,8 @@ def _write(found: Explanation, predictions: Predictions, folder: pathlib.Path | 
   from tbvis.diagnostics.explanations import page, record
 
   numbers = record.to_json(found)
-  name = explanations.file_name(*(predictions.classes.index(of) for of in found.classes), found.tower).removesuffix(".json")
+  actual, predicted = (predictions.classes.index(of) for of in found.classes)
+  name = explanations.file_name(actual, predicted, found.tower).removesuffix(".json")
   if folder:
     files.write_bytes(folder / f"{name}.html", page.page(found).encode())
     files.write_json(folder / f"{name}_numbers.json", numbers)
@@ -104,17 +102,39 @@ def _report(found: Explanation) -> None:
     print(f"  {place}. {judged.hypothesis.sentence(*found.classes)}\n     {judged.verdict.value}: {judged.reason}")
 
 
+def check_flags() -> None:
+  """Refuses what can be refused before TensorFlow is loaded, which takes seconds.
+
+  Raises:
+    UsageError: naming the flag.
+  """
+  _NETWORK.check()
+  app.existing_path(app.required(_DATA_DIR.value, "data_dir"), "data_dir", "folder")
+  app.required(_DATASET.value, "dataset")
+  app.check_split(_SPLIT.value)
+  if bool(_PAIR.value) == bool(_TOP.value):
+    raise UsageError("Expected --pair=TRUE,PREDICTED or --top=N, received both or neither.")
+  app.check_pair(_PAIR.value)
+  if not (_PREDICTIONS.value or _LOGDIR.value):
+    raise UsageError("Expected --logdir with the confusions of tbvis-evaluate, or --predictions, received neither.")
+  app.existing_path(_PREDICTIONS.value, "predictions")
+  app.existing_path(_STATISTICS.value, "statistics")
+  if not app.parse_floats(_CHI.value, "chi", low=0):
+    raise UsageError("--chi: expected at least one number, received none.")
+  catalogue.parse_numbers(_HELD_OUT.value, "held_out_groups")
+  app.check_run(_RUN.value)
+  app.output_folder(_LOGDIR.value, "logdir")
+  app.output_folder(_OUTPUT_DIR.value, "output_dir")
+  app.output_file(_JSON.value, "json")
+
+
 def main() -> None:
   """Runs the script."""
-  _NETWORK.check()
+  check_flags()
   data_dir = app.required_path(_DATA_DIR.value, "data_dir")
-  if not _DATASET.value:
-    raise UsageError("--dataset is required. See --help.")
   chi = tuple(app.parse_floats(_CHI.value, "chi"))
   groups = catalogue.parse_numbers(_HELD_OUT.value, "held_out_groups")
   logdir, folder = app.expand_path(_LOGDIR.value, "logdir"), app.expand_path(_OUTPUT_DIR.value, "output_dir")
-
-  # After the flags are known to be good: TensorFlow takes seconds to load.
   app.load_tensorflow()
   import dataclasses
 
@@ -127,8 +147,14 @@ def main() -> None:
   from tbvis.models import precision
 
   checkpoint = _NETWORK.open(precision.resolve_dtype(_DTYPE.value))
-  dataset = networks.open_clips(data_dir, _DATASET.value, checkpoint)
+  dataset = networks.open_clips(data_dir, app.required(_DATASET.value, "dataset"), checkpoint)
   predictions_lib.check_classes(checkpoint.classes, str(_NETWORK.path()), dataset.classes, f"prepared set {dataset.name!r}")
+  networks.check_groups(dataset, "train", groups, "held_out_groups")
+  if _LAYER.value:
+    try:
+      attribution.Attributor(checkpoint.model, "grad_cam", _LAYER.value, classes=checkpoint.classes)
+    except UsageError as error:  # Before the stimuli are searched, which takes minutes.
+      raise UsageError(f"--layer: {error}") from error
   predictions = _predictions(logdir, dataset.classes)
   pairs = _pairs(predictions)
   if folder is None and logdir is not None:

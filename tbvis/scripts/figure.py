@@ -44,7 +44,7 @@ _CHI = flags.DEFINE_list("chi", ["10", "5", "1", "0"], "Temporal weights of the 
 _KAPPA = flags.DEFINE_float("kappa", 1.0, "Spatial weight beside them.", lower_bound=0)
 _ISOTROPIC = flags.DEFINE_list("isotropic", [], "Columns of kappa = chi, before those of --chi, as 10,5,1.")
 _CLIPS = flags.DEFINE_list("clips", [], "Classes of sample clips under the rows; own: each row's class, beside it.")
-_CLIPS_EACH = flags.DEFINE_integer("clips_each", 1, "Clips of each class.", lower_bound=1)
+_CLIPS_EACH = flags.DEFINE_integer("clips_each", 1, "Clips of each class.", lower_bound=1, upper_bound=100)
 _PAIR = flags.DEFINE_list("pair", [], "Two classes whose confusions the caption tells; clips taken for the other are shown first.")
 _REGIONS = flags.DEFINE_bool("regions", False, "Measure the motion of the pair's clips where their stimuli move.")
 _NETWORK = networks.Network("The network; by default the one that comes along (data/demo).")
@@ -65,7 +65,7 @@ _STRIP = flags.DEFINE_integer("strip", 1, "Frames of each film of the rows that 
 _SIDE = flags.DEFINE_integer("side", 128, "Height of a cell of the PNG, pixels.", lower_bound=16, upper_bound=1024)
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of the start noise and of the transforms.", lower_bound=0)
 _PRESET = flags.DEFINE_enum("preset", "default", config_lib.PRESETS, "Constants of the search, see tbvis-maximize.")
-_STEPS = flags.DEFINE_integer("steps", None, "Steps of the search; the preset's by default.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", None, "Steps of the search; the preset's by default.", lower_bound=1, upper_bound=10_000_000)
 _DTYPE = app.define_dtype("Number format of the network; auto is bfloat16 where the hardware has it.")
 _JSON = app.define_json()
 
@@ -78,18 +78,10 @@ _ENDINGS = ("png", "html", "gif", "txt")
 def _inputs() -> dict[str, Any]:
   """Returns the files that the figure is made of: what flags name, else what the demo has."""
   demo = not _NETWORK.is_given
-  if demo:
-    _NETWORK.refuse_stray()
-  else:
-    _NETWORK.check()
   statistics = app.expand_path(_STATISTICS.value, "statistics")
   predictions = app.expand_path(_PREDICTIONS.value, "predictions")
   data_dir = app.expand_path(_DATA_DIR.value, "data_dir")
   dataset = _DATASET.value or (_DEMO_SET if data_dir is None else None)
-  if data_dir is None and _DATASET.value:
-    raise UsageError("--data_dir: expected the folder of the prepared set that --dataset names, received none.")
-  if data_dir is not None and dataset is None:
-    raise UsageError("--dataset: expected the name of a prepared set beside --data_dir, received none.")
   if data_dir is None and (_DEMO_DATA / "action_clips" / _DEMO_SET).is_dir():
     data_dir = _DEMO_DATA
   return {
@@ -120,13 +112,7 @@ def _description() -> figure.Description:
 
   chi, isotropic = app.parse_floats(_CHI.value, "chi"), app.parse_floats(_ISOTROPIC.value, "isotropic")
   settings = sorted(sweep.settings(chi, _KAPPA.value, isotropic), key=lambda setting: not setting.isotropic)
-  if not _UNITS.value:
-    raise UsageError("--units is required, such as --units=prediction/PlayingCello, or --layout=schematic. See --help.")
-  if len(_PAIR.value) not in (0, 2):
-    raise UsageError(f"--pair: expected two classes separated by a comma, received {','.join(_PAIR.value)!r}.")
   wishes = tuple(units.parse_wish(text) for text in _UNITS.value)
-  if _LAYOUT.value == "settings" and len(wishes) != 1:
-    raise UsageError(f"--units: expected one unit with --layout=settings, received {len(wishes)}.")
   return figure.Description(
     _LAYOUT.value, wishes, tuple(settings), tuple(_CLIPS.value), _CLIPS_EACH.value, tuple(_PAIR.value), _REGIONS.value, _STRIP.value
   )
@@ -170,7 +156,7 @@ def _search_words(description: figure.Description, config: config_lib.Maximizati
   )
 
 
-def _make(inputs: dict[str, Any], folder: pathlib.Path) -> dict[str, Any]:
+def _make(name: str, inputs: dict[str, Any], folder: pathlib.Path) -> dict[str, Any]:
   """Makes and writes the figure; returns its numbers."""
   app.load_tensorflow()
   import dataclasses
@@ -181,10 +167,10 @@ def _make(inputs: dict[str, Any], folder: pathlib.Path) -> dict[str, Any]:
   from tbvis.models import precision
   from tbvis.rendering import animation, grid
 
-  title = _TITLE.value or _FIGURE.value
+  title = _TITLE.value or name
   dtype = precision.resolve_dtype(_DTYPE.value)
   checkpoint = _NETWORK.open(dtype) if _NETWORK.is_given else checkpoint_lib.load_checkpoint(inputs["checkpoint"], dtype=dtype)
-  base = folder / _FIGURE.value
+  base = folder / name
   intro = [f"The paper's figure: {_PAPER.value}"] if _PAPER.value else []
   if _LAYOUT.value == "schematic":
     from tbvis.diagnostics import passes
@@ -203,7 +189,7 @@ def _make(inputs: dict[str, Any], folder: pathlib.Path) -> dict[str, Any]:
     cabinet = stimuli.Cabinet(checkpoint, config, sources.statistics, place, _SEED.value)
 
     def begin(steps: int) -> Any:
-      bar = progress.bar(total=steps, description=_FIGURE.value, unit="step")
+      bar = progress.bar(total=steps, description=name, unit="step")
 
       def advance(count: int) -> None:
         bar.update(count)
@@ -221,15 +207,50 @@ def _make(inputs: dict[str, Any], folder: pathlib.Path) -> dict[str, Any]:
   for ending, content in contents.items():
     files.write_bytes(base.with_name(f"{base.name}.{ending}"), content)
   print("\n".join(caption))
-  return {"figure": _FIGURE.value, "title": title, "caption": caption, **numbers}
+  return {"figure": name, "title": title, "caption": caption, **numbers}
+
+
+def check_flags() -> None:
+  """Refuses what can be refused before TensorFlow is loaded, which takes seconds.
+
+  Raises:
+    UsageError: naming the flag.
+  """
+  name = _FIGURE.value
+  if not name or not files.PART_OF_NAME.fullmatch(name):
+    raise UsageError(f"--figure: expected a name such as fig11 (flags/figures/fig11.flags sets it), received {name!r}.")
+  app.check_name(name, "figure")
+  if _NETWORK.is_given:
+    _NETWORK.check()
+  else:
+    _NETWORK.refuse_stray()
+  if _DATASET.value and not _DATA_DIR.value:
+    raise UsageError("--data_dir: expected the folder of the prepared set that --dataset names, received none.")
+  if _DATA_DIR.value and not _DATASET.value:
+    raise UsageError("--dataset: expected the name of a prepared set beside --data_dir, received none.")
+  if _LAYOUT.value != "schematic":
+    if not _UNITS.value:
+      raise UsageError("--units is required, such as --units=prediction/PlayingCello, or --layout=schematic. See --help.")
+    if _LAYOUT.value == "settings" and len(_UNITS.value) != 1:
+      raise UsageError(f"--units: expected one unit with --layout=settings, received {len(_UNITS.value)}.")
+  if not app.parse_floats(_CHI.value, "chi", low=0) + app.parse_floats(_ISOTROPIC.value, "isotropic", low=0):
+    raise UsageError("--chi: expected at least one value of --chi or --isotropic, received none.")
+  app.check_pair(_PAIR.value)
+  if _REGIONS.value and not _PAIR.value:
+    raise UsageError("--regions: expected --pair with it, whose clips are measured.")
+  app.existing_path(_STATISTICS.value, "statistics")
+  app.existing_path(_PREDICTIONS.value, "predictions")
+  app.existing_path(_DATA_DIR.value, "data_dir", "folder")
+  app.check_split(_SPLIT.value)
+  app.output_folder(app.required(_OUTPUT_DIR.value, "output_dir"), "output_dir")
+  app.output_folder(_STIMULI_DIR.value, "stimuli_dir")
+  app.output_file(_JSON.value, "json")
 
 
 def main() -> None:
   """Runs the script."""
-  name = _FIGURE.value
-  if not name or not files.PART_OF_NAME.fullmatch(name):
-    raise UsageError(f"--figure: expected a name such as fig11 (flags/figures/fig11.flags sets it), received {name!r}.")
-  folder = files.ensure_writable(app.required_path(_OUTPUT_DIR.value, "output_dir"), "output_dir")
+  check_flags()
+  name, folder = app.required(_FIGURE.value, "figure"), app.required_path(_OUTPUT_DIR.value, "output_dir")
   inputs = _inputs()
   told = folder / f"{name}.json"
   fingerprint = _fingerprint(inputs)
@@ -243,7 +264,7 @@ def main() -> None:
       app.report_json(_JSON.value, before)
       return
   started = time.monotonic()
-  numbers = _make(inputs, folder)
+  numbers = _make(name, inputs, folder)
   numbers |= {"made_of": fingerprint, "seconds": round(time.monotonic() - started, 1)}
   # Last: it says that the others are whole.
   files.write_json(told, numbers)

@@ -17,6 +17,8 @@ from absl import flags
 
 from tbvis.errors import UsageError
 from tbvis.scripts import app
+from tbvis.training import recipe
+from tbvis.weights import preprocessing
 
 if TYPE_CHECKING:
   from tbvis.weights.source import Source, Target
@@ -30,12 +32,11 @@ _FORMATS = {
   "npz": "tbvis.weights.npz",
 }
 _STREAMS = ("appearance", "motion")
+# Of C3D no weights are published in a form that is read.
+_NETWORKS = [name for name in recipe.NETWORKS if name != "c3d"]
 
 _FORMAT = flags.DEFINE_enum("format", None, list(_FORMATS), "Format of the weights.")
-_MODEL = flags.DEFINE_string(
-  "model", None, "The network that takes them: two_stream_fusion_vgg16, st_resnet50, tsn_bn_inception or tsn_inception_v3; by default the "
-  "file's layers tell.",
-)  # fmt: skip
+_MODEL = flags.DEFINE_enum("model", None, _NETWORKS, "The network that takes them; by default the file's layers tell.")
 _WEIGHTS = flags.DEFINE_string(
   "weights",
   None,
@@ -45,11 +46,11 @@ _WEIGHTS = flags.DEFINE_string(
 _PROTOTXT = flags.DEFINE_string(
   "prototxt", None, "With --format=caffe and one file, the network's text form; without it FILE.prototxt is read where it is there."
 )
-_PREPROCESSING = flags.DEFINE_string(
+_PREPROCESSING = flags.DEFINE_enum(
   "preprocessing",
   None,
-  "What a network of Caffe or PyTorch was trained with: caffe, caffe_tsn, torch_tsn, raw, torchvision or half; without it the file or its "
-  "names tell, and the table says what is assumed.",
+  list(preprocessing.PREPROCESSINGS),
+  "What a network of Caffe or PyTorch was trained with; without it the file or its names tell, and the table says what is assumed.",
 )
 _STREAM = flags.DEFINE_enum("stream", None, list(_STREAMS), "Stream of a base tower; by default its first kernel tells.")
 _CROSS_MODALITY = flags.DEFINE_bool(
@@ -62,11 +63,21 @@ _CLASSES = flags.DEFINE_string(
 _FUSION = flags.DEFINE_enum("fusion", None, ["conv1x1", "conv3x3x3"], "Kernel of the fusion; by default the file tells, else conv1x1.")
 _WIDTH = flags.DEFINE_float("width", None, "Factor on the channels; by default the file tells.", lower_bound=0.01, upper_bound=4)
 _INPUT_SIZE = flags.DEFINE_integer(
-  "input_size", None, "Side of the crop in pixels; by default the file tells, else 224, or 299 for tsn_inception_v3.", lower_bound=32
+  "input_size",
+  None,
+  "Side of the crop in pixels; by default the file tells, else 224, or 299 for tsn_inception_v3.",
+  lower_bound=32,
+  upper_bound=2048,
 )
-_FC_UNITS = flags.DEFINE_integer("fc_units", None, "Channels of fc6 and fc7; by default the file tells, else 4096.", lower_bound=1)
+_FC_UNITS = flags.DEFINE_integer(
+  "fc_units", None, "Channels of fc6 and fc7; by default the file tells, else 4096.", lower_bound=1, upper_bound=65536
+)
 _CHUNKS = flags.DEFINE_integer(
-  "chunks", None, "Snippets seen together; 1 by default, 5 for st_resnet50 and 11 where it pools over time.", lower_bound=1
+  "chunks",
+  None,
+  "Snippets seen together; 1 by default, 5 for st_resnet50 and 11 where it pools over time.",
+  lower_bound=1,
+  upper_bound=1000,
 )
 _ALLOW_PARTIAL = flags.DEFINE_bool("allow_partial", False, "Accept tensors that go nowhere and weights that keep their random start.")
 _DRY_RUN = flags.DEFINE_bool("dry_run", False, "Show what would go where, and write nothing.")
@@ -81,13 +92,11 @@ def _files() -> dict[str | None, pathlib.Path]:
   found = app.weight_files(text)
   if _STREAM.value and None not in found:
     raise UsageError("--stream is for one base tower; --weights names the streams already.")
-  return {stream or _STREAM.value: app.expand_path(name, "weights") for stream, name in found.items()}
+  return {stream or _STREAM.value: app.required_path(name, "weights") for stream, name in found.items()}
 
 
 def _format() -> ModuleType:
-  if not _FORMAT.value:
-    raise UsageError(f"--format is required: one of {', '.join(_FORMATS)}.")
-  name = _FORMATS[_FORMAT.value]
+  name = _FORMATS[app.required(_FORMAT.value, "format")]
   try:
     return importlib.import_module(name)
   except ModuleNotFoundError as error:
@@ -95,13 +104,9 @@ def _format() -> ModuleType:
     raise UsageError(f"--format={_FORMAT.value} needs {lacking}: pip install 'tbvis[{_FORMAT.value}]'.") from error
 
 
-def _reader(module: ModuleType, files: int) -> Callable[[pathlib.Path], Source]:
+def _reader(module: ModuleType) -> Callable[[pathlib.Path], Source]:
   prototxt = app.expand_path(_PROTOTXT.value, "prototxt")
-  if prototxt is None:
-    return module.read
-  if _FORMAT.value != "caffe" or files > 1:
-    raise UsageError(f"--prototxt: expected --format=caffe and one file, received --format={_FORMAT.value} and {files} files.")
-  return functools.partial(module.read, prototxt=prototxt)
+  return module.read if prototxt is None else functools.partial(module.read, prototxt=prototxt)
 
 
 def _out() -> pathlib.Path | None:
@@ -158,14 +163,14 @@ def _read_parts(paths: Mapping[str | None, pathlib.Path]) -> dict[str | None, tu
     paths: files by the stream that the user says.
   """
   from tbvis import limits
-  from tbvis.weights import inference, preprocessing, transfer
+  from tbvis.weights import inference, transfer
 
   module = _format()
   if _FORMAT.value == "keras":
     paths = {stream: module.download() if str(path) == "imagenet" else path for stream, path in paths.items()}
   for path in paths.values():
     limits.read_file(path, f"a {_FORMAT.value} file")
-  read = _reader(module, len(paths))
+  read = _reader(module)
   parts: dict[str | None, tuple[Source, list[Target]]] = {}
   for given, path in paths.items():
     source = read(path)
@@ -208,12 +213,9 @@ def _model(targets: Sequence[Target], sources: Sequence[Source], where: str) -> 
   Raises:
     UsageError: if the files have layers of no network known, or of another.
   """
-  from tbvis.errors import unknown_name
   from tbvis.models import checkpoint as checkpoint_lib
   from tbvis.weights import inference
 
-  if _MODEL.value and _MODEL.value not in checkpoint_lib.BUILDERS:
-    raise unknown_name("model", _MODEL.value, checkpoint_lib.BUILDERS, "--model")
   found = inference.find_network(targets)
   if found is None:
     tensors = [name for source in sources for name in source.tensors]
@@ -226,9 +228,33 @@ def _model(targets: Sequence[Target], sources: Sequence[Source], where: str) -> 
   return found
 
 
+def check_flags() -> None:
+  """Refuses what can be refused before TensorFlow is loaded, which takes seconds.
+
+  Raises:
+    UsageError: naming the flag.
+  """
+  paths, out = _files(), _out()
+  if not _FORMAT.value:
+    raise UsageError(f"--format is required: one of {', '.join(_FORMATS)}.")
+  for path in paths.values():
+    # The one name that is no file: keras.applications fetches it.
+    if (_FORMAT.value, str(path)) != ("keras", "imagenet"):
+      app.existing_path(str(path), "weights")
+  if _PROTOTXT.value and (_FORMAT.value != "caffe" or len(paths) > 1):
+    raise UsageError(f"--prototxt: expected --format=caffe and one file, received --format={_FORMAT.value} and {len(paths)} files.")
+  app.existing_path(_PROTOTXT.value, "prototxt")
+  if _CROSS_MODALITY.value and (_STREAM.value == "motion" or "motion" in paths):
+    raise UsageError("--cross_modality: expected one base tower of appearance, received one of motion.")
+  if out is not None and not _DRY_RUN.value:
+    app.output_file(str(out), "out")
+  app.output_file(_JSON.value, "json")
+
+
 def main() -> None:
   """Runs the script."""
   started = time.monotonic()
+  check_flags()
   paths, out = _files(), _out()
   app.load_tensorflow()
   from tbvis.models import checkpoint as checkpoint_lib
@@ -257,7 +283,7 @@ def main() -> None:
   plan.check(where, _ALLOW_PARTIAL.value)
   if not _DRY_RUN.value:
     transfer.apply(plan, checkpoint.model)
-    checkpoint_lib.save_checkpoint(checkpoint, out)
+    checkpoint_lib.save_checkpoint(checkpoint, app.given(out, "out"))
     print(f"Checkpoint: {out}")
     if not _CROSS_MODALITY.value:  # A mean over channels sees no motion yet, as is meant.
       app.report_temporal_fraction(checkpoint.model)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from tbvis import files
-from tbvis.errors import UsageError
+from tbvis.errors import UsageError, present
 from tbvis.maximization import config as config_lib
 from tbvis.rendering import export
 from tbvis.scripts import app, networks
@@ -49,7 +49,7 @@ _RUN = flags.DEFINE_string("run", "stimuli", "Name of the run inside the logdir.
 _PICTURES = flags.DEFINE_string(
   "pictures", None, "Folder for one PNG a unit: a row a setting (and chunk), appearance then flow frames as (u, v, |uv|)."
 )
-_FRAMES = flags.DEFINE_integer("frames", 5, "Flow frames, or frames of a video, in a row of --pictures.", lower_bound=1)
+_FRAMES = flags.DEFINE_integer("frames", 5, "Flow frames, or frames of a video, in a row of --pictures.", lower_bound=1, upper_bound=1000)
 _EXPORT = flags.DEFINE_string(
   "export", None, "Folder for each stimulus as files: PNG, GIF, WebP, MP4 and npz, with the configuration beside them."
 )
@@ -89,13 +89,13 @@ def _define_constants() -> dict[str, flags.FlagHolder[Any]]:
     others = {preset: constants[name] for preset, constants in config_lib.PRESET_CONSTANTS.items() if name in constants}
     elsewhere = "".join(f"; {value} by --preset={preset}" for preset, value in others.items() if value != field.default)
     text = f"{field.metadata['help']} Default {field.default}{elsewhere}. Source: {field.metadata['source']}."
-    low = field.metadata["low"]
+    low, high = field.metadata["low"], field.metadata["high"]
     if isinstance(field.default, bool):
       holders[name] = flags.DEFINE_bool(name, None, text)
     elif isinstance(field.default, int):
-      holders[name] = flags.DEFINE_integer(name, None, text, lower_bound=int(low))
+      holders[name] = flags.DEFINE_integer(name, None, text, lower_bound=int(low), upper_bound=int(high))
     elif isinstance(field.default, float):
-      holders[name] = flags.DEFINE_float(name, None, text, lower_bound=low)
+      holders[name] = flags.DEFINE_float(name, None, text, lower_bound=low, upper_bound=high)
     elif field.metadata["choices"]:
       holders[name] = flags.DEFINE_enum(name, None, list(field.metadata["choices"]), text)
     else:
@@ -108,7 +108,10 @@ _CONSTANTS = _define_constants()
 
 def _config() -> config_lib.MaximizationConfig:
   given = {name: holder.value for name, holder in _CONSTANTS.items() if holder.value is not None}
-  return dataclasses.replace(config_lib.MaximizationConfig.preset(_PRESET.value), **given)
+  try:
+    return dataclasses.replace(config_lib.MaximizationConfig.preset(_PRESET.value), **given)
+  except UsageError as error:  # Every constant is a flag of the same name.
+    raise UsageError(str(error).replace("Invalid value for ", "Invalid value for --", 1)) from error
 
 
 class _Pictures:
@@ -240,7 +243,8 @@ def _search(recipe: pipeline.Recipe, sheets: _Pictures | None, keep: Any, writer
       # Last: what the logdir has is not made again.
       if writer:
         writer.write(record)
-      made.append(stimulus)
+      # Its small copies, most of what it holds, are written by now, and the summary asks for none.
+      made.append(dataclasses.replace(stimulus, kept={}))
   return made
 
 
@@ -257,29 +261,47 @@ def _search_by_beam(recipe: pipeline.Recipe, keep: Any, finished: set[Any]) -> N
     return len(summaries.finished_stimuli(recipe.logdir, recipe.run) - finished)
 
   with progress.watch(found, total=total, description="Maximising", unit="stimulus"):
-    pipeline.run(recipe, indices, _RUNNER.value, app.passed_on(), keep)
+    pipeline.run(recipe, indices, app.given(_RUNNER.value, "runner"), app.passed_on(), keep)
+
+
+def check_flags() -> None:
+  """Refuses what can be refused before TensorFlow is loaded, which takes seconds.
+
+  Raises:
+    UsageError: naming the flag.
+  """
+  _wanted()
+  if not (_LOGDIR.value or _PICTURES.value or _EXPORT.value or _PLAN_ONLY.value):
+    raise UsageError("--logdir, --pictures or --export is required, for the stimuli to be kept. See --help.")
+  if _RUNNER.value and (_PICTURES.value or not _LOGDIR.value):
+    raise UsageError("--runner: expected --logdir, and no --pictures, which one process draws; --export goes with it.")
+  if bool(_DATA_DIR.value) != bool(_DATASET.value) or (_DATA_DIR.value and not _STATISTICS.value):
+    raise UsageError("--data_dir, --dataset and --statistics are given together, or --statistics alone, or none of them. See --help.")
+  _NETWORK.check()
+  app.existing_path(_STATISTICS.value, "statistics")
+  app.existing_path(_DATA_DIR.value, "data_dir", "folder")
+  _config()
+  if not app.parse_floats(_CHI.value, "chi", low=0) + app.parse_floats(_ISOTROPIC.value, "isotropic", low=0):
+    raise UsageError("--chi: expected at least one value of --chi or --isotropic, received none.")
+  if _EXPORT.value or flags.FLAGS["formats"].present:
+    try:
+      export.check_formats(_FORMATS.value)
+    except UsageError as error:
+      raise UsageError(f"--formats: {error}") from error
+  app.check_run(_RUN.value)
+  if not _PLAN_ONLY.value:
+    for holder in (_LOGDIR, _PICTURES, _EXPORT):
+      app.output_folder(holder.value, holder.name)
+  app.output_file(_JSON.value, "json")
 
 
 def main() -> None:
   """Runs the script."""
-  _NETWORK.check()
+  check_flags()
   statistics_path = app.expand_path(_STATISTICS.value, "statistics")
   logdir, pictures = app.expand_path(_LOGDIR.value, "logdir"), app.expand_path(_PICTURES.value, "pictures")
   exported, data_dir = app.expand_path(_EXPORT.value, "export"), app.expand_path(_DATA_DIR.value, "data_dir")
-  wanted = _wanted()
-  if not (logdir or pictures or exported or _PLAN_ONLY.value):
-    raise UsageError("--logdir, --pictures or --export is required, for the stimuli to be kept. See --help.")
-  if _RUNNER.value and (pictures or not logdir):
-    raise UsageError("--runner: expected --logdir, and no --pictures, which one process draws; --export goes with it.")
-  if bool(data_dir) != bool(_DATASET.value) or (data_dir and not statistics_path):
-    raise UsageError("--data_dir, --dataset and --statistics are given together, or --statistics alone, or none of them. See --help.")
-  config = _config()
   chi, isotropic = app.parse_floats(_CHI.value, "chi"), app.parse_floats(_ISOTROPIC.value, "isotropic")
-  if exported:
-    export.check_formats(_FORMATS.value)
-    files.ensure_writable(exported, "export")
-
-  # After the flags are known to be good: TensorFlow takes seconds to load.
   app.load_tensorflow()
   from tbvis import summaries
   from tbvis.maximization import estimate, pipeline, sweep
@@ -288,15 +310,15 @@ def main() -> None:
   if data_dir:
     from tbvis.datasets import reader
 
-    dataset = reader.open_dataset(data_dir, _DATASET.value)
+    dataset = reader.open_dataset(data_dir, app.given(_DATASET.value, "dataset"))
   recipe = pipeline.Recipe(
     checkpoint=str(_NETWORK.saved(None if _PLAN_ONLY.value else logdir or exported or pictures)),
     modules=_NETWORK.modules,
     statistics=str(statistics_path) if statistics_path else None,
     dtype=_DTYPE.value,
-    wanted=tuple(wanted),
+    wanted=tuple(_wanted()),
     settings=tuple(sweep.settings(chi, _KAPPA.value, isotropic)),
-    config=config,
+    config=_config(),
     seed=_SEED.value,
     logdir=str(logdir or ""),
     run=_RUN.value,
@@ -323,7 +345,7 @@ def main() -> None:
       if _RUNNER.value:
         _search_by_beam(recipe, keep, finished)
         failed = pipeline.failures(recipe)
-        count = len(writer.finished() - finished)
+        count = len(present(writer, "a run to write to").finished() - finished)
       else:
         made = _search(recipe, _Pictures(pictures, _FRAMES.value) if pictures else None, keep, writer, finished, life)
         count = len(made)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 import hashlib
 import json
 import pathlib
@@ -52,9 +52,9 @@ class Network:
       "motion_offset": several("motion_offset", [], scaled.format(flow, "; 0 by default")),
       "model_classes": several("model_classes", [], "Names of its classes in the order of its scores, or a .txt file with one a line."),
       "model_outputs": several("model_outputs", [], "Layers of --model that give its scores; its outputs by default."),
-      "model_frames": number("model_frames", None, "Frames of a film, where its input leaves that open; 16 by default.", lower_bound=2),
-      "model_spacing": number("model_spacing", None, "Frames of a clip from one of a film to the next; 1 by default.", lower_bound=1),
-      "model_size": number("model_size", None, "Side of its training crop, where inputs leave that open; 224 by default.", lower_bound=8),
+      "model_frames": number("model_frames", None, "Frames of a film, where its input leaves that open; 16 by default.", 2, 1000),
+      "model_spacing": number("model_spacing", None, "Frames of a clip from one of a film to the next; 1 by default.", 1, 1000),
+      "model_size": number("model_size", None, "Side of its training crop, where inputs leave that open; 224 by default.", 8, 2048),
     }  # fmt: skip
 
   @property
@@ -84,7 +84,9 @@ class Network:
       raise UsageError("--checkpoint is required, or --model. See --help.")
     self.refuse_stray()
     if self._model.value:
-      self.path()
+      self._given()
+      self._classes()
+    app.existing_path(self._model.value or self._checkpoint.value, self.flag)
 
   def refuse_stray(self) -> None:
     """Refuses flags of --model without it.
@@ -95,8 +97,6 @@ class Network:
     stray = [name for name, holder in self._of_model.items() if holder.value]
     if stray and not self._model.value:
       raise UsageError(f"--{stray[0]} is for --model, which is not given.")
-      self._given()
-      self._classes()
 
   def path(self) -> pathlib.Path:
     """Returns the file that --checkpoint or --model names."""
@@ -155,8 +155,9 @@ class Network:
       about = {part: numbers[f"{stream}_{part}"] for part in ("scale", "offset") if numbers[f"{stream}_{part}"] is not None}
       settings[stream] = adoption.InputSettings(name, **about)
     return adoption.adopt(
-      self.path(), self._classes(), **settings, outputs=self._of_model["model_outputs"].value,
-      is_film=bool(self._of_model["video_input"].value), **{name: value for name, value in optional.items() if value is not None},
+      self.path(), self._classes(), appearance=settings.get("appearance"), motion=settings.get("motion"),
+      outputs=self._of_model["model_outputs"].value, is_film=bool(self._of_model["video_input"].value),
+      **{name: value for name, value in optional.items() if value is not None},
     )  # fmt: skip
 
   def _given(self) -> tuple[dict[str, str | None], dict[str, Any]]:
@@ -171,6 +172,8 @@ class Network:
       wanted = (0, 1) if flag.startswith("motion") else (0, 1, 3)
       if len(found) not in wanted:
         raise UsageError(f"--{flag}: expected {' or '.join(map(str, wanted[1:]))} numbers, received {len(found)}.")
+      if flag.endswith("_scale") and 0 in found:
+        raise UsageError(f"--{flag}: expected numbers other than 0, received {','.join(values[flag])!r}.")
       numbers[flag] = None if not found else found[0] if len(found) == 1 else found
     mean = numbers["appearance_mean"]
     numbers["appearance_mean"] = (mean,) * 3 if isinstance(mean, float) else mean
@@ -186,7 +189,7 @@ class Network:
     """
     given = self._of_model["model_classes"].value
     if len(given) == 1 and given[0].endswith(".txt"):
-      path = app.required_path(given[0], "model_classes")
+      path = app.given(app.existing_path(given[0], "model_classes"), "model_classes")
       try:
         given = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
       except (OSError, ValueError) as error:
@@ -194,6 +197,21 @@ class Network:
     if len(set(given)) < len(given):
       raise UsageError(f"--model_classes: expected names that differ, received {max(given, key=given.count)!r} twice.")
     return given
+
+
+def check_groups(dataset: PreparedDataset, split: str, groups: Iterable[int] | None, flag: str) -> None:
+  """Checks that clips of some groups are there, before work on others begins.
+
+  Raises:
+    UsageError: if groups are given and none is there.
+  """
+  if groups is None:
+    return
+  there = dataset.groups(split)
+  if set(groups).isdisjoint(there):
+    shown = ", ".join(map(str, there[:20])) + (", ..." if len(there) > 20 else "")
+    received = ", ".join(map(str, sorted(groups)[:20]))
+    raise UsageError(f"--{flag}: expected groups of the {split} clips of {dataset.name!r} ({shown}), received {received}.")
 
 
 def open_clips(data_dir: pathlib.Path, name: str, checkpoint: Checkpoint) -> PreparedDataset:

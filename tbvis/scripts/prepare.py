@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 import resource
 import time
 
@@ -54,19 +55,20 @@ _FLOW = flags.DEFINE_enum(
 _GROUPS = flags.DEFINE_string("groups", None, "Groups to prepare, as 1-7,12; all by default.")
 _ALLOW_MISSING = flags.DEFINE_bool("allow_missing", False, "Go on where clips of the official lists are missing.")
 _STRICT = flags.DEFINE_bool("strict", False, "Exit with status 1 if any clip had to be skipped.")
-_PROCESSES = flags.DEFINE_integer("processes", None, "Parallel processes; all cores by default.", lower_bound=1)
+_PROCESSES = flags.DEFINE_integer("processes", None, "Parallel processes; all cores by default.", lower_bound=1, upper_bound=1024)
 _RUNNER = flags.DEFINE_string(
   "runner", None,
   "Prepares as an Apache Beam pipeline on this runner (DirectRunner, FlinkRunner, SparkRunner, DataflowRunner, ...); Beam's own flags go "
   "with it, as --direct_num_workers=2. Every worker must reach --data_dir and the videos. Needs the extra, pip install 'tbvis[beam]'.",
 )  # fmt: skip
-_SEED = flags.DEFINE_integer("stage_seed", 0, "Seed of the stage set.")
+_SEED = flags.DEFINE_integer("stage_seed", 0, "Seed of the stage set.", lower_bound=0)
 _SCRIPT = flags.DEFINE_string("stage_script", None, "JSON file of planted causes for the stage set, instead of data/stage/script.json.")
 _CLASSES = flags.DEFINE_list("stage_classes", [], "Classes of the stage set to film; all by default.")
 _MASKED = flags.DEFINE_bool(
   "stage_mask_action", False, "Film the stage set without actors and props (background, clutter and camera only)."
 )
 _JSON = app.define_json()
+_PATTERN_GROUPS = {"class", "group"}
 
 
 def _stage(data_dir: pathlib.Path, groups: frozenset[int] | None) -> catalogue_lib.Catalogue:
@@ -86,10 +88,15 @@ def _stage(data_dir: pathlib.Path, groups: frozenset[int] | None) -> catalogue_l
   return film.stage_catalogue(folder, _SPLIT.value, groups)
 
 
-def _check_flags() -> None:
-  """Refuses flags that would do nothing, and a name that is no folder's."""
+def check_flags() -> None:
+  """Refuses what can be refused before TensorFlow is loaded, which takes seconds.
+
+  Raises:
+    UsageError: naming the flag.
+  """
   if _NAME.value and not files.PART_OF_NAME.fullmatch(_NAME.value):
     raise UsageError(f"--name: expected letters, digits, '_', '-' and '.', received {_NAME.value!r}.")
+  app.check_name(_NAME.value or "", "name")
   dataset = _DATASET.value
   listed = dataset in lists_lib.READERS
   sets = " and ".join(", ".join(lists_lib.READERS).rsplit(", ", 1))
@@ -100,6 +107,10 @@ def _check_flags() -> None:
     ("allow_missing", _ALLOW_MISSING, listed, sets),
     ("tfds", _TFDS, dataset == "ucf101", "ucf101, the set of videos that TFDS has"),
     ("clip_pattern", _PATTERN, dataset == "folder", "folder"),
+    ("stage_seed", _SEED, dataset == "stage", "stage"),
+    ("stage_script", _SCRIPT, dataset == "stage", "stage"),
+    ("stage_classes", _CLASSES, dataset == "stage", "stage"),
+    ("stage_mask_action", _MASKED, dataset == "stage", "stage"),
   ):
     if flag.value and not used:
       raise UsageError(f"--{name} is for --dataset={where}; received --dataset={dataset}.")
@@ -108,8 +119,22 @@ def _check_flags() -> None:
   for name, flag in (("tfds_dir", _TFDS_DIR), ("download", _DOWNLOAD)):
     if flag.value and not _TFDS.value:
       raise UsageError(f"--{name}: expected --tfds with it, which names the set.")
-  if dataset != "stage":
+  if dataset == "stage":
+    app.output_folder(_VIDEOS.value, "videos")
+  else:
     _check_source()
+  if _PATTERN.value:
+    try:
+      named = set(re.compile(_PATTERN.value).groupindex)
+    except re.error as error:
+      raise UsageError(f"--clip_pattern: expected a regular expression, received {_PATTERN.value!r} ({error}).") from error
+    if not named or not named <= _PATTERN_GROUPS:
+      raise UsageError(f"--clip_pattern: expected the groups (?P<class>...), (?P<group>...) or both, received {_PATTERN.value!r}.")
+  app.existing_path(_LISTS.value, "lists", "folder")
+  app.existing_path(_SCRIPT.value, "stage_script")
+  catalogue_lib.parse_numbers(_GROUPS.value, "groups")
+  app.output_folder(app.given(_DATA_DIR.value, "data_dir"), "data_dir")
+  app.output_file(_JSON.value, "json")
 
 
 def _check_source() -> None:
@@ -119,6 +144,10 @@ def _check_source() -> None:
     raise UsageError(f"Expected one of --videos, --frames_dir or --tfds, received {received}. See --help.")
   if _FLOW_DIR.value and not _FRAMES_DIR.value:
     raise UsageError("--flow_dir: expected --frames_dir with it, which names the frames that the flow belongs to.")
+  for name, flag in (("videos", _VIDEOS), ("frames_dir", _FRAMES_DIR), ("flow_dir", _FLOW_DIR)):
+    app.existing_path(flag.value, name, "folder")
+  if not _DOWNLOAD.value:
+    app.existing_path(_TFDS_DIR.value, "tfds_dir", "folder")
 
 
 def _listed(groups: frozenset[int] | None) -> catalogue_lib.Catalogue:
@@ -130,7 +159,7 @@ def _listed(groups: frozenset[int] | None) -> catalogue_lib.Catalogue:
     found = inventory.pictures_by_name(app.required_path(_FRAMES_DIR.value, "frames_dir"), app.expand_path(_FLOW_DIR.value, "flow_dir"))
   else:
     keys = {s: [e.names[0] for e in lists.entries if e.split == s] for s in ("train", "test")}
-    found = inventory.tfds_by_name(_TFDS.value, keys, app.expand_path(_TFDS_DIR.value, "tfds_dir"), _DOWNLOAD.value)
+    found = inventory.tfds_by_name(app.given(_TFDS.value, "tfds"), keys, app.expand_path(_TFDS_DIR.value, "tfds_dir"), _DOWNLOAD.value)
     inventory.check_labels(found, {e.names[0]: e.class_name for e in lists.entries})
   return catalogue_lib.match_lists(lists, found, allow_missing=_ALLOW_MISSING.value, groups=groups)
 
@@ -147,14 +176,14 @@ def _catalogue(data_dir: pathlib.Path, groups: frozenset[int] | None) -> catalog
 
 def main() -> None:
   """Runs the script."""
-  _check_flags()
+  check_flags()
   app.load_tensorflow()
   import dataclasses
 
   from tbvis.datasets import preparation
 
   started = time.monotonic()
-  data_dir = files.ensure_writable(app.required_path(_DATA_DIR.value, "data_dir"), "data_dir")
+  data_dir = app.required_path(_DATA_DIR.value, "data_dir")
   catalogue = _catalogue(data_dir, catalogue_lib.parse_numbers(_GROUPS.value, "groups"))
   catalogue = dataclasses.replace(catalogue, dataset=_NAME.value or catalogue.dataset)
   found = time.monotonic()

@@ -141,12 +141,13 @@ def recipe_steps(
     arguments = (f"--flagfile={recipe.path}", *arguments, f"--json={report}")
     return Step(name, title, name, arguments, (*inputs, recipe.path), outputs, report, keeps)
 
-  steps = []
+  steps: list[Step] = []
+  arguments: tuple[str, ...]
   if videos:
     arguments = (f"--dataset={recipe.kind}", f"--split={split}", f"--videos={videos}", f"--data_dir={data_dir}")
     steps.append(step("prepare", "Prepare the clips: frames and optical flow", arguments, (), data_dir / "action_clips" / dataset))
   # The reports of earlier steps stand for what these have made.
-  made = tuple(s.report for s in steps)
+  made = tuple(s.report for s in steps if s.report)
   if imported:
     checkpoint = data_dir / f"imported_{label}.keras"
     steps.append(step("import", "Import the weights", (*imported, f"--out={checkpoint}"), weights, checkpoint))

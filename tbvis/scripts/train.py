@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 import inspect
 import json
 import pathlib
+import re
 import resource
 import time
 from typing import TYPE_CHECKING, Any
@@ -44,27 +45,34 @@ _SPACING = flags.DEFINE_list(
 _ARGUMENTS: dict[str, flags.FlagHolder] = {
   "fusion": flags.DEFINE_enum("fusion", None, ["conv1x1", "conv3x3x3"], "Kernel of the fusion (METHOD 1.4); conv1x1 by default."),
   "stream": flags.DEFINE_enum("stream", None, ["appearance", "motion", "both"], "Streams of TSN's networks; both by default."),
-  "chunks": flags.DEFINE_integer("chunks", None, "Snippets seen together: segments of TSN, chunks, frames of a film.", lower_bound=1),
+  "chunks": flags.DEFINE_integer(
+    "chunks", None, "Snippets seen together: segments of TSN, chunks, frames of a film.", lower_bound=1, upper_bound=1000
+  ),
   "time_pool": flags.DEFINE_bool("time_pool", None, "ST-ResNet's second stage: a pool over chunks before pool5."),
   "width": flags.DEFINE_float("width", 1.0, "Factor on the channels of every convolution.", lower_bound=0.01, upper_bound=4),
   "input_size": flags.DEFINE_integer(
-    "input_size", None, "Side of the training crop in pixels, the published one by default; frames are scaled with it.", lower_bound=32
+    "input_size", None, "Side of the training crop in pixels, the published one by default; frames are scaled with it.",
+    lower_bound=32, upper_bound=2048,
   ),
-  "fc_units": flags.DEFINE_integer("fc_units", None, "Channels of fc6 and fc7; 4096 by default.", lower_bound=1),
+  "fc_units": flags.DEFINE_integer("fc_units", None, "Channels of fc6 and fc7; 4096 by default.", lower_bound=1, upper_bound=65536),
   "dropout": flags.DEFINE_float(
     "dropout", None, "Dropout before classifiers; by default the network's own (VGG-16: 0.85, as its released appearance tower).",
     lower_bound=0, upper_bound=0.99,
   ),
+  "batch_norm": flags.DEFINE_bool("batch_norm", None, "C3D: a normalisation behind every convolution; the published network has none."),
   "partial_batch_norm": flags.DEFINE_bool(
     "partial_batch_norm", None, "TSN: every normalisation but the first stays as it is, as published; no for a training from nothing."
   ),
 }  # fmt: skip
 _IMAGENET = flags.DEFINE_string("imagenet_weights", None, "npz of ImageNet VGG-16 (Keras layout) to start from; from nothing by default.")
-_START = flags.DEFINE_string(
-  "start", None, "A checkpoint to start from, of a network of this shape: one of tbvis-import, as released towers. Classes may differ."
-)
-_VALIDATION = flags.DEFINE_string(
-  "validation_groups", "23-25", "Training groups held out for choosing settings and for unit statistics; empty for none."
+_START = flags.DEFINE_list(
+  "start", [], "A checkpoint to start from, of a network of this shape: one of tbvis-import, as released towers. Classes may differ. Or "
+  "several, as of networks of one stream each: every layer is that of the first which has it; a stream of none starts from nothing."
+)  # fmt: skip
+_VALIDATION = app.may_be_empty(
+  flags.DEFINE_string(
+    "validation_groups", "23-25", "Training groups held out for choosing settings and for unit statistics; empty for none."
+  )
 )
 _CROPS = flags.DEFINE_list("crop_sizes", ["256", "224", "192", "168"], "Sides of the crops in pixels of the 256-scaled frame (METHOD 1.3).")
 _COLOUR = flags.DEFINE_float("colour", 0.0, "Strength of random brightness and colour; 0 as in the paper.", lower_bound=0, upper_bound=0.9)
@@ -74,7 +82,7 @@ _NOISE = {
   )
   for stream, unit in (("appearance", "grey levels of 255"), ("motion", "units of 40/255 pixel a frame"))
 }
-_SEED = _ARGUMENTS["seed"] = flags.DEFINE_integer("seed", 0, "Seed of weights, order and crops.")
+_SEED = _ARGUMENTS["seed"] = flags.DEFINE_integer("seed", 0, "Seed of weights, order and crops.", lower_bound=0)
 _STRATEGY = flags.DEFINE_enum(
   "strategy", "none", list(recipe.STRATEGIES),
   "none: one device. mirrored: all GPUs of this machine (or its logical CPUs). multiworker: the machines of the environment variable "
@@ -114,6 +122,9 @@ _HELP = {
   "the place where the streams meet (all, where they were not trained alone)",
   "cached_crops": "crops a clip whose features below train_from are computed once; 0 computes them for every snippet",
 }
+# Batches and cached crops lie in memory.
+_UPPER = {"dropout": 0.99, "momentum": 0.9999}
+_MOST = {"steps": 100_000_000, "batch_size": 4096, "cached_crops": 1000}
 _CHOICES = {"optimizer": ["sgd", "adam"], "crops": list(recipe.CROPS)}
 
 
@@ -130,12 +141,10 @@ def _define_phase_flags() -> dict[tuple[str, str], flags.FlagHolder]:
       elif isinstance(default, str):
         holders[phase, field.name] = flags.DEFINE_string(name, default, text)
       elif isinstance(default, int) and field.type == "int":
-        holders[phase, field.name] = flags.DEFINE_integer(
-          name, default, text, lower_bound=0 if field.name in ("cached_crops", "warmup_steps") else 1
-        )
+        low = 0 if field.name in ("cached_crops", "warmup_steps") else 1
+        holders[phase, field.name] = flags.DEFINE_integer(name, default, text, lower_bound=low, upper_bound=_MOST.get(field.name))
       else:
-        upper = 0.99 if field.name == "dropout" else None
-        holders[phase, field.name] = flags.DEFINE_float(name, default, text, lower_bound=0, upper_bound=upper)
+        holders[phase, field.name] = flags.DEFINE_float(name, default, text, lower_bound=0, upper_bound=_UPPER.get(field.name))
   return holders
 
 
@@ -171,16 +180,26 @@ def _sampling() -> dict[str, Any]:
   """
   if _SPACING.value is None:
     return {"sampling": {}}
+  values = _spacing(_SPACING.value)
   if (_arguments().get("chunks") or 1) < 2:
     raise UsageError("--spacing: expected a network that sees several chunks (--chunks), received one that sees one.")
-  values = [int(text) if text.strip().isdigit() else 0 for text in _SPACING.value]
-  if len(values) != 2 or not 1 <= values[0] <= values[1]:
-    raise UsageError(f"--spacing: expected fewest and most frames between chunks, as 5,15, received {','.join(_SPACING.value)!r}.")
   return {"sampling": {"spacing": values}}
 
 
+def _spacing(texts: Sequence[str]) -> list[int]:
+  values = [_whole(text) for text in texts]
+  if len(values) != 2 or not 1 <= values[0] <= values[1]:
+    raise UsageError(f"--spacing: expected fewest and most frames between chunks, as 5,15, received {','.join(texts)!r}.")
+  return values
+
+
+def _whole(text: str) -> int:
+  """Returns a whole number of at most six digits, 0 for another text."""
+  return int(text) if re.fullmatch(r"\s*\d{1,6}\s*", text) else 0
+
+
 def _crop_sizes() -> tuple[int, ...]:
-  sizes = tuple(int(s) if s.strip().isdigit() else 0 for s in _CROPS.value)
+  sizes = tuple(_whole(text) for text in _CROPS.value)
   if not sizes or not all(32 <= s <= 256 for s in sizes):
     raise UsageError(f"--crop_sizes: expected sides of 32 to 256 pixels, received {','.join(_CROPS.value)!r}.")
   return sizes
@@ -258,27 +277,31 @@ def _open_or_build(path: pathlib.Path, classes: tuple[str, ...], strategy: Any, 
     UsageError: if the network found is another one, or the start does not fit.
   """
   from tbvis.models import checkpoint as checkpoint_lib
-  from tbvis.weights import imagenet
+  from tbvis.weights import imagenet, inference
 
   arguments = _arguments()
-  start_path, imagenet_path = app.expand_path(_START.value, "start"), app.expand_path(_IMAGENET.value, "imagenet_weights")
+  start_paths = [app.required_path(name, "start") for name in _START.value]
+  imagenet_path = app.expand_path(_IMAGENET.value, "imagenet_weights")
   if path.exists():
     checkpoint = _made(lambda dtype: checkpoint_lib.load_checkpoint(path, dtype=dtype), strategy)
     _check_same(checkpoint, path, {**arguments, "classes": len(classes)}, made_of)
     if checkpoint.classes != classes:
       raise UsageError(f"{path} is of another network: its classes differ. Choose another --output_dir, or move the file away.")
-    for flag, given in (("start", start_path), ("imagenet_weights", imagenet_path)):
+    for flag, given in (("start", start_paths), ("imagenet_weights", imagenet_path)):
       if given:
         print(f"--{flag} is not used: the training goes on from {path}.")
     return checkpoint
-  start = checkpoint_lib.load_checkpoint(start_path) if start_path else None
+  start = {str(name): checkpoint_lib.load_checkpoint(name) for name in start_paths}
   # The first kernel is that of inputs from which this mean is taken.
-  mean = start.appearance_mean if start else checkpoint_lib.IMAGENET_MEAN
+  frames = (source for source in start.values() if "appearance" in source.sampling.streams)
+  mean = next((source.appearance_mean for source in frames), checkpoint_lib.IMAGENET_MEAN)
   about = {**made_of, "appearance_mean": list(mean)}
+  if _NETWORK.value in inference.NETWORKS:
+    inference.check_memory(arguments, len(classes), f"--network={_NETWORK.value}", _NETWORK.value)
   checkpoint = _made(lambda dtype: checkpoint_lib.build(_NETWORK.value, arguments, classes, dtype=dtype, **about), strategy)
   if start:
-    layers = checkpoint_lib.copy_weights(start, checkpoint, str(start_path))
-    print(f"{len(layers)} layers start as in {start_path}.")
+    layers = checkpoint_lib.copy_weights(start, checkpoint)
+    print(f"{len(layers)} layers start as in {', '.join(start)}.")
   if imagenet_path:
     layers = imagenet.load_imagenet_vgg16(checkpoint.model, imagenet_path)
     print(f"ImageNet weights set in {len(layers)} layers.")
@@ -289,7 +312,7 @@ def _open_dataset() -> tuple[reader.PreparedDataset, list[str]]:
   """Returns the prepared set, of the chosen classes, and the names of the others."""
   from tbvis.datasets import reader
 
-  whole = reader.open_dataset(app.required_path(_DATA_DIR.value, "data_dir"), _DATASET.value or "")
+  whole = reader.open_dataset(app.required_path(_DATA_DIR.value, "data_dir"), app.required(_DATASET.value, "dataset"))
   if not _CLASSES.value:
     return whole, []
   dataset = whole.of_classes(_CLASSES.value)
@@ -298,28 +321,64 @@ def _open_dataset() -> tuple[reader.PreparedDataset, list[str]]:
   return dataset, [name for name in whole.classes if name not in dataset.classes]
 
 
-def main() -> None:
-  """Runs the script."""
+def check_flags() -> None:
+  """Refuses what can be refused before TensorFlow is loaded, which takes seconds.
+
+  Raises:
+    UsageError: naming the flag.
+  """
   for phase in _PHASES.value:
     if phase not in recipe.PHASES:
       raise unknown_name("phase", phase, recipe.PHASES, "--phases")
+  for phase in recipe.PHASES:
     _phase(phase).parts()
   if _START.value and _IMAGENET.value:
     raise UsageError("Expected --start or --imagenet_weights, received both.")
+  _crop_sizes()
+  if _SPACING.value is not None:
+    _spacing(_SPACING.value)
+  catalogue_lib.parse_numbers(_VALIDATION.value, "validation_groups")
+  app.existing_path(app.required(_DATA_DIR.value, "data_dir"), "data_dir", "folder")
+  app.required(_DATASET.value, "dataset")
+  for name in _START.value:
+    app.existing_path(name, "start")
+  app.existing_path(_IMAGENET.value, "imagenet_weights")
+  app.output_folder(app.required(_OUTPUT_DIR.value, "output_dir"), "output_dir")
+  app.output_folder(_LOGDIR.value, "logdir")
+  app.output_file(_JSON.value, "json")
+
+
+def main() -> None:
+  """Runs the script."""
+  check_flags()
+  app.load_tensorflow()
+  # Of networks, which are Keras'.
+  _arguments()
+  _sampling()
   sizes = _crop_sizes()
   validation = catalogue_lib.parse_numbers(_VALIDATION.value, "validation_groups") or frozenset()
-  output_dir = files.ensure_writable(app.required_path(_OUTPUT_DIR.value, "output_dir"), "output_dir")
+  output_dir = app.required_path(_OUTPUT_DIR.value, "output_dir")
   logdir = app.expand_path(_LOGDIR.value, "logdir") or output_dir
-  files.ensure_writable(logdir, "logdir")
+  from tbvis.training import distribution
 
-  # After the flags are known to be good: TensorFlow takes seconds to load.
-  app.load_tensorflow()
+  # Before anything else is done with TensorFlow.
+  strategy = distribution.make_strategy(_STRATEGY.value)
+  if distribution.is_chief(strategy):
+    held = f"Another process is training in {output_dir}; wait for it, or give another --output_dir."
+    with files.locked(output_dir / ".training.lock", held):
+      for part in output_dir.glob(".checkpoint-*.keras"):  # What a killed process has left of one.
+        part.unlink()
+      _train(output_dir, logdir, strategy, validation, sizes)
+  else:
+    _train(output_dir, logdir, strategy, validation, sizes)
+
+
+def _train(output_dir: pathlib.Path, logdir: pathlib.Path, strategy: Any, validation: frozenset[int], sizes: tuple[int, ...]) -> None:
+  """Trains what is not trained yet, and writes the checkpoint after each phase."""
   from tbvis.datasets import snippets
   from tbvis.models import checkpoint as checkpoint_lib
   from tbvis.training import distribution, train
 
-  # Before anything else is done with TensorFlow.
-  strategy = distribution.make_strategy(_STRATEGY.value)
   chief = distribution.is_chief(strategy)
   dataset, left_out = _open_dataset()
   groups = set(dataset.groups("train"))
@@ -334,6 +393,9 @@ def main() -> None:
   }  # fmt: skip
   checkpoint = _open_or_build(path, dataset.classes, strategy, **made_of)
   phases = _PHASES.value or train.phases_of(checkpoint.model)
+  for name in phases:
+    # Before the first is trained: a layer that the last does not know would be told hours later.
+    train.cut_for_phase(checkpoint.model, _phase(name))
   numbers = dict(checkpoint.metadata.get("training", {}))
 
   started = time.monotonic()

@@ -13,6 +13,8 @@ import json
 import os
 import pathlib
 from typing import Any
+import zipfile
+import zlib
 
 import keras
 import numpy as np
@@ -24,6 +26,8 @@ from tbvis.training.recipe import Phase
 
 # Updates between two lines of a curve.
 _LOG_STEPS = 10
+# Beside the arrays of a backup.
+_NUMBERS = "numbers"
 
 
 def make_strategy(name: str) -> tf.distribute.Strategy | None:
@@ -71,42 +75,61 @@ def scope(strategy: tf.distribute.Strategy | None) -> contextlib.AbstractContext
 class Backup:
   """What an interrupted phase goes on from: weights, the optimiser's state and with it the number of updates.
 
+  It stays when the last update is done, until the phase's checkpoint is on disk: validation comes between.
+
   Args:
     folder: the phase's backup.
     model: the trained part.
     optimizer: its optimiser, built.
-    strategy: where they live.
+    strategy: where they live; None for one device.
   """
 
-  def __init__(self, folder: pathlib.Path, model: keras.Model, optimizer: keras.optimizers.Optimizer, strategy: tf.distribute.Strategy):
+  def __init__(
+    self, folder: pathlib.Path, model: keras.Model, optimizer: keras.optimizers.Optimizer, strategy: tf.distribute.Strategy | None = None
+  ):
     self._path = folder / "state.npz"
     # The statistics of normalisations that are trained belong to the state too.
     moving = [weight for layer in model._flatten_layers() if layer.trainable for weight in layer._non_trainable_variables]
     self._variables = [*model.trainable_variables, *moving, *optimizer.variables]
     self._strategy = strategy
 
-  def restore(self) -> None:
+  def restore(self) -> dict[str, float]:
     """Sets every worker's variables to what the chief's file holds; without one nothing changes.
 
+    Returns:
+      The numbers that were saved with it; of the chief alone.
+
     Raises:
-      UsageError: if the file is of another network.
+      UsageError: if the file is damaged or of another network.
     """
     values = [np.array(variable) for variable in self._variables]
+    numbers: dict[str, float] = {}
     if is_chief(self._strategy) and self._path.is_file():
-      with np.load(self._path, allow_pickle=False) as archive:
-        stored = [archive[name] for name in archive.files]
+      stored, numbers = self._read()
       if [v.shape for v in stored] != [v.shape for v in values]:
         raise UsageError(f"{self._path} is of another network or optimiser. Remove it, or choose another --output_dir.")
       values = stored
     # Workers may not see the chief's files: what counts is what it sends them.
     for variable, value in zip(self._variables, values, strict=True):
-      variable.assign(_of_chief(self._strategy, value))
+      variable.assign(_of_chief(self._strategy, value) if self._strategy else value)
+    return numbers
 
-  def save(self) -> None:
-    """Writes the state in one step, by the chief alone."""
+  def _read(self) -> tuple[list[np.ndarray], dict[str, float]]:
+    try:
+      with np.load(self._path, allow_pickle=False) as archive:
+        numbers = json.loads(str(archive[_NUMBERS])) if _NUMBERS in archive.files else {}
+        return [archive[name] for name in archive.files if name != _NUMBERS], numbers
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+      raise UsageError(
+        f"{self._path}: expected a phase's backup, found a damaged file ({error}). Remove it to begin the phase anew."
+      ) from error
+
+  def save(self, numbers: dict[str, float]) -> None:
+    """Writes the state in one step, with losses and accuracies up to here, by the chief alone."""
     if is_chief(self._strategy):
+      arrays = [np.array(variable) for variable in self._variables]
       with files.atomic_path(self._path) as temporary, open(temporary, "wb") as stream:
-        np.savez(stream, *[np.array(variable) for variable in self._variables])
+        np.savez(stream, *arrays, allow_pickle=False, **{_NUMBERS: np.array(json.dumps(numbers))})
 
 
 def _of_chief(strategy: tf.distribute.Strategy, value: np.ndarray) -> tf.Tensor:
@@ -193,7 +216,7 @@ def fit(
   with strategy.scope():
     optimizer.build(model.trainable_variables)
   state = Backup(backup, model, optimizer, strategy)
-  state.restore()
+  found = state.restore()
   done = int(np.array(optimizer.iterations))
   options = tf.data.Options()
   # Each worker makes all batches and takes its part of each: files are shared out unevenly.
@@ -214,5 +237,10 @@ def fit(
         for name, value in recent[-1].items():
           tf.summary.scalar(name, value, step=step + 1)
       if (step + 1) % backup_steps == 0 or step + 1 == phase.steps:
-        state.save()
-  return {name: float(np.mean([values[name] for values in recent])) for name in (recent[0] if recent else ())}
+        found = _means(recent)
+        state.save(found)
+  return _means(recent) if recent else found
+
+
+def _means(recent: list[dict[str, float]]) -> dict[str, float]:
+  return {name: float(np.mean([values[name] for values in recent])) for name in recent[0]}

@@ -48,10 +48,10 @@ def parse_rates(text: str, steps: int, flag: str = "rates") -> tuple[Part, ...]:
   """
   found = [_PART.fullmatch(part.strip()) for part in text.split(",")]
   try:
-    values = [(float(m[2]), float(m[3] or 1), bool(m[1])) for m in found]
-  except (TypeError, ValueError):
+    values = [(float(m[2]), float(m[3] or 1), bool(m[1])) for m in found if m]
+  except ValueError:
     values = []
-  if not values or not all(rate > 0 and math.isfinite(rate) and 0 < length < math.inf for rate, length, _ in values):
+  if len(values) < len(found) or not all(rate > 0 and math.isfinite(rate) and 0 < length < math.inf for rate, length, _ in values):
     raise UsageError(f"--{flag}: expected learning rates with lengths such as 1e-3x3,1e-4x1, received {text!r}.")
   heads = [head_only for _, _, head_only in values]
   if heads != sorted(heads, reverse=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 import contextlib
 import dataclasses
+import functools
 import pathlib
 import shutil
 import time
@@ -47,11 +48,11 @@ class Cut:
 def phases_of(model: keras.Model) -> tuple[str, ...]:
   """Returns the phases that a network can be trained in, in the usual order: each stream that has scores of its own, then all together.
 
-  >>> from tbvis.models import bn_inception, st_resnet
-  >>> phases_of(st_resnet.st_resnet50(2, 1, width=0.02, input_size=32))
-  ('motion', 'fusion')
-  >>> phases_of(bn_inception.tsn_bn_inception(2, width=0.02, input_size=32))
-  ('appearance', 'motion')
+  >>> from tbvis.models import c3d, two_stream
+  >>> phases_of(two_stream.two_stream_fusion_vgg16(2, width=0.02, input_size=32, fc_units=4))
+  ('appearance', 'motion', 'fusion')
+  >>> phases_of(c3d.c3d(2, 16, width=0.02, input_size=64, fc_units=4))
+  ('appearance',)
   """
   table = geometry.layer_geometry(model, whole=True)
   made_by = {id(tensor): layer.name for layer in model.layers for tensor in geometry.outputs_of(layer)}
@@ -108,11 +109,11 @@ def _meeting(model: keras.Model) -> list[Any]:
   return list(model.get_layer(first)._inbound_nodes[0].input_tensors)
 
 
-def _cached_features(cut: Cut, batches: tf.data.Dataset, total: int, description: str) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+def _features(frozen: keras.Model, batches: tf.data.Dataset, total: int, description: str) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
   """Runs the frozen part once over `batches`; returns float16 features, one array a stream, and labels."""
-  features: list[list[np.ndarray]] = [[] for _ in cut.streams]
+  features: list[list[np.ndarray]] = [[] for _ in frozen.outputs]
   labels = []
-  forward = tf.function(lambda x: cut.below(x, training=False), reduce_retracing=True)
+  forward = tf.function(lambda x: frozen(x, training=False), reduce_retracing=True)
   for inputs, label in progress.bar(batches, total=total, description=description, unit="batch"):
     for kept, out in zip(features, tf.nest.flatten(forward(inputs)), strict=True):
       kept.append(tf.cast(out, tf.float16).numpy())
@@ -163,45 +164,52 @@ def _batches(
   seed: int,
 ) -> tf.data.Dataset:
   """Returns the batches of a phase without end, of snippets or of cached features: ({input or tuple}, int64 labels)."""
-  arguments = {
-    "input_size": checkpoint.input_size,
-    "appearance_mean": checkpoint.appearance_mean,
-    "sampling": dataclasses.replace(checkpoint.sampling, streams=cut.streams),
-    "batch_size": phase.batch_size,
-    "augmentation": augmentation,
-  }
-  if not _is_cached(cut, phase):
-    return data.training_batches(dataset, groups, **arguments, seed=seed)
+  snippets_of = functools.partial(
+    data.training_batches,
+    dataset,
+    groups,
+    input_size=checkpoint.input_size,
+    appearance_mean=checkpoint.appearance_mean,
+    sampling=dataclasses.replace(checkpoint.sampling, streams=cut.streams),
+    batch_size=phase.batch_size,
+    augmentation=augmentation,
+  )
+  frozen = _run_once(cut, phase)
+  if frozen is None:
+    return snippets_of(seed=seed)
   clips = sum(1 for _ in dataset.clips("train", groups))
-  passes = [data.training_batches(dataset, groups, **arguments, seed=seed + i, repeat=False) for i in range(phase.cached_crops)]
+  passes = [snippets_of(seed=seed + i, repeat=False) for i in range(phase.cached_crops)]
   batches = passes[0]
   for more in passes[1:]:
     batches = batches.concatenate(more)
   total = phase.cached_crops * -(-clips // phase.batch_size)
-  features, labels = _cached_features(cut, batches, total, f"{phase.name} features")
+  features, labels = _features(frozen, batches, total, f"{phase.name} features")
+  # Where chunks are folded into the rows, a snippet has as many rows as chunks.
+  features = tuple(f.reshape(len(labels), -1, *f.shape[1:]) for f in features)
   order = np.random.default_rng(seed)
 
-  def stream_batches():
+  def stream_batches() -> Iterator[tuple[tuple[np.ndarray, ...], np.ndarray]]:
     while True:
       for rows in np.array_split(order.permutation(len(labels)), max(1, len(labels) // phase.batch_size)):
         rows = rows[: phase.batch_size]
-        yield tuple(f[rows].astype(np.float32) for f in features), labels[rows]
+        yield tuple(f[rows].reshape(-1, *f.shape[2:]).astype(np.float32) for f in features), labels[rows]
 
   signature = (
-    tuple(tf.TensorSpec((None, *f.shape[1:]), tf.float32) for f in features),
+    tuple(tf.TensorSpec((None, *f.shape[2:]), tf.float32) for f in features),
     tf.TensorSpec((None,), tf.int64),
   )
   return tf.data.Dataset.from_generator(stream_batches, output_signature=signature).prefetch(2)
 
 
-def _is_cached(cut: Cut, phase: Phase) -> bool:
-  return cut.below is not None and phase.cached_crops > 0
+def _run_once(cut: Cut, phase: Phase) -> keras.Model | None:
+  """Returns the part of the network whose outputs are kept, None where it is run anew in every step."""
+  return cut.below if phase.cached_crops > 0 else None
 
 
 @contextlib.contextmanager
 def _prepared_layers(cut: Cut, phase: Phase) -> Iterator[None]:
   """Freezes what the phase does not train and sets its dropout, for as long as it lasts."""
-  trained = set() if _is_cached(cut, phase) else {layer.name for layer in cut.trained.layers}
+  trained = set() if _run_once(cut, phase) is not None else {layer.name for layer in cut.trained.layers}
   below = cut.below.layers if cut.below is not None else ()
   # What never trains, as most normalisations of TSN's networks, stays so.
   frozen = [layer for layer in below if layer.name not in trained and layer.trainable]
@@ -219,11 +227,30 @@ def _prepared_layers(cut: Cut, phase: Phase) -> Iterator[None]:
       layer.rate = rate
 
 
+class _Keep(keras.callbacks.Callback):
+  """Writes a backup after every epoch, unless the phase has diverged.
+
+  Keras' own BackupAndRestore writes into the file that it would restore, and takes it away with the last update: what was trained would
+  be lost while it is validated.
+  """
+
+  def __init__(self, state: distribution.Backup):
+    super().__init__()
+    self._state = state
+
+  def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    """Writes the state."""
+    numbers = {name: float(value) for name, value in (logs or {}).items()}
+    if all(map(np.isfinite, numbers.values())):
+      self._state.save(numbers)
+
+
 def _fit(
   model: keras.Model, optimizer: keras.optimizers.Optimizer, phase: Phase, batches: tf.data.Dataset, backup: pathlib.Path, logs: str | None
 ) -> dict[str, float]:
   """Trains by Keras' own loop, on any backend, for the updates of a phase; returns the numbers of the last epoch."""
   epochs = -(-phase.steps // BACKUP_STEPS)
+  each = -(-phase.steps // epochs)
   names = list(model.output)
   model.compile(
     optimizer=optimizer,
@@ -231,15 +258,19 @@ def _fit(
     jit_compile=False,  # XLA is slower than oneDNN on a CPU, and three times so in bfloat16.
     metrics={n: [keras.metrics.SparseCategoricalAccuracy(name="accuracy")] for n in names},
   )
-  callbacks: list[keras.callbacks.Callback] = [
-    keras.callbacks.BackupAndRestore(str(backup)),
-    _Bar(phase),
-    keras.callbacks.TerminateOnNaN(),
-  ]
+  optimizer.build(model.trainable_variables)
+  state = distribution.Backup(backup, model, optimizer)
+  numbers = state.restore()
+  done = int(optimizer.iterations)
+  if done >= phase.steps:
+    return numbers
+  callbacks: list[keras.callbacks.Callback] = [_Keep(state), _Bar(phase), keras.callbacks.TerminateOnNaN()]
   if logs:
     callbacks.append(keras.callbacks.TensorBoard(logs, write_graph=False, update_freq=10))
   batches = batches.map(lambda x, y: (x, dict.fromkeys(names, y)))
-  history = model.fit(batches, epochs=epochs, steps_per_epoch=-(-phase.steps // epochs), callbacks=callbacks, verbose=0, shuffle=False)
+  history = model.fit(
+    batches, epochs=epochs, initial_epoch=done // each, steps_per_epoch=each, callbacks=callbacks, verbose=0, shuffle=False
+  )
   return {name: float(values[-1]) for name, values in history.history.items()}
 
 
@@ -270,7 +301,7 @@ def train_phase(
   logs = str(logdir / f"training_{phase.name}") if logdir is not None else None
   with distribution.scope(strategy), _prepared_layers(cut, phase):
     model = cut.trained
-    if cut.below is not None and not _is_cached(cut, phase):
+    if cut.below is not None and _run_once(cut, phase) is None:
       model = keras.Model(cut.below.input, cut.trained(cut.below.output))
     optimizer = optimizers.make_optimizer(cut.trained, phase, clip=strategy is None)
 
@@ -286,6 +317,8 @@ def train_phase(
       found = distribution.fit(model, optimizer, phase, batches, strategy, backup=backup, backup_steps=BACKUP_STEPS, logs=logs)
   numbers = {f"{phase.name}_{name}": value for name, value in found.items()}
   if not all(np.isfinite(v) for v in numbers.values()):
+    if distribution.is_chief(strategy):
+      discard_backup(output_dir, phase)
     raise UsageError(f"Phase {phase.name} diverged (loss not finite). Lower --{phase.name}_learning_rate.")
   with distribution.scope(strategy):
     checkpoint_lib.round_weights(checkpoint.model, storage)

@@ -203,6 +203,7 @@ def _windows(message: Any) -> dict[str, tuple[int, int]]:
     told = list(told)[:2] if not isinstance(told, int) else [told] if message.HasField(field) else []
     axes = [getattr(message, f"{short}_{axis}") if message.HasField(f"{short}_{axis}") else None for axis in "hw"]
     both = [told[0], told[-1]] if told else [default, default]
-    return tuple(given if axis is None else axis for axis, given in zip(axes, both, strict=True))
+    height, width = (given if axis is None else axis for axis, given in zip(axes, both, strict=True))
+    return height, width
 
   return {"kernel": pair("kernel_size", "kernel", 0), "stride": pair("stride", "stride", 1), "pad": pair("pad", "pad", 0)}

@@ -61,7 +61,7 @@ _MESSAGES: dict[str, dict[str, tuple[int, Any]]] = {
 }  # fmt: skip
 
 
-def _define() -> dict[str, type]:
+def _define() -> dict[str, Any]:
   package = "tbvis.caffe"
   file = descriptor_pb2.FileDescriptorProto(name="tbvis/caffe.proto", package=package, syntax="proto2")
   for name, values in _ENUMS.items():
@@ -173,6 +173,7 @@ def _fields(data: memoryview) -> Iterator[tuple[int, int, Any, memoryview]]:
     start = at
     tag, at = _varint(data, at)
     number, wire = tag >> 3, tag & 7
+    value: Any
     if wire == 0:
       value, at = _varint(data, at)
     elif wire == 2:

@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 
 from tbvis import limits
-from tbvis.errors import UsageError
+from tbvis.errors import UsageError, present
 
 _SECONDS = 30
 _BYTES_A_SECOND = 20e6
@@ -64,11 +64,12 @@ def _rehearse(path: pathlib.Path, seconds: float) -> dict[str, Any]:
       [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
     )
     atexit.register(_end, _child)
+  asked, answers = present(_child.stdin, "the child's pipe"), present(_child.stdout, "the child's pipe")
   try:
-    _child.stdin.write(json.dumps(str(path.absolute())) + "\n")
-    _child.stdin.flush()
-    ready, _, _ = select.select([_child.stdout], [], [], seconds)
-    line = _child.stdout.readline() if ready else None
+    asked.write(json.dumps(str(path.absolute())) + "\n")
+    asked.flush()
+    ready, _, _ = select.select([answers], [], [], seconds)
+    line = answers.readline() if ready else None
   except BrokenPipeError:
     line = ""
   except BaseException:

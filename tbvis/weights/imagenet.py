@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 
 import keras
@@ -10,7 +11,7 @@ from tbvis.errors import UsageError
 from tbvis.weights import keras_file, npz, transfer
 
 
-def load_imagenet_vgg16(model: keras.Model, path: str | pathlib.Path) -> list[str]:
+def load_imagenet_vgg16(model: keras.Model, path: str | os.PathLike[str]) -> list[str]:
   """Copies the 13 convolutions into the appearance tower, and into the motion tower across modalities (METHOD 1.2).
 
   Args:

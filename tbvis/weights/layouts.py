@@ -163,9 +163,9 @@ def _folded(path: pathlib.Path, part: Mapping[str, Value], inputs: preprocessing
   if "kernel" in part:
     kernel, bias = part["kernel"], part.get("bias")
     _check(path, kernel, (4,))
-    folded, shifted = preprocessing_lib.fold(kernel.tensor, bias.tensor.ravel() if bias else None, inputs)
+    folded, shifted = preprocessing_lib.fold(kernel.tensor, None if bias is None else bias.tensor.ravel(), inputs)
     part["kernel"] = Value(folded, kernel.sources)
-    if bias:
+    if bias is not None and shifted is not None:
       part["bias"] = Value(shifted, bias.sources)
   return part
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import math
 import pathlib
 import struct
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 import zlib
 
 import numpy as np
@@ -28,6 +28,7 @@ _NUMERIC_CLASSES = range(6, 16)
 # A network has thousands of them; each becomes an object of some hundred bytes.
 _MOST_ELEMENTS, _MOST_FIELDS, _MOST_AXES, _MOST_DEEP = 500_000, 10_000, 16, 32
 _PIECE = 1 << 22
+_Order = Literal["<", ">"]  # Of the bytes of a number.
 
 
 class _Damaged(Exception):
@@ -57,7 +58,7 @@ def read_mat(path: pathlib.Path) -> dict[str, Any]:
       raise UsageError(f"{path}: expected a MATLAB file of v7, found none, or one of v4, which cannot hold a network.")
     if len(head) < _HEAD or head[126:] not in (b"IM", b"MI"):
       raise UsageError(f"Expected a MATLAB file of v7, but {path} does not begin like one.")
-    order = "<" if head[126:] == b"IM" else ">"
+    order: _Order = "<" if head[126:] == b"IM" else ">"
     variables: dict[str, Any] = {}
     try:
       for content in _top_elements(path, stream, order, size):
@@ -70,7 +71,7 @@ def read_mat(path: pathlib.Path) -> dict[str, Any]:
   return variables
 
 
-def _top_elements(path: pathlib.Path, stream: BinaryIO, order: str, size: int) -> Iterator[memoryview]:
+def _top_elements(path: pathlib.Path, stream: BinaryIO, order: _Order, size: int) -> Iterator[memoryview]:
   """Yields the content of every matrix of the file, decompressed."""
   at = _HEAD
   while at < size:
@@ -87,7 +88,7 @@ def _top_elements(path: pathlib.Path, stream: BinaryIO, order: str, size: int) -
       raise _Damaged(f"it has an element of type {kind} where a variable should be")
 
 
-def _inflate(path: pathlib.Path, stream: BinaryIO, order: str, length: int) -> memoryview:
+def _inflate(path: pathlib.Path, stream: BinaryIO, order: _Order, length: int) -> memoryview:
   """Returns the content of one compressed matrix; nothing is allocated before its size was judged."""
   inflate = zlib.decompressobj()
   left = length
@@ -115,13 +116,13 @@ def _inflate(path: pathlib.Path, stream: BinaryIO, order: str, length: int) -> m
   if buffer is None or done != len(buffer) or not inflate.eof:
     raise _Damaged("a variable ends too early")
   stream.seek(left, 1)
-  return memoryview(buffer)
+  return buffer.data
 
 
 class _Reader:
   """Reads nested elements out of one variable's bytes."""
 
-  def __init__(self, content: memoryview, order: str):
+  def __init__(self, content: memoryview, order: _Order):
     self._content = content
     self._order = order
     self._elements = 0

@@ -225,8 +225,8 @@ def _check_calls(path: pathlib.Path, pickles: Iterator[BinaryIO]) -> None:
   for pickled in pickles:
     found = True
     for operation, argument, _ in pickletools.genops(pickled):
-      if operation.name == "GLOBAL" and not _CALLS.fullmatch(argument):
-        raise UsageError(f"{path}: expected {_EXPECTED}, found a pickle that calls {argument.replace(' ', '.')!r}; nothing of it was run.")
+      if operation.name == "GLOBAL" and not _CALLS.fullmatch(called := str(argument)):
+        raise UsageError(f"{path}: expected {_EXPECTED}, found a pickle that calls {called.replace(' ', '.')!r}; nothing of it was run.")
       if operation.name in ("STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4"):
         raise UsageError(f"{path}: expected {_EXPECTED}, found a pickle that calls by {operation.name}; nothing of it was run.")
   if not found:

@@ -40,14 +40,15 @@ def render_clip(
     mask_action: leave actor and props out.
   """
   values = script.sample(class_name, group, clip, seed)
-  scale = float(values["figure_scale"])
+  numbers = {name: value for name, value in values.items() if not isinstance(value, str)}
+  scale = numbers["figure_scale"]
   in_group, in_clip = _rng(seed, "group", group), _rng(seed, "clip", group, clip)
-  world = stage_world.make_world(values, scale, in_group, in_clip)
-  camera = stage_world.make_camera(values, scale, FRAMES, FPS, in_clip)
+  world = stage_world.make_world(numbers, scale, in_group, in_clip)
+  camera = stage_world.make_camera(numbers, scale, FRAMES, FPS, in_clip)
   cast = make_cast(_rng(seed, "cast", group), _rng(seed, "tint", group, clip))
   x = stage_world.WIDTH / 2 + _rng(seed, "place", group).normal(0, 12) + in_clip.normal(0, 5)
   y = 68 + scale * 0.25 + in_clip.normal(0, 3)
-  mirror = float(values["mirror"]) >= 0.5
+  mirror = numbers["mirror"] >= 0.5
   scene = None if mask_action else SCENES[class_name](values, cast, _rng(seed, f"scene {class_name}", group, clip))
   for frame in range(FRAMES):
     t = frame / FPS

@@ -11,7 +11,7 @@ import math
 
 import numpy as np
 
-from tbvis.datasets.stage.paint import Color, Pen, Sprite, SpriteCanvas, cloud, direction, hsv, limb_outline, shade, similarity
+from tbvis.datasets.stage.paint import Color, Pen, Sprite, SpriteCanvas, as_color, cloud, direction, hsv, limb_outline, shade, similarity
 
 HEAD_CENTER = (0.0, -0.66)
 CHIN_Y = 0.46  # In the head's own frame, whose origin is its centre.
@@ -73,14 +73,14 @@ def _fabric(rng: np.random.Generator, color: Color, second: Color, pattern: str)
   shape = canvas.mask.copy()
   step = rng.uniform(0.14, 0.3)
   if pattern in ("stripes", "plaid"):
-    for x in np.arange(-1, 1, step):
+    for x in np.arange(-1, 1, step).tolist():
       canvas.pen.polygon([(x, -0.2), (x + step * 0.4, -0.2), (x + step * 0.4, 2.4), (x, 2.4)], second)
   if pattern in ("bands", "plaid"):
-    for y in np.arange(-0.2, 2.4, step):
+    for y in np.arange(-0.2, 2.4, step).tolist():
       canvas.pen.polygon([(-1, y), (1, y), (1, y + step * 0.35), (-1, y + step * 0.35)], shade(second, 0.85))
   if pattern == "dots":
-    for row, y in enumerate(np.arange(-0.2, 2.4, step)):
-      for x in np.arange(-1 + (row % 2) * step / 2, 1, step):
+    for row, y in enumerate(np.arange(-0.2, 2.4, step).tolist()):
+      for x in np.arange(-1 + (row % 2) * step / 2, 1, step).tolist():
         canvas.pen.ellipse(x, y, step * 0.22, step * 0.22, second)
   canvas.mask[:] = shape
   canvas.texture(cloud(rng, canvas.mask.shape, 30), 0.16)
@@ -232,7 +232,7 @@ def _draw_hair_front(head: Pen, cast: Cast) -> None:
 
 def _draw_eyes(head: Pen, cast: Cast, pose: Pose) -> None:
   lid = shade(cast.skin, 0.9)
-  shadow = tuple(int(round(a + (b - a) * 0.8 * pose.makeup)) for a, b in zip(lid, (120, 70, 150), strict=True))
+  shadow = as_color(int(round(a + (b - a) * 0.8 * pose.makeup)) for a, b in zip(lid, (120, 70, 150), strict=True))
   for side in (-1, 1):
     x, y = side * EYE[0], EYE[1]
     head.ellipse(x, y - 0.02, 0.135, 0.105, shadow)
@@ -255,7 +255,7 @@ def _draw_mouth(head: Pen, cast: Cast, pose: Pose) -> None:
       angle = k * math.pi / 4 + 0.3
       radius = 0.05 + 0.07 * pose.foam * (0.7 + 0.3 * math.sin(5 * k))
       head.ellipse(0.17 * math.cos(angle), MOUTH_Y + 0.015 + 0.1 * math.sin(angle), radius, radius * 0.85, (238, 242, 244))
-  lips = tuple(int(round(a + (b - a) * pose.makeup)) for a, b in zip(shade(cast.skin, 0.72), (200, 24, 44), strict=True))
+  lips = as_color(int(round(a + (b - a) * pose.makeup)) for a, b in zip(shade(cast.skin, 0.72), (200, 24, 44), strict=True))
   opening = 0.02 + 0.1 * pose.mouth
   head.ellipse(0, MOUTH_Y, 0.135, 0.035 + opening, lips)
   head.ellipse(0, MOUTH_Y, 0.1, opening * 0.8, (70, 20, 24))
@@ -308,7 +308,7 @@ def _band(pen: Pen, p: tuple[float, float], q: tuple[float, float], share: float
   unit = d / (np.hypot(*d) or 1.0)
   middle = np.asarray(p) + d * share
   across = np.array([-unit[1], unit[0]]) * width * 0.5
-  pen.line([middle - across, middle + across * 0.2 + unit * 0.03, middle + across], color)
+  pen.line(np.stack([middle - across, middle + across * 0.2 + unit * 0.03, middle + across]), color)
 
 
 def draw_hand(pen: Pen, cast: Cast, hand: tuple[float, float], grip: float) -> None:

@@ -29,6 +29,8 @@ TEST_GROUPS = tuple(range(1, 8))
 #: Part of every clip's key: raised whenever the same script would give other pictures.
 RENDERER = 1
 MANIFEST = "stage.json"
+# Between two writings of the list while clips are filmed.
+_LIST_SECONDS = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +142,7 @@ def _check_groups(groups: Iterable[int] | None) -> tuple[int, ...]:
   numbers = GROUPS if groups is None else tuple(sorted(set(groups)))
   wrong = [g for g in numbers if g not in GROUPS]
   if wrong or not numbers:
-    raise UsageError(f"Expected groups within 1 to {GROUPS[-1]}, received {', '.join(map(str, wrong)) or 'none'}.")
+    raise UsageError(f"--groups: expected groups within 1 to {GROUPS[-1]}, received {', '.join(map(str, wrong)) or 'none'}.")
   return numbers
 
 
@@ -176,14 +178,16 @@ def _film(
   if not missing:
     return
   jobs = [(str(video_path(root, *m)), script, *m, seed, mask_action) for m in missing]
-  count = min(processes or _cores(), len(jobs))
+  count, listed = min(processes or _cores(), len(jobs)), 0.0
   with progress.bar(total=len(jobs), description="Filming the stage set", unit="clip") as bar:
     try:
-      for done, (name, group, clip) in enumerate(_run(jobs, count), 1):
+      for name, group, clip in _run(jobs, count):
         manifest[clip_name(name, group, clip)] = keys[name]
         bar.update()
-        if done % 32 == 0:
+        # A clip that is not on the list is filmed again: a killed process loses a second's work.
+        if time.monotonic() - listed > _LIST_SECONDS:
           _write_manifest(root, manifest)
+          listed = time.monotonic()
     finally:
       _write_manifest(root, manifest)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 import dataclasses
 import math
 
@@ -18,13 +18,19 @@ _CIRCLE = np.stack([np.cos(np.linspace(0, 2 * np.pi, 24, endpoint=False)), np.si
 _HALF = _CIRCLE[:13]
 
 
+def as_color(parts: Iterable[int]) -> Color:
+  """Returns three numbers, R, G and B, as a colour."""
+  red, green, blue = parts
+  return red, green, blue
+
+
 def shade(color: Color, factor: float) -> Color:
   """Returns `color` made darker (factor below 1) or lighter (above 1).
 
   >>> shade((100, 50, 200), 0.5)
   (50, 25, 100)
   """
-  return tuple(int(min(255, max(0, round(c * factor)))) for c in color)
+  return as_color(int(min(255, max(0, round(c * factor)))) for c in color)
 
 
 def hsv(hue: float, saturation: float, value: float) -> Color:
@@ -33,8 +39,8 @@ def hsv(hue: float, saturation: float, value: float) -> Color:
   >>> hsv(0, 1, 1)
   (255, 0, 0)
   """
-  pixel = np.float32([[[hue % 360, saturation, value]]])
-  return tuple(int(round(float(c) * 255)) for c in cv2.cvtColor(pixel, cv2.COLOR_HSV2RGB)[0, 0])
+  pixel = np.array([[[hue % 360, saturation, value]]], np.float32)
+  return as_color(int(round(float(c) * 255)) for c in cv2.cvtColor(pixel, cv2.COLOR_HSV2RGB)[0, 0])
 
 
 def direction(degrees: float) -> np.ndarray:
@@ -103,7 +109,7 @@ class Pen:
     if outline is not None:
       cv2.polylines(self.image, fixed, True, outline, 1, cv2.LINE_AA, _SHIFT)
     if self.mask is not None:
-      cv2.fillPoly(self.mask, fixed, 255, cv2.LINE_AA, _SHIFT)
+      cv2.fillPoly(self.mask, fixed, (255,), cv2.LINE_AA, _SHIFT)
 
   def ellipse(self, x: float, y: float, rx: float, ry: float, color: Color, degrees: float = 0.0, outline: Color | None = None) -> None:
     """Fills an ellipse of half axes rx, ry, turned clockwise by `degrees`."""
@@ -118,7 +124,7 @@ class Pen:
     fixed = [np.round(self.pixels(points) * _ONE).astype(np.int32)]
     cv2.polylines(self.image, fixed, closed, color, 1, cv2.LINE_AA, _SHIFT)
     if self.mask is not None:
-      cv2.polylines(self.mask, fixed, closed, 255, 1, cv2.LINE_AA, _SHIFT)
+      cv2.polylines(self.mask, fixed, closed, (255,), 1, cv2.LINE_AA, _SHIFT)
 
   def limb(self, p: Point, q: Point, start: float, end: float, color: Color, outline: Color | None = None) -> None:
     """Fills a rounded limb from p to q that is `start` wide at p and `end` wide at q."""
@@ -148,13 +154,13 @@ class Pen:
 
 def limb_outline(p: Point, q: Point, start: float, end: float) -> np.ndarray:
   """Returns the outline (26, 2) of a rounded limb of widths `start` and `end`."""
-  p, q = np.asarray(p, np.float64), np.asarray(q, np.float64)
-  angle = math.atan2(q[1] - p[1], q[0] - p[0])
+  first, last = np.asarray(p, np.float64), np.asarray(q, np.float64)
+  angle = math.atan2(last[1] - first[1], last[0] - first[0])
   c, s = math.cos(angle), math.sin(angle)
   # The half circle runs from +90 to -90 degrees behind p, then the other half around q.
   around = np.stack([-_HALF[:, 1], _HALF[:, 0]], axis=1)
   turn = np.array([[c, -s], [s, c]])
-  return np.concatenate([p + (around * (start / 2)) @ turn.T, q + (-around * (end / 2)) @ turn.T])
+  return np.concatenate([first + (around * (start / 2)) @ turn.T, last + (-around * (end / 2)) @ turn.T])
 
 
 class SpriteCanvas:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 import pathlib
 
 import cv2
@@ -23,13 +24,13 @@ def film_clip(job: tuple[str, Script, str, int, int, int, bool]) -> tuple[str, i
   return class_name, group, clip
 
 
-def write_video(path: pathlib.Path, frames) -> None:
+def write_video(path: pathlib.Path, frames: Iterable[np.ndarray]) -> None:
   """Encodes uint8 RGB frames (240, 320, 3) as an XVID .avi.
 
   Raises:
     UsageError: if OpenCV has no encoder for it.
   """
-  writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"XVID"), FPS, (WIDTH, HEIGHT))
+  writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"XVID"), FPS, (WIDTH, HEIGHT))
   if not writer.isOpened():
     raise UsageError(f"Expected OpenCV to encode XVID .avi files, it refused {path}. Install opencv-contrib-python-headless again.")
   try:

@@ -9,7 +9,7 @@ import math
 import cv2
 import numpy as np
 
-from tbvis.datasets.stage.paint import Color, Pen, Sprite, SpriteCanvas, cloud, hsv, shade, similarity
+from tbvis.datasets.stage.paint import Color, Pen, Sprite, SpriteCanvas, as_color, cloud, hsv, shade, similarity
 
 WIDTH, HEIGHT = 320, 240
 MARGIN = 48  # Pixels of backdrop beyond each edge of the frame, for camera and parallax.
@@ -68,7 +68,7 @@ def make_camera(values: Mapping[str, float], scale: float, frames: int, fps: flo
   drift = values["camera_drift"] * scale * seconds[:, None] * np.array([math.cos(heading), 0.5 * math.sin(heading)])
   drift = np.clip(drift, -30, 30)
   shake = np.zeros((frames, 3))
-  state = np.zeros(3)
+  state: np.ndarray = np.zeros(3)
   for k in range(frames):
     state = 0.9 * state + rng.normal(0, 0.42, 3)
     shake[k] = state
@@ -114,13 +114,14 @@ def _wall(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
   image[:] = base
   pen_image = image.astype(np.uint8)
   pen = Pen(pen_image, np.eye(3))
-  dark = shade(tuple(int(c) for c in base), 0.72)
+  painted = as_color(int(c) for c in base)
+  dark = shade(painted, 0.72)
   if kind == "bricks":
     h = int(rng.integers(12, 20))
     for row, y in enumerate(range(0, height, h)):
       pen.line([(0, y), (width, y)], dark)
       for x in range((row % 2) * h, width, 2 * h):
-        color = shade(tuple(int(c) for c in base), float(rng.uniform(0.85, 1.12)))
+        color = shade(painted, float(rng.uniform(0.85, 1.12)))
         pen.polygon([(x + 1, y + 1), (x + 2 * h - 2, y + 1), (x + 2 * h - 2, y + h - 2), (x + 1, y + h - 2)], color)
   elif kind == "tiles":
     h = int(rng.integers(22, 38))
@@ -131,7 +132,7 @@ def _wall(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
   elif kind == "boards":
     h = int(rng.integers(18, 32))
     for x in range(0, width, h):
-      color = shade(tuple(int(c) for c in base), float(rng.uniform(0.8, 1.12)))
+      color = shade(painted, float(rng.uniform(0.8, 1.12)))
       pen.polygon([(x, 0), (x + h - 1, 0), (x + h - 1, height), (x, height)], color, dark)
   elif kind == "curtain":
     fold = 0.78 + 0.22 * np.sin(np.arange(width) * 2 * np.pi / rng.uniform(18, 34) + np.sin(np.arange(width) / 40))
@@ -142,7 +143,7 @@ def _wall(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     pen_image[:] = np.clip(green * (1 + 0.8 * leaves), 0, 255).astype(np.uint8)
   else:
     step = int(rng.integers(20, 36))
-    motif = shade(tuple(int(c) for c in base), float(rng.choice([0.75, 1.2])))
+    motif = shade(painted, float(rng.choice([0.75, 1.2])))
     for row, y in enumerate(range(0, height, step)):
       for x in range((row % 2) * step // 2, width, step):
         pen.ellipse(x, y, step * 0.16, step * 0.28, motif, degrees=30)

@@ -165,7 +165,10 @@ def finding(layers: Mapping[str, LayerSelectivity], depths: Mapping[str, int], c
     classes: names.
     source: which clips the responses are to.
   """
-  tested = all(found.p is not None for found in layers.values())
+  # With clips, both are known of every layer.
+  chance = {layer: _median(found.chance) for layer, found in layers.items() if found.chance is not None}
+  beyond = sum(int(np.sum(found.p <= LEVEL)) for found in layers.values() if found.p is not None)
+  tested = len(chance) == len(layers)
   medians = {layer: _median(found.index) for layer, found in layers.items()}
   counts = {layer: {kind: int(np.sum(found.kinds == kind)) for kind in KINDS} for layer, found in layers.items()}
   total = {kind: sum(of_layer[kind] for of_layer in counts.values()) for kind in KINDS}
@@ -176,9 +179,7 @@ def finding(layers: Mapping[str, LayerSelectivity], depths: Mapping[str, int], c
     f"Of {sum(total.values())} units in {len(layers)} layers " + ", ".join(f"{count} are {kind}" for kind, count in total.items()) + ".",
   ]
   if tested:
-    chance = {layer: _median(found.chance) for layer, found in layers.items()}
     trends["excess"] = trend_lib.trend(depth, np.array([medians[layer] - chance[layer] for layer in layers]))
-    beyond = sum(int(np.sum(found.p <= LEVEL)) for found in layers.values())
     low, high = min(chance.values()), max(chance.values())
     said.append(
       f"{beyond} units tell classes apart beyond chance (p of {LEVEL:g} or less; chance alone gives about "
@@ -190,7 +191,7 @@ def finding(layers: Mapping[str, LayerSelectivity], depths: Mapping[str, int], c
   head = ("layer", "depth", "units", "index, median", "index by chance, median", "entropy, median", *KINDS)
   rows = tuple(
     (
-      layer, depths[layer], len(found.index), medians[layer], _median(found.chance) if tested else None, _median(found.entropy),
+      layer, depths[layer], len(found.index), medians[layer], chance.get(layer) if tested else None, _median(found.entropy),
       *(counts[layer][kind] for kind in KINDS),
     )
     for layer, found in layers.items()

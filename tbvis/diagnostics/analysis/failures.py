@@ -38,7 +38,8 @@ def finding(found: Confusions, logdir: str | os.PathLike[str], run: str, top: in
     run: the run that has them.
     top: how many pairs a tower.
   """
-  rows, strips, said, numbers = [], [], [], {}
+  rows, strips, said = [], [], []
+  numbers: dict[str, float] = {}
   main = "fused" if "fused" in found.scores else next(iter(found.scores))
   for tower in found.scores:
     pairs = confusions_lib.confused_pairs(found.matrix(tower), found.classes, top=top)

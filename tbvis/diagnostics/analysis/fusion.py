@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import functools
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +16,7 @@ from tbvis.diagnostics.analysis import stimuli as stimuli_lib
 from tbvis.diagnostics.analysis.report import Finding, Table
 from tbvis.diagnostics.controls import FUSION
 from tbvis.diagnostics.explanations import permutations
+from tbvis.errors import present
 from tbvis.maximization import network
 from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.models import two_stream
@@ -72,9 +75,13 @@ def channel_means(checkpoint: checkpoint_lib.Checkpoint, records: Sequence[Stimu
   """
   tap = network.Tap(FEATURES)
   net = network.CutNetwork(checkpoint.model, [tap])
-  pictures = stimuli_lib.at_equal_contrast(np.stack([record.appearance for record in records]))
+  pictures = stimuli_lib.at_equal_contrast(np.stack([_picture(record) for record in records]))
   maps = [net({"appearance": tf.constant(picture[None])}, float32=True)[tap].numpy() for picture in pictures]
   return np.stack([of_picture.mean(axis=(0, 1, 2)) for of_picture in maps])
+
+
+def _picture(record: StimulusRecord) -> np.ndarray:
+  return present(record.appearance, "a stimulus with an appearance")
 
 
 def measure(
@@ -93,9 +100,12 @@ def measure(
   reach = max(int(record.config.get("jitter_pixels", 0)) for record in records)
 
   def alike(first: StimulusRecord, second: StimulusRecord) -> float:
-    return similarity.picture_correlation(first.appearance, second.appearance, reach)
+    return similarity.picture_correlation(_picture(first), _picture(second), reach)
 
-  compared = {"picture": (list(found.values()), alike), "features": (vectors, similarity.feature_correlation)}
+  compared: dict[str, tuple[Sequence[Mapping[tuple[float, int], Any]], Callable[[Any, Any], float]]] = {
+    "picture": (list(found.values()), alike),
+    "features": (vectors, similarity.feature_correlation),
+  }
   changes, apart = {}, {}
   for name, (units, measured) in compared.items():
     kinds = [similarity.by_kind(of_unit, measured) for of_unit in units]
@@ -239,16 +249,23 @@ def _numbers(name: str, found: FusionMeasures) -> dict[str, float | None]:
   return numbers
 
 
+def _change(measure: str, kind: str, found: FusionMeasures, unit: int) -> float:
+  return float(found.changes[measure][kind][unit])
+
+
+def _drop(where: str, stream: str, found: FusionMeasures, unit: int) -> float:
+  drops = getattr(found, where)
+  return float(drops[stream][unit]) if drops else float("nan")
+
+
 def _table(measured: Mapping[str, FusionMeasures]) -> Table:
   columns: dict[str, Callable[[FusionMeasures, int], float]] = {}
   for measure in ("picture", "features"):
     for kind in similarity.KINDS:
-      columns[f"{measure} change: {_KIND_NAMES[kind]}"] = lambda found, i, m=measure, k=kind: float(found.changes[m][k][i])
+      columns[f"{measure} change: {_KIND_NAMES[kind]}"] = functools.partial(_change, measure, kind)
   for where, kind in (("stimuli", "stimulus_drops"), ("clips", "clip_drops")):
     for stream in two_stream.STREAMS:
-      columns[f"drop without {stream}, {where}"] = lambda found, i, k=kind, s=stream: (
-        float(getattr(found, k)[s][i]) if getattr(found, k) else float("nan")
-      )
+      columns[f"drop without {stream}, {where}"] = functools.partial(_drop, kind, stream)
   rows = [
     (unit, name, *(value(found, i) for value in columns.values())) for name, found in measured.items() for i, unit in enumerate(found.units)
   ]

@@ -7,19 +7,26 @@ import dataclasses
 
 import numpy as np
 
+from tbvis.diagnostics import statistics as statistics_lib
 from tbvis.diagnostics.analysis import similarity
 from tbvis.diagnostics.analysis import stimuli as stimuli_lib
 from tbvis.diagnostics.analysis import trend as trend_lib
 from tbvis.diagnostics.analysis.report import Finding, Table
 from tbvis.diagnostics.explanations import permutations
+from tbvis.errors import present
 from tbvis.maximization import measures
 from tbvis.models import checkpoint as checkpoint_lib
+from tbvis.models import geometry
 from tbvis.records import StimulusRecord
 from tbvis.rendering.charts import Strip, strip_chart
 
 # Two starts that agree by less have no common direction that chi could change.
 _TELLING = 0.1
 _PAIR = 2
+# Of the fusion VGG-16.
+_PATH = (
+  "conv2_2_motion", "conv3_3_motion", "conv4_3_motion", "conv5_3_motion", "conv5_fusion", "fc6", "fc7", "prediction",
+)  # fmt: skip
 # What is measured of a unit, and its words.
 FIELDS = {
   "evenness": "activation at the worst chi over the best, as found",
@@ -44,6 +51,20 @@ _HOW = (
   "of the layers. The control is the network with the convolutions of its motion tower as they were before training, at an a_hat "
   "of its own."
 )
+
+
+def default_layers(checkpoint: checkpoint_lib.Checkpoint) -> list[str]:
+  """Returns eight layers (or as many as there are) along a network, on which chi acts: those that see flow, or the frames of a film.
+
+  They lie evenly from the second such layer to the class units; of the fusion VGG-16 they are those of its units that the paper shows.
+  """
+  if all(name in {layer.name for layer in checkpoint.model.layers} for name in _PATH):
+    return list(_PATH)
+  table = geometry.layer_geometry(checkpoint.model, whole=True)
+  stream = "motion" if "motion" in checkpoint.sampling.streams else "appearance"
+  names = [name for name in statistics_lib.unit_layers(checkpoint.model) if name in table and stream in table[name].streams]
+  places = np.linspace(min(1, len(names) - 1), len(names) - 1, num=min(len(_PATH), len(names)))
+  return [names[place] for place in dict.fromkeys(places.round().astype(int))]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -103,7 +124,8 @@ def _layer(checkpoint: checkpoint_lib.Checkpoint, layer: str, units: Mapping[str
     inputs = stimuli_lib.inputs_of(records)
     inputs["motion"] = stimuli_lib.at_equal_contrast(inputs["motion"])
     scaled = value(inputs, [record.channel for record in records])
-    as_found.append([np.mean([r.activation / r.a_hat for (c, _), r in of_unit.items() if c == one]) for one in chi])
+    of_largest = [record.activation / present(record.a_hat, "a unit with a_hat") for record in records]
+    as_found.append([np.mean([v for (c, _), v in zip(keys, of_largest, strict=True) if c == one]) for one in chi])
     equal.append([np.mean([v for (c, _), v in zip(keys, scaled, strict=True) if c == one]) for one in chi])
   kinds = [similarity.by_kind(of_unit, _agreement) for of_unit in units.values()]
   chance = similarity.between_units(list(units.values()), _agreement)
@@ -128,7 +150,7 @@ def _layer(checkpoint: checkpoint_lib.Checkpoint, layer: str, units: Mapping[str
 
 
 def _agreement(first: StimulusRecord, second: StimulusRecord) -> float:
-  return similarity.flow_agreement(first.motion, second.motion)
+  return similarity.flow_agreement(*(present(record.motion, "a stimulus with motion") for record in (first, second)))
 
 
 def finding(measured: Mapping[str, Mapping[str, LayerInvariance]], depths: Mapping[str, int]) -> Finding:
@@ -139,7 +161,8 @@ def finding(measured: Mapping[str, Mapping[str, LayerInvariance]], depths: Mappi
     depths: by layer.
   """
   layers = sorted({layer for of_network in measured.values() for layer in of_network}, key=lambda layer: (depths[layer], layer))
-  said, numbers = [], {}
+  said: list[str] = []
+  numbers: dict[str, float] = {}
   trends: list[tuple[str, str, float, float, int]] = []
   for name, found in measured.items():
     own = [layer for layer in layers if layer in found]

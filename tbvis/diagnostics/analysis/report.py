@@ -197,6 +197,6 @@ def write_events(folder: str | os.PathLike[str], findings: Sequence[Finding]) ->
         data = chart.png()
         height, width = animation.decode(data).shape[1:3]
         values.append(events.image_value(f"analysis/{finding.name}/{name}", data, width, height, finding.title))
-      written.add([(events.version_step(), values)])
+      written.add([(written.step(), values)])
   finally:
     written.close()

@@ -83,10 +83,11 @@ def _program(model: keras.Model, layers: Sequence[str], blanked: Sequence[str]) 
 
   def outputs(inputs: dict[str, tf.Tensor]) -> dict[str, dict[str, Any]]:
     best = {name: statistics.location_maxima(value) for name, value in probe(inputs, training=False).items()}
-    for stream in inputs if rest else ():
-      without = {**inputs, stream: tf.zeros_like(inputs[stream])}
-      for name, value in rest(without, training=False).items():
-        best[name][stream] = _at(value, best[name]["map"], best[name]["yx"])
+    if rest is not None:
+      for stream in inputs:
+        without = {**inputs, stream: tf.zeros_like(inputs[stream])}
+        for name, value in rest(without, training=False).items():
+          best[name][stream] = _at(value, best[name]["map"], best[name]["yx"])
     return {name: {key: value for key, value in found.items() if key not in ("map", "maps", "yx")} for name, found in best.items()}
 
   return passes.program(model, outputs)

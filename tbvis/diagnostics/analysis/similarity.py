@@ -131,7 +131,7 @@ def told_apart(same: Sequence[float], other: Sequence[float]) -> float:
   >>> told_apart([0.9, 0.4], [0.1, 0.4])
   0.875
   """
-  same, other = (np.asarray([v for v in values if np.isfinite(v)], float) for values in (same, other))
-  if not len(same) or not len(other):
+  ours, theirs = (np.asarray([v for v in values if np.isfinite(v)], float) for values in (same, other))
+  if not len(ours) or not len(theirs):
     return float("nan")
-  return float(np.mean((same[:, None] > other) + 0.5 * (same[:, None] == other)))
+  return float(np.mean((ours[:, None] > theirs) + 0.5 * (ours[:, None] == theirs)))

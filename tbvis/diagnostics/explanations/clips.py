@@ -23,7 +23,7 @@ _SMOOTHING = 1 / 30
 
 def read(
   checkpoint: checkpoint_lib.Checkpoint,
-  dataset: reader_lib.PreparedDataset,
+  dataset: reader_lib.ClipSet,
   split: str,
   labels: Iterable[int],
   groups: Iterable[int] | None = None,

@@ -87,7 +87,7 @@ def confusion_of(predictions: Predictions, a: str, b: str, tower: str) -> Confus
 
 def explain(
   checkpoint: checkpoint_lib.Checkpoint,
-  dataset: reader_lib.PreparedDataset,
+  dataset: reader_lib.ClipSet,
   confusion: Confusion,
   config: ExplainConfig = ExplainConfig(),
   *,
@@ -127,12 +127,12 @@ def explain(
 
   measurer.learn_usual(held_out_clips())
   learned = clips_lib.measure(held_out_clips(), measurer, f"held-out clips of {a} and {b}")
-  sides, usual_sides = (tuple(values[learned.labels == label] for label in labels) for values in (learned.values, learned.usual))
+  sides, usual_sides = _by_class(learned.values, learned.labels, labels), _by_class(learned.usual, learned.labels, labels)
   for name, side in zip((a, b), sides, strict=True):
     if len(side) < 2:
       raise UsageError(f"Expected two held-out clips of {name} or more, found {len(side)} in groups {groups} of {held_split!r}.")
-  ranked = hypotheses.rank_hypotheses(probes, *found, sides, config.permutations)
-  centers = tuple(map(permutations.mean_of_known, sides))
+  ranked = hypotheses.rank_hypotheses(probes, found[0], found[1], sides, config.permutations)
+  centers, usual_centers = ([permutations.mean_of_known(side) for side in of_both] for of_both in (sides, usual_sides))
 
   tested = clips_lib.measure(
     clips_lib.read(checkpoint, dataset, split, labels[:1], None, config.snippets, confusion.confused | confusion.right),
@@ -149,8 +149,8 @@ def explain(
   trial = verdicts.Trial(
     tuple(ranked), tested.names, tested.groups, confused,
     (
-      verdicts.Measurements(tested.values[:, order], tuple(center[order] for center in centers)),
-      verdicts.Measurements(tested.usual[:, order], tuple(permutations.mean_of_known(side)[order] for side in usual_sides)),
+      verdicts.Measurements(tested.values[:, order], (centers[0][order], centers[1][order])),
+      verdicts.Measurements(tested.usual[:, order], (usual_centers[0][order], usual_centers[1][order])),
     ),
     {probe.name: test for probe, test in foretold.items()}, config.permutations,
   )  # fmt: skip
@@ -186,6 +186,11 @@ def explain(
       "search": ", ".join(f"{name}={value}" for name, value in dataclasses.asdict(config.maximization).items()),
     },
   )
+
+
+def _by_class(values: np.ndarray, labels: np.ndarray, classes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the rows of clips of the first class and of the second."""
+  return values[labels == classes[0]], values[labels == classes[1]]
 
 
 def _make_stimuli(

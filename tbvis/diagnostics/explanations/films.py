@@ -41,7 +41,7 @@ class Wanted:
 
 def play(
   checkpoint: checkpoint_lib.Checkpoint,
-  dataset: reader_lib.PreparedDataset,
+  dataset: reader_lib.ClipSet,
   split: str,
   label: int,
   wanted: Sequence[Wanted],
@@ -74,7 +74,7 @@ def play(
   with progress.bar(clips, total=len(by_name), description="films", unit="clip") as bar:
     for clip in bar:
       chosen, inputs = by_name[clip.clip], clips_lib.inputs_of(clip)
-      films = {}
+      films: dict[str, bytes] = {}
       for title, attribute in list(attributors.items()):
         try:
           maps = attribute(inputs, attribution.class_score(chosen.class_name, tower, checkpoint.towers)).maps
@@ -92,7 +92,7 @@ def _films(inputs: dict[str, np.ndarray], maps: dict[str, np.ndarray], mean: Seq
   """Returns a looping WebP by stream: a frame a snippet."""
   shown = {}
   if "appearance" in inputs:
-    shown["appearance"] = np.clip(inputs["appearance"] + np.float32(mean), 0, 255).astype(np.uint8), False
+    shown["appearance"] = np.clip(inputs["appearance"] + np.asarray(mean, np.float32), 0, 255).astype(np.uint8), False
   if "motion" in inputs:
     frames = inputs["motion"].shape[-1] // 2
     stacks = inputs["motion"].reshape(*inputs["motion"].shape[:3], frames, 2)

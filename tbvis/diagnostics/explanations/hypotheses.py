@@ -97,10 +97,10 @@ def rank_hypotheses(
   p = _exchanged(first, second, count)
   found = [
     Hypothesis(
-      probes[i], tuple(float(side[0][i]) for side in sides), tuple(float(side[1][i]) for side in sides), float(effect[i]), float(p[i]),
-      float(separation[i]), 0,
+      probes[i], (float(sides[0][0][i]), float(sides[1][0][i])), (float(sides[0][1][i]), float(sides[1][1][i])), float(effect[i]),
+      float(p[i]), float(separation[i]), 0,
     )
-    for i in np.flatnonzero(np.isfinite(effect))
+    for i in np.flatnonzero(np.isfinite(effect)).tolist()
   ]  # fmt: skip
   found.sort(key=lambda h: -abs(h.effect))
   return [dataclasses.replace(h, rank=rank) for rank, h in enumerate(found, 1)]

@@ -176,7 +176,7 @@ def make(
       raise unknown_name("class", name, checkpoint.classes)
   if a == b or len(set(seeds)) < 2 or not chi:
     raise UsageError(f"Expected two classes, two seeds or more and a chi, received {a!r}, {b!r}, {len(set(seeds))} seeds, {len(chi)} chi.")
-  targets = [objective(tower, *pair, towers=checkpoint.towers) for pair in ((a, None), (a, b), (b, None), (b, a))]
+  targets = [objective(tower, of, against, towers=checkpoint.towers) for of, against in ((a, None), (a, b), (b, None), (b, a))]
   config = config or config_lib.MaximizationConfig()
   identity = passes.network_key(checkpoint, targets=targets, chi=list(chi), config=dataclasses.asdict(config))
   stimuli = np.empty((2, len(OBJECTIVES), len(chi), len(seeds)), object)
@@ -191,7 +191,9 @@ def make(
       found = [Found(*_middle(stimulus, checkpoint.sampling)) for stimulus in made]
       if path:
         _save(path, found)
-    stimuli[..., place].flat = found
+    for index, stimulus in zip(np.ndindex(stimuli.shape[:-1]), found, strict=True):
+      cell = *index, place
+      stimuli[cell] = stimulus
   return PairStimuli((a, b), tower, tuple(map(float, chi)), tuple(seeds), stimuli)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 import itertools
 import math
 
@@ -97,7 +97,7 @@ def run(
   every = {i.name: i for i in (*itertools.chain.from_iterable(planned.values()), *fixed)}
   groups: list[int] = []
 
-  def passing() -> Iterable[passes.ClipSnippets]:
+  def passing() -> Iterator[passes.ClipSnippets]:
     for clip in clips:
       groups.append(clip.group)
       yield clip

@@ -218,11 +218,11 @@ def judge_clips(
   for i, column in enumerate(np.asarray(values, float).T):
     known = np.isfinite(towards[:, i])
     sides = [column[known & confused], column[known & ~confused]]
-    means = tuple(float(side.mean()) if len(side) else float("nan") for side in sides)
+    means = [float(side.mean()) if len(side) else float("nan") for side in sides]
     found.append(
       ClipTest(
-        len(sides[0]), len(sides[1]), len(np.unique(groups[known])), tuple(float(center[i]) for center in centers), means,
-        float(tested.effect[i]), float(tested.corrected[i]),
+        len(sides[0]), len(sides[1]), len(np.unique(groups[known])), (float(centers[0][i]), float(centers[1][i])),
+        (means[0], means[1]), float(tested.effect[i]), float(tested.corrected[i]),
       )
     )  # fmt: skip
   return found

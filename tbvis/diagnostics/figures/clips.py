@@ -82,7 +82,7 @@ def choose_names(
 
 
 def read(
-  dataset: reader_lib.PreparedDataset,
+  dataset: reader_lib.ClipSet,
   split: str,
   wanted: Mapping[str, int],
   predictions: predictions_lib.Predictions | None = None,
@@ -174,7 +174,7 @@ def regions(motions: Mapping[str, Sequence[np.ndarray]]) -> dict[str, np.ndarray
 
 def region_shares(
   checkpoint: checkpoint_lib.Checkpoint,
-  dataset: reader_lib.PreparedDataset,
+  dataset: reader_lib.ClipSet,
   split: str,
   motions: Mapping[str, Sequence[np.ndarray]],
 ) -> list[RegionShare]:

@@ -347,7 +347,7 @@ def make(
   if description.regions:
     numbers["regions"] = _tell_regions(assembly, said)
   shown = [sample.name for found in assembly.samples.values() for sample in found]
-  if shown:
+  if shown and sources.dataset is not None:
     said.append(f"Clips of the {sources.split} split of {sources.dataset.name}: {', '.join(shown)}.")
   said += assembly.notes
   numbers |= {"clips": shown, "notes": assembly.notes}
@@ -381,7 +381,7 @@ def _tell_regions(made: _Assembly, said: list[str]) -> dict[str, Any]:
   why = "stimuli of both classes are needed" if not all(motions.values()) else ""
   if dataset is None or not set(pair) <= set(dataset.classes):
     why = f"clips of {' and '.join(pair)} are needed"
-  if why:
+  if dataset is None or why:
     made.notes.append(f"Motion where the stimuli of {' or '.join(pair)} move is not measured: {why}.")
     return {}
   shares = clips_lib.region_shares(made.sources.checkpoint, dataset, made.sources.split, motions)

@@ -65,4 +65,5 @@ def drawings(checkpoint: checkpoint_lib.Checkpoint, title: str) -> tuple[charts.
   # A network of one stream has one row.
   rows = sorted({node.lane for node in found})
   found = [dataclasses.replace(node, lane=rows.index(node.lane)) for node in found]
-  return tuple(schematic.draw(title, found, target, [_LANES[row] for row in rows], gradient) for gradient in (False, True))
+  alone, traced = (schematic.draw(title, found, target, [_LANES[row] for row in rows], gradient) for gradient in (False, True))
+  return alone, traced

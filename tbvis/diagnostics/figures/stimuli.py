@@ -13,6 +13,7 @@ import numpy as np
 
 from tbvis import files, npz
 from tbvis.diagnostics import passes
+from tbvis.errors import present
 from tbvis.maximization import api, sweep
 from tbvis.maximization import config as config_lib
 from tbvis.maximization.stimulus import Stimulus
@@ -47,7 +48,7 @@ class Found:
   def played(self) -> np.ndarray:
     """Returns the appearance's frames, uint8 RGB (T, H, W, 3), each for as long as its chunk's motion."""
     if self.film is None:
-      return appearance_to_rgb(self.appearance)[None]
+      return appearance_to_rgb(present(self.appearance, "a stimulus with an appearance"))[None]
     frames = film_to_rgb(self.film)
     return frames if self.motion is None else np.repeat(frames, max(1, self.motion.shape[2] // len(frames)), axis=0)
 

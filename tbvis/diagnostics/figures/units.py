@@ -122,9 +122,7 @@ def preference(class_means: np.ndarray, labels: Sequence[int]) -> np.ndarray:
   return np.where(sound, (least - others) / np.where(sound, total, 1), -np.inf)
 
 
-def best_unit(
-  statistics: statistics_lib.UnitStatistics, layer: str, classes: Sequence[str], taken: Container[int] = ()
-) -> tuple[int, str]:
+def best_unit(statistics: statistics_lib.UnitStatistics, layer: str, classes: Sequence[str], taken: Container[int] = ()) -> tuple[int, str]:
   """Chooses the unit of a layer that answers most to some classes rather than to others.
 
   Units whose largest mean responses are to these very classes come first; of them the one of the largest `preference`.

@@ -9,11 +9,11 @@ import functools
 import cv2
 import numpy as np
 
-from tbvis.errors import UsageError
+from tbvis.errors import UsageError, present
 from tbvis.rendering.flow_color import PIXELS_PER_UNIT, motion_frames
 
 FRAMES_PER_SECOND = 25.0
-_LUMA = np.float32([0.299, 0.587, 0.114])
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 # Derivatives are taken after this blur, in pixels: JPEG's and a search's single pixels are no structure.
 _BLUR = 1.0
 
@@ -34,7 +34,7 @@ class Media:
   weights: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
   pixel: float = 1.0
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     for stream, axes in (("appearance", 3), ("motion", 4)):
       values = getattr(self, stream)
       if values is not None and (values.ndim != axes or not np.isfinite(values).all()):
@@ -51,10 +51,20 @@ class Media:
       weight = np.ones(shape, np.float32)
     return (weight / weight.sum()).astype(np.float32)
 
+  @property
+  def picture(self) -> np.ndarray:
+    """The appearance, of media that have one."""
+    return present(self.appearance, "media with an appearance")
+
+  @property
+  def flow(self) -> np.ndarray:
+    """The motion, of media that have one."""
+    return present(self.motion, "media with a motion")
+
   @functools.cached_property
   def luma(self) -> np.ndarray:
     """Brightness float32 (H, W), 0 to 255, blurred by a pixel."""
-    return cv2.GaussianBlur(self.appearance @ _LUMA, (0, 0), _BLUR)
+    return cv2.GaussianBlur(self.picture @ _LUMA, (0, 0), _BLUR)
 
   @functools.cached_property
   def edges(self) -> tuple[np.ndarray, np.ndarray]:
@@ -71,7 +81,7 @@ class Media:
   @functools.cached_property
   def speed(self) -> np.ndarray:
     """Speed float32 (T, H, W), pixels a frame."""
-    return np.hypot(self.motion[..., 0], self.motion[..., 1])
+    return np.hypot(self.flow[..., 0], self.flow[..., 1])
 
   @functools.cached_property
   def motion_energy(self) -> np.ndarray:
@@ -87,7 +97,7 @@ class Media:
     """
     _, height, width = self.speed.shape
     size = (2 * height, 2 * width)
-    total = 0.0
+    total = np.zeros(size)
     for speed in self.speed * self.weight("motion"):
       fine = cv2.GaussianBlur(speed, (0, 0), _BLUR) - cv2.GaussianBlur(speed, (0, 0), height / 8)
       total = total + np.fft.irfft2(np.abs(np.fft.rfft2(fine, size)) ** 2, size)
@@ -125,7 +135,7 @@ def from_inputs(
   ((10, 4, 4, 2), 11.31)
   """
   if appearance is not None:
-    appearance = np.clip(np.asarray(appearance, np.float32) + np.float32(appearance_mean), 0, 255)
+    appearance = np.clip(np.asarray(appearance, np.float32) + np.asarray(appearance_mean, np.float32), 0, 255)
   if motion is not None:
     motion = (motion_frames(motion) * PIXELS_PER_UNIT).astype(np.float32)
   return Media(appearance, motion, weights or {}, pixel)

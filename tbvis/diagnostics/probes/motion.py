@@ -41,18 +41,19 @@ class TemporalFrequency(Probe):
 
   def measure(self, media: Media) -> float:
     """Returns the frequency at which a sinusoid would change as much from frame to frame: asin(sqrt(D / 4 E)) / pi a frame."""
-    if len(media.motion) < 2:
+    if len(media.flow) < 2:
       return float("nan")
-    changes = np.sum(np.diff(media.motion, axis=0) ** 2, axis=-1) * media.weight("motion")
+    changes = np.sum(np.diff(media.flow, axis=0) ** 2, axis=-1) * media.weight("motion")
     energy = media.motion_energy
     relative = share(changes, (energy[1:] + energy[:-1]) / 2)
     return np.arcsin(np.sqrt(min(relative / 4, 1.0))) / np.pi * FRAMES_PER_SECOND
 
 
 def _axis_moments(media: Media) -> tuple[float, float, float]:
-  u, v = media.motion[..., 0], -media.motion[..., 1]
+  u, v = media.flow[..., 0], -media.flow[..., 1]
   weight = media.weight("motion")
-  return tuple(float(np.sum(weight * part, dtype=np.float64)) for part in (u**2 - v**2, 2 * u * v, u**2 + v**2))
+  lying, leaning, whole = (float(np.sum(weight * part, dtype=np.float64)) for part in (u**2 - v**2, 2 * u * v, u**2 + v**2))
+  return lying, leaning, whole
 
 
 class MotionSteepness(Probe):
@@ -109,7 +110,7 @@ class MotionRise(Probe):
 
   def measure(self, media: Media) -> float:
     """Returns -v over the speed, averaged by squared speed."""
-    return share(-media.motion[..., 1] * media.speed * media.weight("motion"), media.motion_energy)
+    return share(-media.flow[..., 1] * media.speed * media.weight("motion"), media.motion_energy)
 
 
 class OneWay(Probe):
@@ -128,7 +129,7 @@ class OneWay(Probe):
 def _derivatives(media: Media) -> tuple[np.ndarray, np.ndarray]:
   """Returns divergence and rotation (T, H, W), a second; rotation is positive anticlockwise."""
   per_second = FRAMES_PER_SECOND / media.pixel
-  u, v = media.motion[..., 0], -media.motion[..., 1]
+  u, v = media.flow[..., 0], -media.flow[..., 1]
   u_down, u_right = np.gradient(u, axis=(1, 2))
   v_down, v_right = np.gradient(v, axis=(1, 2))
   # y is up: a derivative upwards is minus that downwards.
@@ -165,7 +166,7 @@ class MotionHeight(Probe):
 
   def measure(self, media: Media) -> float:
     """Returns the centroid of squared speed."""
-    height = media.motion.shape[1]
+    height = media.flow.shape[1]
     rows = 1 - (np.arange(height) + 0.5) / height
     return share(media.motion_energy * rows[:, None], media.motion_energy)
 
@@ -178,7 +179,7 @@ class MotionSide(Probe):
 
   def measure(self, media: Media) -> float:
     """Returns the distance of the centroid of squared speed from the vertical midline."""
-    width = media.motion.shape[2]
+    width = media.flow.shape[2]
     columns = (np.arange(width) + 0.5) / width - 0.5
     return abs(share(media.motion_energy * columns, media.motion_energy))
 
@@ -209,7 +210,7 @@ class RegionMotion(Probe):
   stream, unit = "motion", "of all motion"
   words = "of all motion lies there"
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     object.__setattr__(self, "mask", check_mask(self.mask))
     # Each region is a probe of its own.
     object.__setattr__(self, "name", f"motion {self.where}")
@@ -217,7 +218,7 @@ class RegionMotion(Probe):
 
   def measure(self, media: Media) -> float:
     """Returns the part of speed inside the region."""
-    height, width = media.motion.shape[1:3]
+    height, width = media.flow.shape[1:3]
     rows = np.arange(height) * len(self.mask) // height
     columns = np.arange(width) * self.mask.shape[1] // width
     amount = media.speed * media.weight("motion")

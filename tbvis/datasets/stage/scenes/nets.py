@@ -22,11 +22,11 @@ def net(rng: np.random.Generator, half: float, tall: float, mesh: float, color: 
   """
   canvas = SpriteCanvas((-half, -tall, half, 0.0), 60)
   pen = canvas.pen
-  for x in np.arange(-half, half, mesh):
+  for x in np.arange(-half, half, mesh).tolist():
     top, bottom = x + rng.normal(0, 0.2 * mesh, 2)
     pen.line([(top, -tall), (bottom, 0)], color)
-  for y in np.arange(-tall, 0, mesh):
-    ways = [(x, y + rng.normal(0, 0.15 * mesh)) for x in np.linspace(-half, half, 9)]
+  for y in np.arange(-tall, 0, mesh).tolist():
+    ways = [(x, y + rng.normal(0, 0.15 * mesh)) for x in np.linspace(-half, half, 9).tolist()]
     pen.line(ways, color)
   # Where there is no cord, a haze of it, in uneven density.
   haze = 70 + 30 * cloud(rng, canvas.mask.shape, 40)

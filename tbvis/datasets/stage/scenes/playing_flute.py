@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import math
 
 from tbvis.datasets.stage import figure
-from tbvis.datasets.stage.paint import Color, Pen, hsv, shade
+from tbvis.datasets.stage.paint import Color, Pen, Point, hsv, shade
 from tbvis.datasets.stage.scenes.base import Scene, scene
 
 LENGTH = 2.35  # From the mouth to the open end, heads.
@@ -34,7 +35,10 @@ class PlayingFlute(Scene):
     lips = figure.face_point(pose, 0.0, figure.MOUTH_Y + 0.09)
     figure.draw_body(pen, cast, pose)
     figure.draw_head(pen, cast, pose)
-    at = lambda distance, above=0.0: figure.along(figure.along(lips, outward, distance), 90, above)  # noqa: E731
+
+    def at(distance: float, above: float = 0.0) -> Point:
+      return figure.along(figure.along(lips, outward, distance), 90, above)
+
     edge = shade(self._tube, 0.4)
     for right, distance in ((False, HANDS[0]), (True, HANDS[1])):
       hand = at(distance, -0.16)
@@ -50,7 +54,7 @@ class PlayingFlute(Scene):
       pen.ellipse(*place, 0.05, 0.05, shade(self._tube, 0.75), outline=edge)
     self._fingers(pen, at, cast.skin, t)
 
-  def _fingers(self, pen: Pen, at, skin: Color, t: float) -> None:
+  def _fingers(self, pen: Pen, at: Callable[[float, float], Point], skin: Color, t: float) -> None:
     edge = shade(skin, 0.5)
     for k, rate in enumerate(self._rates):
       hand = HANDS[k // 4]

@@ -51,8 +51,8 @@ def instrument(rng: np.random.Generator, length: float, width: float, neck: floa
   for k in (-1, 1):
     pen.limb((0, nut - 0.08 * width), (k * 0.24 * w, nut - 0.1 * width), 0.05, 0.06, black)
   pen.limb((-0.24 * w, 0), (0.24 * w, 0), 0.04, 0.04, (226, 196, 140))
-  for k in (-0.15, -0.05, 0.05, 0.15):
-    pen.line([(k * 0.5 * w, nut), (k * w, 0), (k * 0.5 * w, 0.18 * length)], (230, 226, 214))
+  for string in (-0.15, -0.05, 0.05, 0.15):
+    pen.line([(string * 0.5 * w, nut), (string * w, 0), (string * 0.5 * w, 0.18 * length)], (230, 226, 214))
   return canvas.sprite()
 
 
