@@ -101,8 +101,8 @@ def train(dataset: Any, folder: pathlib.Path, start: Any, steps: list[int], grou
   made = checkpoint_lib.build(
     start.architecture, arguments, dataset.classes, dtype=dtype, **made_of, appearance_mean=list(start.appearance_mean)
   )
-  checkpoint_lib.copy_weights(start, made, str(_START.value))
-  common = {"batch_size": 32, "optimizer": "adam", "head_factor": 1.0, "weight_decay": 0.01}
+  checkpoint_lib.copy_weights({str(_START.value): start}, made)
+  common: dict[str, Any] = {"batch_size": 32, "optimizer": "adam", "head_factor": 1.0, "weight_decay": 0.01}
   phases = (
     recipe.Phase("appearance", steps[0], learning_rate=5e-4, first_layer_factor=0.03, warmup_steps=100, **common),
     recipe.Phase("motion", steps[1], learning_rate=5e-4, first_layer_factor=0.1, warmup_steps=100, **common),
@@ -348,15 +348,15 @@ def main() -> None:
     raise UsageError(f"Expected a network of all classes of {script.source}, but it lacks {', '.join(missing)}.")
   bench = Bench(checkpoint, dataset, a_hat, script, work)
 
-  rows = {plant.slug: work / "causes" / f"{plant.slug}.json" for plant in plants}
-  waiting = [plant for plant in plants if not rows[plant.slug].is_file()]
+  paths = {plant.slug: work / "causes" / f"{plant.slug}.json" for plant in plants}
+  waiting = [plant for plant in plants if not paths[plant.slug].is_file()]
   if waiting:
     made = preparation.prepare(planted.film_reversed(waiting, script, work / "reversed"), work / "reversed_data", flow="dis")
     changed = reader.open_dataset(work / "reversed_data", made.name)
   for number, plant in enumerate(waiting, 1):
     print(f"\n[{number}/{len(waiting)}] {plant.cause.name}: {plant.first} and {plant.second}", flush=True)
-    files.write_bytes(rows[plant.slug], events.to_json(try_plant(bench, plant, changed)))
-  rows = [json.loads(path.read_text(), parse_constant=lambda _: None) for path in rows.values()]
+    files.write_bytes(paths[plant.slug], events.to_json(try_plant(bench, plant, changed)))
+  rows = [json.loads(path.read_text(), parse_constant=lambda _: None) for path in paths.values()]
   split = [_kept(work / f"split_{name}.json", lambda name=name: split_null(bench, name, dtype)) for name in _SPLIT_CLASSES.value]
   nulls = split + chosen_nulls(rows, max(0, _NULLS.value - len(split)))
   app.report_json(_JSON.value, report(rows, nulls, left))

@@ -42,6 +42,9 @@ _SMALL_CHANGE = 1e-4
 # Values from here on say in a .flo file that the truth is not known.
 _UNKNOWN = 1e9
 
+# Set in each process that takes times: what they wait for, to run at once.
+_together: Any = None
+
 Pair = tuple[np.ndarray, np.ndarray]
 
 
@@ -63,10 +66,10 @@ def _rubberwhale(folder: pathlib.Path) -> dict[str, float]:
   for name in ("rubberwhale1.png", "rubberwhale2.png", "flow10.flo"):
     if not (folder / name).is_file():
       raise UsageError(f"--middlebury: expected {name} in {folder}, found none.")
-  frames = [cv2.cvtColor(cv2.imread(str(folder / f"rubberwhale{i}.png")), cv2.COLOR_BGR2RGB) for i in (1, 2)]
+  first, second = (media.decoded((folder / f"rubberwhale{i}.png").read_bytes()) for i in (1, 2))
   truth = _read_truth(folder / "flow10.flo")
   known = np.all(np.abs(truth) < _UNKNOWN, axis=-1)
-  fields = {method: flow_lib.compute_flow(*frames, method) for method in flow_lib.METHODS}
+  fields = {method: flow_lib.compute_flow(first, second, method) for method in flow_lib.METHODS}
   numbers = {"rubberwhale_difference_px": float(_distance(fields["tvl1_tf"], fields["tvl1"]).mean())}
   return numbers | {f"rubberwhale_error_{method}_px": float(_distance(field, truth)[known].mean()) for method, field in fields.items()}
 
@@ -80,19 +83,26 @@ def _read_pairs(path: pathlib.Path, count: int) -> list[Pair]:
   if len(frames) < 2:
     raise UsageError(f"--videos: expected at least 2 frames in {path}, found {len(frames)}.")
   places = np.linspace(0, len(frames) - 2, count).astype(int)
-  return [tuple(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames[place : place + 2]) for place in places]
+  return [(_grey(frames[place]), _grey(frames[place + 1])) for place in places]
+
+
+def _grey(frame: np.ndarray) -> np.ndarray:
+  return cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+
+
+def _noisy(frame: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+  # OpenCV takes float frames as 0..1.
+  return ((frame + rng.uniform(-_SMALL_CHANGE, _SMALL_CHANGE, frame.shape)) / 255).astype(np.float32)
 
 
 def _clips(pairs: list[Pair]) -> dict[str, float]:
   """Returns our difference from OpenCV on pairs of clips, and OpenCV's from itself."""
   rng = np.random.default_rng(0)
   ours, its_own, length = [], [], []
-  for pair in pairs:
-    expected = flow_lib.compute_flow(*pair, "tvl1")
-    # OpenCV takes float frames as 0..1.
-    noisy = [((frame + rng.uniform(-_SMALL_CHANGE, _SMALL_CHANGE, frame.shape)) / 255).astype(np.float32) for frame in pair]
-    ours.append(_distance(flow_lib.compute_flow(*pair, "tvl1_tf"), expected).mean())
-    its_own.append(_distance(flow_lib.compute_flow(*noisy, "tvl1"), expected).mean())
+  for first, second in pairs:
+    expected = flow_lib.compute_flow(first, second, "tvl1")
+    ours.append(_distance(flow_lib.compute_flow(first, second, "tvl1_tf"), expected).mean())
+    its_own.append(_distance(flow_lib.compute_flow(_noisy(first, rng), _noisy(second, rng), "tvl1"), expected).mean())
     length.append(np.linalg.norm(expected, axis=-1).mean())
   return {
     "clip_pairs": len(pairs),
@@ -122,14 +132,14 @@ def _time_on(job: tuple[int, list[Pair], int]) -> dict[str, float]:
   processor: dict[str, list[float]] = {method: [] for method in flow_lib.METHODS}
   for method in flow_lib.METHODS:
     started = time.perf_counter()
-    flow_lib.compute_flow(*pairs[0], method)
+    flow_lib.compute_flow(pairs[0][0], pairs[0][1], method)
     numbers[f"{method}_first_call_seconds"] = time.perf_counter() - started
   for _ in range(repeats):
     for method in flow_lib.METHODS:
       _together.wait()
-      for pair in pairs:
+      for first, second in pairs:
         started, used = time.perf_counter(), time.process_time()
-        flow_lib.compute_flow(*pair, method)
+        flow_lib.compute_flow(first, second, method)
         wall[method].append(time.perf_counter() - started)
         processor[method].append(time.process_time() - used)
   for method in flow_lib.METHODS:

@@ -100,7 +100,8 @@ def find_plants(script: Script, wanted: Sequence[str] = ()) -> tuple[list[Plant]
   Raises:
     UsageError: for one that there is not.
   """
-  plants, left = [], []
+  plants: list[Plant] = []
+  left = []
   for cause in script.causes:
     pairs = [
       (second not in cause.classes, _differences(script, first, second), first, second)

@@ -16,7 +16,6 @@ Chromium draws without a GPU here: the processor does all the work, and shares i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 import dataclasses
 import http.client
 import json
@@ -32,6 +31,7 @@ import urllib.parse
 
 from absl import flags
 import logdirs
+import processes
 
 from tbvis.errors import UsageError
 from tbvis.scripts import app
@@ -53,7 +53,7 @@ _JSON = app.define_json()
 _ASKED = 5
 _SECONDS = 10
 # At 96 pixels a picture, this window has at least 40 of the grid's cells in sight.
-_WINDOW = {"width": 1920, "height": 1200}
+_WINDOW = 1920, 1200
 _SIDE = 96
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 _ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -113,7 +113,7 @@ class Answer:
 
 def _get(address: str, route: str, **headers: str) -> Answer:
   parts = urllib.parse.urlsplit(address)
-  connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=120)
+  connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=120)
   started = time.perf_counter()
   try:
     connection.request("GET", f"/data/plugin/tbvis/{route}", headers=headers)
@@ -136,23 +136,6 @@ def _wait(address: str, count: int, patience: float) -> None:
     if time.monotonic() > deadline:
       raise UsageError(f"--patience: expected {count} stimuli after {patience} s, found {found}.")
     time.sleep(0.5)
-
-
-def _family(pid: int) -> Iterator[int]:
-  yield pid
-  for task in pathlib.Path(f"/proc/{pid}/task").iterdir():
-    for child in (task / "children").read_text().split():
-      yield from _family(int(child))
-
-
-def _memory(pid: int, field: str) -> float:
-  """Returns GiB of a process and its children by a field of /proc/PID/status (VmRSS, VmHWM); pages that they share count twice."""
-  total = 0
-  for process in _family(pid):
-    for line in pathlib.Path(f"/proc/{process}/status").read_text().splitlines():
-      if line.startswith(f"{field}:"):
-        total += int(line.split()[1])
-  return total / (1 << 20)
 
 
 def _measure_list(address: str) -> dict[str, float]:
@@ -195,7 +178,8 @@ def _measure_page(address: str, seconds: int) -> dict[str, float]:
 
   with sync_api.sync_playwright() as playwright:
     browser = playwright.chromium.launch(executable_path=_chromium(), args=_ARGUMENTS)
-    page = browser.new_page(viewport=_WINDOW)
+    width, height = _WINDOW
+    page = browser.new_page(viewport={"width": width, "height": height})
     page.set_default_timeout(300_000)
     page.add_init_script(_WATCH)
     page.goto(f"{address}/data/plugin_entry.html?name=tbvis#tbvis&p.tbvis.size={_SIDE}")
@@ -233,7 +217,7 @@ def _measure(count: int, work_dir: pathlib.Path) -> dict[str, float]:
     numbers |= _measure_list(address)
     if _BROWSER.value:
       numbers |= _measure_page(address, 2 if _QUICK.value else _SECONDS)
-    numbers |= {"resident_gib": _memory(pid, "VmRSS"), "resident_peak_gib": _memory(pid, "VmHWM")}
+    numbers |= {"resident_gib": processes.memory(pid) / 1024, "resident_peak_gib": processes.memory(pid, "VmHWM") / 1024}
   return numbers
 
 

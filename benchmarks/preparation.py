@@ -68,9 +68,9 @@ def _time_pairs(paths: list[str], method: str, count: int) -> float:
   os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
   for path in [paths[0], *(paths * count)[:count]]:
     frames = media.read_video(path)
-    pair = [cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in frames[len(frames) // 2 :][:2]]
+    first, second = (cv2.cvtColor(f, cv2.COLOR_RGB2GRAY) for f in frames[len(frames) // 2 :][:2])
     started = time.perf_counter()
-    flow_lib.compute_flow(*pair, method)
+    flow_lib.compute_flow(first, second, method)
     seconds.append(time.perf_counter() - started)
   return statistics.median(seconds[1:])
 

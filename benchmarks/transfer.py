@@ -97,10 +97,10 @@ def main() -> None:
   maker = checkpoint_lib.load_checkpoint(maker_path, dtype=dtype) if maker_path else None
   started = time.monotonic()
   if logdir is not None:
-    stimuli = transfer.from_records(summaries.read_run(logdir, _RUN.value).stimuli, f"run {_RUN.value!r} of {logdir}")
+    stimuli = transfer.from_records(summaries.read_run(logdir, app.given(_RUN.value, "run")).stimuli, f"run {_RUN.value!r} of {logdir}")
   elif npz is not None:
     stimuli = transfer.load_npz(npz)
-  else:
+  elif maker is not None:
     classes = _CLASSES.value or list(maker.classes)
     for name in classes:
       if name not in maker.classes:
@@ -121,15 +121,15 @@ def main() -> None:
     print(f"    {stimulus.class_name} {stimulus.variant} seed {stimulus.seed}: {names}")
 
   if maker is not None and untrained_seeds:
-    names = sorted({s.class_name for s in stimuli})
-    for name in names:
+    shown = sorted({s.class_name for s in stimuli})
+    for name in shown:
       if name not in maker.classes:
         raise unknown_name("class", name, maker.classes, f"{maker_path} (--maker)")
     control = []
     for seed in untrained_seeds:
       fresh = controls.untrained(maker, seed, dtype)
       scale = transfer.score_scale(fresh, stimuli)
-      control += _make(fresh, names, seeds[:1], {transfer.CLASS_LAYER: [scale] * len(maker.classes)})
+      control += _make(fresh, shown, seeds[:1], {transfer.CLASS_LAYER: [scale] * len(maker.classes)})
     numbers |= report("transfer_untrained", transfer.judge_stimuli(judge, control, maker), _PERMUTATIONS.value)
   elif untrained_seeds:
     print("No untrained control: it needs --maker.")

@@ -1,6 +1,8 @@
 """README and docs say what is so: commands have flags that exist, links lead somewhere, the example runs."""
 
 import contextlib
+import importlib
+import inspect
 import io
 import os
 import pathlib
@@ -12,10 +14,12 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-VERBS = ("prepare", "import", "train", "evaluate", "maximize", "explain", "analyze", "figure", "demo")
+DOCUMENTS = [*(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")), *sorted((ROOT / "docs").glob("*.md"))]
+VERBS = ("prepare", "import", "train", "evaluate", "maximize", "explain", "analyze", "figure", "demo", "doctor")
 MODULES = {"import": "import_weights"}  # Where the verb is no name of a module.
 OF_ABSL = {"flagfile", "undefok", "help", "helpfull", "verbosity"}
+# Flags that documents speak of by themselves, and that are TensorBoard's or the benchmarks'.
+OF_OTHERS = {"load_fast", "quick", "split_classes"}
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +70,14 @@ def test_every_flag_of_a_written_command_exists(document, flags_of):
 
 
 @pytest.mark.slow
+def test_every_flag_that_is_spoken_of_exists(flags_of):
+  known = set.union(*flags_of.values()) | OF_ABSL | OF_OTHERS
+  for document in DOCUMENTS:
+    spoken = set(re.findall(r"`--([\w-]+)", document.read_text()))
+    assert spoken <= known, f"{document.name}: {spoken - known}"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted((ROOT / "flags").glob("stage_*.flags")), ids=lambda p: p.name)
 def test_a_flagfile_of_one_script_has_flags_of_that_script(path, flags_of):
   # Its first line says which.
@@ -97,6 +109,43 @@ def test_links_lead_somewhere(document):
 def test_named_files_of_the_project_exist(document):
   names = re.findall(r"`((?:data|flags|docs|tbvis|tb_plugin|scripts|tests|benchmarks)/[\w./]*)`", document.read_text())
   assert [name for name in names if not (ROOT / name).exists()] == []
+
+
+def named(path):
+  """What a dotted name stands for."""
+  parts = path.split(".")
+  for length in range(len(parts), 0, -1):
+    try:
+      found = importlib.import_module(".".join(parts[:length]))
+    except ModuleNotFoundError:
+      continue
+    for part in parts[length:]:
+      found = getattr(found, part)
+    return found
+  raise ModuleNotFoundError(path)
+
+
+def test_the_index_of_names_is_that_of_the_docstrings():
+  import tbvis
+
+  rows = dict(re.findall(r"^\| `(tbvis\.[\w.]+)` \| (.*) \|$", (ROOT / "docs" / "API.md").read_text(), re.MULTILINE))
+  assert {name: inspect.getdoc(named(name)).splitlines()[0].replace("|", r"\|") for name in rows} == rows
+  assert {f"tbvis.{name}" for name in tbvis.__all__} - {"tbvis.__version__", "tbvis.objectives"} <= set(rows)
+
+
+def test_the_changelog_speaks_of_this_version():
+  import tbvis
+
+  assert re.search(rf"^## \[{re.escape(tbvis.__version__)}\] - \d{{4}}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+
+
+def test_pictures_of_documents_are_all_shown_and_small():
+  found = ((document, re.findall(r"!\[[^\]]*\]\(([^)]+)\)", document.read_text())) for document in DOCUMENTS)
+  shown = {(document.parent / name).resolve() for document, names in found for name in names}
+  there = {path for path in (ROOT / "docs" / "images").rglob("*") if path.is_file()}
+  assert there == shown
+  # In bytes: what every clone carries.
+  assert sum(path.stat().st_size for path in there) < 3e6
 
 
 def test_sections_of_the_method_that_are_cited_exist():

@@ -71,3 +71,11 @@ def test_ensure_writable_makes_the_folder_and_leaves_it_empty(tmp_path):
   folder = files.ensure_writable(tmp_path / "a" / "b", "logdir")
   assert folder.is_dir()
   assert list(folder.iterdir()) == []
+
+
+def test_a_lock_holds_until_its_block_ends(tmp_path):
+  with files.locked(tmp_path / "a" / "lock", "Another process is at it."):
+    with pytest.raises(UsageError, match="^Another process is at it.$"), files.locked(tmp_path / "a" / "lock", "Another process is at it."):
+      pass
+  with files.locked(tmp_path / "a" / "lock", "nobody"):
+    pass

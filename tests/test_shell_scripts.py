@@ -14,6 +14,7 @@ echo "$*" >>"$CALLS"
 case "$*" in
   "-m pytest"*) exit "${PYTEST_STATUS:-0}" ;;
   "-m ruff"*) exit "${RUFF_STATUS:-0}" ;;
+  "-m mypy"*) exit "${MYPY_STATUS:-0}" ;;
   "-c import torch") exit "${TORCH_STATUS:-0}" ;;
   "-m pip"*) exit "${PIP_STATUS:-0}" ;;
 esac
@@ -70,10 +71,10 @@ def with_browser(checkout):
 def test_the_suite_runs_after_installation_and_style(with_browser):
   done = with_browser.call("scripts/test", "-m", "not slow", "tests/test_errors.py")
   assert done.returncode == 0, done.stderr
-  installation, *torch, style, suite = with_browser.calls
+  installation, *torch, style, layout, types, suite = with_browser.calls
   assert set(torch) == {"-c import torch"}
   assert installation.endswith("--editable .[test]")
-  assert style == "-m ruff check ."
+  assert (style, layout, types) == ("-m ruff check .", "-m ruff format --check --quiet .", "-m mypy")
   assert suite == "-m pytest -n 2 --dist loadfile -m not slow tests/test_errors.py"
 
 
@@ -109,10 +110,20 @@ def test_the_status_is_that_of_pytest(with_browser, status):
   assert with_browser.call("scripts/test", PYTEST_STATUS=str(status)).returncode == status
 
 
-def test_bad_style_fails_before_the_suite(with_browser):
-  done = with_browser.call("scripts/test", RUFF_STATUS="1")
+@pytest.mark.parametrize("script", ["scripts/test", "scripts/check"])
+@pytest.mark.parametrize("failing", ["RUFF_STATUS", "MYPY_STATUS"])
+def test_bad_style_and_types_fail_before_the_tests(with_browser, script, failing):
+  done = with_browser.call(script, **{failing: "1"})
   assert done.returncode == 1
   assert not any("pytest" in call for call in with_browser.calls)
+
+
+def test_check_runs_the_fast_tests_alone(checkout):
+  done = checkout.call("scripts/check", "tests/test_errors.py", TBVIS_TEST_WORKERS="0")
+  assert done.returncode == 0, done.stderr
+  _, style, layout, types, tests = checkout.calls
+  assert (style, layout, types) == ("-m ruff check .", "-m ruff format --check --quiet .", "-m mypy")
+  assert tests == "-m pytest -n 0 --dist loadfile -m not slow tests/test_errors.py"
 
 
 def test_without_a_browser_it_says_what_is_skipped(checkout):
@@ -175,6 +186,15 @@ def test_the_demo_runs_where_the_caller_stands(checkout, tmp_path):
   assert checkout.calls[-1] == f"demo --notensorboard --logdir=a b in {tmp_path}"
 
 
+def test_the_reference_is_made_where_the_caller_says(checkout, tmp_path):
+  done = checkout.call("scripts/docs", "there", cwd=tmp_path)
+  assert done.returncode == 0, done.stderr
+  assert checkout.calls[0].endswith("--editable .[docs]")
+  assert checkout.calls[-1].split() == ["there"]
+  assert done.stdout.endswith("\nthere/index.html\n")
+  assert checkout.call("scripts/docs").stdout == f"{checkout.folder}/site/index.html\n"
+
+
 def test_a_missing_python_is_said(checkout):
   shutil.rmtree(checkout.folder / ".venv")
   done = checkout.call("scripts/demo", PYTHON="python4")
@@ -199,7 +219,7 @@ def test_a_missing_venv_module_is_said(checkout):
 
 
 def test_the_scripts_can_be_run():
-  for name in ("scripts/test", "scripts/demo", ".ci/run"):
+  for name in ("scripts/check", "scripts/test", "scripts/demo", ".ci/run"):
     assert os.access(ROOT / name, os.X_OK), name
 
 

@@ -8,9 +8,10 @@ import contextlib
 import json
 import pathlib
 import re
-import subprocess
 import time
 from typing import Any
+
+from tests import processes
 
 # The machine may be busy; nothing here measures speed.
 _SECONDS = 60
@@ -162,19 +163,10 @@ def running(path: str, folder: pathlib.Path) -> Iterator[Firefox]:
   (profile / "user.js").write_text("".join(f"user_pref({json.dumps(name)}, {json.dumps(value)});\n" for name, value in settings.items()))
   command = [path, "--headless", "--no-remote", "--profile", str(profile), "--remote-debugging-port=0", "about:blank"]
   log = folder / "firefox.txt"
-  with open(log, "wb") as stream:
-    process = subprocess.Popen(command, stdout=stream, stderr=stream)
-  try:
+  with processes.running(command, log) as process:
     deadline = time.monotonic() + _SECONDS
     while not (found := _LISTENING.search(log.read_text(errors="replace"))):
       assert process.poll() is None and time.monotonic() < deadline, f"Firefox did not start:\n{log.read_text(errors='replace')}"
       time.sleep(0.05)
     with connect(f"{found[1]}/session", max_size=None, open_timeout=_SECONDS) as socket:
       yield Firefox(socket, downloads)
-  finally:
-    process.terminate()
-    try:
-      process.wait(10)
-    except subprocess.TimeoutExpired:
-      process.kill()
-      process.wait()

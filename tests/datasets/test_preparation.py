@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import pathlib
-import random
 import shutil
 import signal
 import subprocess
@@ -29,11 +28,6 @@ def videos(tmp_path):
     for group in (1, 2, 8, 9):
       write_video(tmp_path / "videos" / name / f"v_{name}_g{group:02d}_c01.avi", shift=2.0 if name == "Left" else -2.0, seed=group)
   return tmp_path / "videos"
-
-
-def _prepare(videos, data_dir):
-  command = [sys.executable, "-m", "tbvis.scripts.prepare", f"--videos={videos}", "--name=v", f"--data_dir={data_dir}", "--processes=2"]
-  return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
 
 
 def _clips(folder):
@@ -84,42 +78,6 @@ def test_a_finished_clip_that_the_disk_spoilt_is_made_again(videos, tmp_path):
   with pytest.raises(UsageError, match=f"the finished clip {tasks[2].clip.name} was spoilt on the disk"):
     preparation.prepare(found, tmp_path / "data", processes=1)
   assert preparation.prepare(found, tmp_path / "data", processes=1).report["reused_clips"] == 7
-
-
-@pytest.mark.slow
-def test_killed_at_random_moments_it_ends_with_the_same_set(videos, tmp_path):
-  whole = prepare_folder(videos, tmp_path / "whole", "v").folder
-  data = tmp_path / "data"
-  final = data / builder.BUILDER / "v_split1_dis"
-  room = data / workroom.FOLDER / "v_split1_dis"
-
-  def clips():
-    return len(list(room.glob("clips/*.zip")))
-
-  # Moments by what is done, not by seconds, which differ between machines; at each a random while later.
-  moments = [
-    room.exists,
-    *(lambda n=n: clips() >= n for n in (1, 3, 6)),
-    (room / "tfds").exists,
-    lambda: any(room.glob("tfds/*/*/*incomplete*")),
-  ]
-  draw, kills, kept = random.Random(0), 0, []
-  for moment in moments:
-    process = _prepare(videos, data)
-    while not moment() and process.poll() is None:
-      time.sleep(0.01)
-    time.sleep(draw.uniform(0, 0.2))
-    if process.poll() is None:
-      os.killpg(process.pid, signal.SIGKILL)
-      kills += 1
-    process.communicate()
-    assert not final.exists() or list(final.glob("*/dataset_info.json")), "a set is in its place whole or not at all"
-    kept.append(clips())
-  assert kills >= 4 and kept == sorted(kept) or final.exists(), kept
-  out, error = _prepare(videos, data).communicate()
-  assert "v_split1_dis: 2 classes" in out, error
-  # Checksums of all pictures, not the files themselves: protobuf writes the parts of an example in any order.
-  assert _clips(final / builder.CURRENT_VERSION) == _clips(whole)
 
 
 def test_finished_clips_are_not_made_again(videos, tmp_path, monkeypatch):

@@ -128,6 +128,11 @@ def test_flip_mirrors_pictures_and_negates_u():
   np.testing.assert_allclose(flipped["motion"][0, :, 0], -1 - plain["motion"][0, ::-1, 0])
 
 
+def _drawing(clip, size, augmentation):
+  """Returns a function from a seed to a training snippet, traced once as where it is trained on."""
+  return tf.function(lambda seed: snippets.training_snippet(clip, seed, input_size=size, appearance_mean=MEAN, augmentation=augmentation))
+
+
 def test_training_snippets_are_seeded_and_differ(prepared):
   clip = _clip(prepared, "YoYo")
 
@@ -145,8 +150,14 @@ def test_training_snippets_are_seeded_and_differ(prepared):
 @pytest.mark.parametrize("ratio", [1, 2])
 def test_borders25_crops_lie_near_two_corners(ratio):
   rule = snippets.Augmentation("borders25")
-  draws = [snippets._crop(rule, tf.constant([1, i]), tf.constant([2, i]), ratio) for i in range(400)]
-  sides, places = np.array([d[0] for d in draws]) * ratio, np.array([d[1] for d in draws])
+
+  @tf.function
+  def draw():
+    kinds = (tf.int32, tf.float32)
+    return tf.map_fn(lambda i: snippets._crop(rule, tf.stack([1, i]), tf.stack([2, i]), ratio), tf.range(400), fn_output_signature=kinds)
+
+  sides, places = (drawn.numpy() for drawn in draw())
+  sides = sides * ratio
   assert sides.min() >= 168 and sides.max() <= 280 and len(np.unique(sides[:, 0])) > 40
   assert abs(sides.mean() - 224) < 5 and abs(np.corrcoef(sides.T)[0, 1]) < 0.15
   far = places[:, 0] > 0.5
@@ -158,10 +169,9 @@ def test_borders25_crops_lie_near_two_corners(ratio):
 def test_crops_of_both_rules_fit_into_the_frame(prepared):
   clip = _clip(prepared, "YoYo")  # 256 x 384: a side of 280 does not fit.
   for rule in ("regular", "borders25"):
+    draw = _drawing(clip, 32, snippets.Augmentation(rule))
     for seed in range(20):
-      drawn = snippets.training_snippet(
-        clip, tf.constant([3, seed]), input_size=32, appearance_mean=MEAN, augmentation=snippets.Augmentation(rule)
-      )
+      drawn = draw(tf.constant([3, seed]))
       assert drawn["appearance"].shape == (32, 32, 3) and np.isfinite(drawn["appearance"]).all()
   with pytest.raises(ValueError, match="borders26"):
     snippets._crop(snippets.Augmentation("borders26"), tf.constant([0, 0]), tf.constant([0, 0]), 1)
@@ -170,18 +180,16 @@ def test_crops_of_both_rules_fit_into_the_frame(prepared):
 def test_noise_is_white_up_to_its_bound_and_each_input_has_its_own(prepared):
   clip = _clip(prepared, "YoYo")
 
-  def draw(seed, **noise):
-    augmentation = snippets.Augmentation(noise=noise)
-    return snippets.training_snippet(clip, tf.constant([0, seed]), input_size=48, appearance_mean=MEAN, augmentation=augmentation)
-
+  noises = ({}, {"appearance": 40.0, "motion": 8.0}, {"motion": 8.0})
+  draws = [_drawing(clip, 48, snippets.Augmentation(noise=noise)) for noise in noises]
   levels = []
   for seed in range(12):
-    plain, noisy = draw(seed), draw(seed, appearance=40.0, motion=8.0)
+    plain, noisy, moved = (draw(tf.constant([0, seed])) for draw in draws)
     added = {stream: (noisy[stream] - plain[stream]).numpy() for stream in plain}
     appearance, motion = added["appearance"].std() / 40, added["motion"].std() / 8
     assert abs(appearance - motion) < 0.05 and abs(added["motion"].mean()) < 0.5, "one level a snippet, of mean zero"
     assert abs(np.corrcoef(added["appearance"][..., 0].ravel(), added["motion"][..., 0].ravel())[0, 1]) < 0.1
-    np.testing.assert_array_equal(draw(seed, motion=8.0)["appearance"], plain["appearance"])
+    np.testing.assert_array_equal(moved["appearance"], plain["appearance"])
     levels.append(appearance)
   assert min(levels) < 0.35 and 0.6 < max(levels) < 1.05
 

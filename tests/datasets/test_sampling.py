@@ -14,7 +14,10 @@ SPACED = Sampling(chunks=5, spacing=(5, 15))
 
 
 def _frames(sampling, length, draws=200):
-  return np.array([snippets.training_frames(tf.constant(length), sampling, tf.constant([7, i])) for i in range(draws)])
+  def draw(number):
+    return snippets.training_frames(tf.constant(length), sampling, tf.stack([7, number]))
+
+  return tf.function(lambda: tf.map_fn(draw, tf.range(draws), fn_output_signature=tf.int32))().numpy()
 
 
 @pytest.mark.parametrize("length", [14, 40, 120])

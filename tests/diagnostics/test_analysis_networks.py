@@ -11,6 +11,7 @@ from tbvis.diagnostics import controls, statistics
 from tbvis.diagnostics.analysis import fusion, invariance, responses, stimuli
 from tbvis.errors import UsageError
 from tbvis.maximization.config import MaximizationConfig
+from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.records import StimulusRecord
 
 CHI, SEEDS = (0.0, 10.0), (0, 1)
@@ -40,6 +41,16 @@ def _record(unit, channel, chi, seed, activation=1.0, a_hat=1.0, layer="conv5_fu
 def _stimuli(channels=(0, 1)):
   units = {f"conv5_fusion/f{c + 1:03d}": c for c in channels}
   return {unit: {(chi, seed): _record(unit, c, chi, seed) for chi in CHI for seed in SEEDS} for unit, c in units.items()}
+
+
+def test_layers_along_a_network_see_time_and_end_at_the_class_units(checkpoint):
+  assert invariance.default_layers(checkpoint)[3:5] == ["conv5_3_motion", "conv5_fusion"]
+  made = checkpoint_lib.build("c3d", {"chunks": 2, "width": 0.02, "input_size": 32, "fc_units": 4}, ("a", "b"))
+  found = invariance.default_layers(made)
+  assert len(found) == 8 and found[0] == "conv2a_appearance" and found[-1] == "prediction_appearance"
+  made = checkpoint_lib.build("tsn_bn_inception", {"width": 0.02, "input_size": 32}, ("a", "b"))
+  found = invariance.default_layers(made)
+  assert len(found) == 8 and found[-1] == "prediction_motion" and not any("appearance" in name for name in found)
 
 
 def test_a_unit_without_the_other_stream_loses_nothing_without_it(own):

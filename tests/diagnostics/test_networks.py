@@ -1,5 +1,8 @@
 """Scores, statistics, attribution and changed clips of networks that look at clips in other ways than the VGG-16 does."""
 
+import dataclasses
+import functools
+
 import numpy as np
 import pytest
 
@@ -30,6 +33,7 @@ def network(request):
   return _network(request.param)
 
 
+@functools.cache
 def _network(name):
   architecture, arguments = NETWORKS[name]
   made = checkpoint_lib.build(architecture, arguments, CLASSES, validation_groups=[8, 9])
@@ -50,12 +54,12 @@ def _looks(network, clip, count, flips=False):
 
 
 def test_how_each_looks_at_a_clip():
-  found = {name: checkpoint_lib.build(*about, CLASSES).sampling for name, about in NETWORKS.items()}
+  found = {name: _network(name).sampling for name in NETWORKS}
   both = ("appearance", "motion")
   assert found["pair"] == sampling_lib.Sampling(both, flow_frames=5, flow_before=0, spacing=None)
   assert found["segments"] == sampling_lib.Sampling(("motion",), flow_frames=5, flow_before=0, chunks=3, spacing=None)
   assert found["chunks"] == sampling_lib.Sampling(both, chunks=3, spacing=(5, 15))
-  given = checkpoint_lib.build(*NETWORKS["chunks"], CLASSES, sampling={"spacing": [1, 2]}).sampling
+  given = dataclasses.replace(_network("chunks"), metadata={"sampling": {"spacing": [1, 2]}}).sampling
   assert given == sampling_lib.Sampling(both, chunks=3, spacing=(1, 2))
 
 

@@ -25,7 +25,7 @@ def _clips(shift, rng_seed=0):
 
 def _judged(shift, intervention=None, hypothesis=HYPOTHESIS, rows=slice(None)):
   values, confused = _clips(shift)
-  tests = verdicts.judge_clips(values[rows], confused[rows], GROUPS[rows], DIRECTIONS, CENTERS)
+  tests = verdicts.judge_clips(values[rows], confused[rows], GROUPS[rows], DIRECTIONS, CENTERS, count=999)
   return verdicts.Judged(hypothesis, tests[0], intervention)
 
 
@@ -45,7 +45,7 @@ def test_others_do_not(shift):
 def test_few_clips_decide_nothing_however_clear():
   judged = _judged(50, rows=slice(0, 16))
   assert judged.verdict is Verdict.TOO_FEW and "needs 10 of each" in judged.reason
-  two_groups = verdicts.judge_clips(*_clips(50), np.repeat([0, 1], 16), DIRECTIONS, CENTERS)[0]
+  two_groups = verdicts.judge_clips(*_clips(50), np.repeat([0, 1], 16), DIRECTIONS, CENTERS, count=99)[0]
   assert not two_groups.enough
 
 
@@ -63,8 +63,8 @@ def test_an_intervention_that_fails_takes_the_support_away():
 
 def test_stimuli_that_do_not_differ_support_nothing():
   same = dataclasses.replace(HYPOTHESIS, effect=0.5)
-  assert _judged(5, hypothesis=same).verdict is Verdict.NOT_SUPPORTED
-  assert _judged(5, hypothesis=same).weight == 0 < _judged(5).weight
+  nothing = _judged(5, hypothesis=same)
+  assert nothing.verdict is Verdict.NOT_SUPPORTED and nothing.weight == 0 < _judged(5).weight
 
 
 def test_the_way_is_that_of_the_stimuli():

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import tbvis
+from tbvis import limits
 from tbvis.errors import UsageError
 from tbvis.maximization import api, ascent, streams, sweep
 from tbvis.maximization.config import MaximizationConfig
@@ -42,6 +43,12 @@ def search(network):
   return _ascent(network, "conv3_3_motion", 47, SHORT)
 
 
+@pytest.fixture(scope="module")
+def climbed(network):
+  """A unit of one tower, searched with the settings of this file."""
+  return tbvis.maximize(network, "conv3_3_motion/f002", chi=[0], a_hat=_a_hat(network, "conv3_3_motion"), config=SHORT)[0]
+
+
 def test_a_rows_gradient_does_not_depend_on_who_shares_the_batch(search):
   starts = search.start(0, ["a", "b", "c", "d"])
   together = search.gradient(starts, ((np.array([0, 5, 2, 0], np.int32),),))
@@ -63,11 +70,10 @@ def test_rows_have_their_own_weights_and_settings(search):
   np.testing.assert_allclose(shared[:4], alone[:4], rtol=1e-3)
 
 
-def test_the_ascent_raises_the_activation(network):
-  stimulus = tbvis.maximize(network, "conv3_3_motion/f002", chi=[0], a_hat=_a_hat(network, "conv3_3_motion"), config=SHORT)[0]
-  assert stimulus.history["activation"][-1] > stimulus.history["activation"][0] + 0.1
-  assert stimulus.activation == pytest.approx(stimulus.history["activation"][-1], rel=0.5)
-  assert set(stimulus.history) >= {
+def test_the_ascent_raises_the_activation(climbed):
+  assert climbed.history["activation"][-1] > climbed.history["activation"][0] + 0.1
+  assert climbed.activation == pytest.approx(climbed.history["activation"][-1], rel=0.5)
+  assert set(climbed.history) >= {
     "activation", "activation_over_a_hat", "data", "data_weight", "energy_motion", "tv_motion", "contrast_motion",
   }  # fmt: skip
 
@@ -155,6 +161,7 @@ def test_no_pixel_leaves_the_bound(network):
     assert 19.9 < largest <= 20.0 * (1 + 1e-5)
 
 
+@pytest.mark.slow
 def test_the_network_is_left_as_it_was(network):
   before = [w.numpy().copy() for w in network.weights]
   flags = [layer.trainable for layer in network.layers]
@@ -178,6 +185,7 @@ def test_the_same_seed_gives_the_same_stimulus_and_another_another(network):
   assert np.any(first.motion != other.motion)
 
 
+@pytest.mark.slow
 def test_a_unit_in_both_towers_is_the_sum_of_the_two(network):
   layers = ("conv2_2_appearance", "conv2_2_motion")
   a_hat = _a_hat(network, *layers)
@@ -190,9 +198,8 @@ def test_a_unit_in_both_towers_is_the_sum_of_the_two(network):
   assert both.a_hat == 2.0
 
 
-def test_a_unit_of_one_tower_has_one_input(network):
-  stimulus = tbvis.maximize(network, ["conv1_2_motion/f001"], chi=[0], a_hat=_a_hat(network), config=dataclasses.replace(SHORT, steps=2))[0]
-  assert stimulus.appearance is None and stimulus.motion.shape[2:] == (10, 2)
+def test_a_unit_of_one_tower_has_one_input(climbed):
+  assert climbed.appearance is None and climbed.motion.shape[2:] == (10, 2)
 
 
 def test_a_dead_unit_is_an_error_record_with_its_cause(network):
@@ -229,6 +236,20 @@ def test_the_plan_keeps_targets_whole_and_layers_together(network):
   assert [len(batch.rows) for batch in batches] == [6, 6, 3, 3]
   assert [batch.layers for batch in batches][-1] == ("prediction",)
   assert sweep.plan(job, found, wanted) == batches
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_refused_before_it_is_compiled(network, monkeypatch):
+  job = api.make_job(network, MaximizationConfig(canvas=64, batch_size=2, batch_memory=1))
+  arguments = sweep.targets(["conv2_1_motion/f001-f002"], network), sweep.settings([0], 1.0)
+  assert len(sweep.plan(job, *arguments)) == 1
+  monkeypatch.setattr(limits, "available_bytes", lambda: 1 << 20)
+  with pytest.raises(UsageError, match=r"--canvas, --batch_size: 2 stimuli of 64 x 64 pixels for layer conv2_1_motion need about"):
+    sweep.plan(job, *arguments)
+
+
+def test_a_place_beyond_the_map_is_told_as_a_mistake_of_the_user(network):
+  with pytest.raises(UsageError, match="^--location: expected a place on a map of .* received '99,99'"):
+    tbvis.maximize(network, ["conv2_1_motion/f001"], chi=[0], config=dataclasses.replace(SHORT, location="99,99"))
 
 
 @pytest.mark.parametrize(

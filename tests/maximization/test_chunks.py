@@ -114,9 +114,7 @@ def _two_chunks():
   """A flow and an appearance of two chunks, folded; nothing joins the chunks but the mean at the end."""
   keras.utils.set_random_seed(4)
   inputs = {"appearance": keras.Input((2, 24, 24, 3), name="appearance"), "motion": keras.Input((2, 24, 24, 6), name="motion")}
-  towers = [
-    keras.layers.TimeDistributed(keras.layers.Conv2D(4, 5, strides=2), name=f"conv_{name}")(x) for name, x in inputs.items()
-  ]
+  towers = [keras.layers.TimeDistributed(keras.layers.Conv2D(4, 5, strides=2), name=f"conv_{name}")(x) for name, x in inputs.items()]
   pooled = keras.layers.GlobalAveragePooling3D(name="pool")(keras.layers.Concatenate(name="both")(towers))
   return keras.Model(inputs, keras.layers.Dense(3, name="scores")(pooled))
 

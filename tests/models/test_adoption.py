@@ -119,9 +119,7 @@ def test_maps_of_scores_and_several_outputs():
   given = {"appearance": frames(2, 9, 9, 3), "motion": frames(2, 9, 9, 4)}
   found = made.model(given)
   assert set(found) == {"scores_appearance", "scores_motion"} and made.input_size == 40
-  np.testing.assert_allclose(
-    found["scores_motion"], np.mean(keras.Model(flow, other)(given["motion"]), axis=(1, 2)), rtol=1e-4, atol=1e-4
-  )
+  np.testing.assert_allclose(found["scores_motion"], np.mean(keras.Model(flow, other)(given["motion"]), axis=(1, 2)), rtol=1e-4, atol=1e-4)
   assert made.model.get_layer("prediction_appearance").output.shape == (None, None, None, 3)
   several = keras.Model([rgb, flow], [one, other, features])
   with pytest.raises(UsageError, match="one output that sees appearance, found one and features. Choose by --model_outputs"):

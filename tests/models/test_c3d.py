@@ -74,6 +74,16 @@ def test_scores_of_larger_films_are_means_over_places(tmp_path):
   np.testing.assert_array_equal(read.model({"appearance": given}, training=False)["scores_appearance"], scores["scores_appearance"])
 
 
+def test_normalisations_stand_behind_convolutions_and_are_trained():
+  model = network(chunks=4, input_size=32, batch_norm=True)
+  made = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+  blocks = ["1a", "2a", "3a", "3b", "4a", "4b", "5a", "5b"]
+  assert [layer.name for layer in made] == [f"bn{block}_appearance" for block in blocks] and all(layer.trainable for layer in made)
+  for block in blocks:
+    assert model.get_layer(f"bn{block}_appearance").input is model.get_layer(f"conv{block}_appearance").output
+    assert model.get_layer(f"relu{block}_appearance").input is model.get_layer(f"bn{block}_appearance").output
+
+
 @pytest.mark.parametrize("wrong", [{"chunks": 1}, {"input_size": 16}, {"width": 0}, {"classes": 0}, {"fc_units": 0}])
 def test_arguments_out_of_range_are_refused(wrong):
   with pytest.raises(ValueError, match=next(iter(wrong))):

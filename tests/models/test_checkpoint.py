@@ -1,6 +1,8 @@
 """Checkpoints come back as they went, and say what is wrong with a file that is none."""
 
 import json
+import pathlib
+import shutil
 import zipfile
 
 import h5py
@@ -25,10 +27,17 @@ def checkpoint():
   )
 
 
+@pytest.fixture(scope="module")
+def saved(checkpoint, tmp_path_factory):
+  path = tmp_path_factory.mktemp("saved") / "demo.keras"
+  checkpoint_lib.save_checkpoint(checkpoint, path)
+  return path
+
+
 @pytest.fixture
-def path(checkpoint, tmp_path):
-  checkpoint_lib.save_checkpoint(checkpoint, tmp_path / "demo.keras")
-  return tmp_path / "demo.keras"
+def path(saved, tmp_path):
+  """A copy that a test may change."""
+  return pathlib.Path(shutil.copy(saved, tmp_path))
 
 
 def rewrite(source, target, change):
@@ -133,8 +142,8 @@ def test_the_mean_defaults_to_that_of_imagenet(checkpoint):
   assert bare.appearance_mean == pytest.approx((123.68, 116.779, 103.939))
 
 
-def test_saving_leaves_one_file(path):
-  assert [p.name for p in path.parent.iterdir()] == ["demo.keras"]
+def test_saving_leaves_one_file(saved):
+  assert [p.name for p in saved.parent.iterdir()] == ["demo.keras"]
 
 
 def test_a_missing_file_names_its_neighbours(path):
@@ -220,7 +229,8 @@ def load(path):
 
 @pytest.mark.slow
 def test_damaged_files_are_one_error(tmp_path):
-  thin = checkpoint_lib.build("two_stream_fusion_vgg16", {"width": 0.01, "input_size": 32, "fc_units": 4}, CLASSES)
+  # Of few layers: each copy is made a network as far as it goes.
+  thin = checkpoint_lib.build("c3d", {"width": 0.01, "input_size": 64, "fc_units": 4}, CLASSES)
   checkpoint_lib.save_checkpoint(thin, tmp_path / "thin.keras")
   found = fuzz.outcomes("tests.models.test_checkpoint:load", tmp_path / "thin.keras", tmp_path, count=500)
   assert sum(found.values()) == 500 and found["refused"] > 350, found
@@ -238,7 +248,7 @@ def test_weights_are_copied_and_other_classes_keep_their_own_classifier():
 
   def copied(classes, **changed):
     target = checkpoint_lib.build("two_stream_fusion_vgg16", {**arguments, **changed}, classes)
-    return target, checkpoint_lib.copy_weights(source, target, "start.keras")
+    return target, checkpoint_lib.copy_weights({"start.keras": source}, target)
 
   target, layers = copied(("a", "b"))
   assert "prediction" in layers and "conv5_fusion" in layers
@@ -253,6 +263,28 @@ def test_weights_are_copied_and_other_classes_keep_their_own_classifier():
     copied(("a", "b"), width=0.1)
 
 
+def test_towers_of_their_own_files_are_paired():
+  arguments = {"width": 0.02, "input_size": 32}
+  towers = {
+    f"{stream}.keras": checkpoint_lib.build("tsn_bn_inception", {**arguments, "stream": stream, "seed": seed}, ("a", "b"))
+    for seed, stream in enumerate(("appearance", "motion"), start=1)
+  }
+  pair = checkpoint_lib.build("tsn_bn_inception", arguments, ("a", "b"))
+  before = {layer.name: layer.get_weights() for layer in pair.model.layers if layer.weights}
+  assert set(checkpoint_lib.copy_weights(towers, pair)) == set(before)
+  for name, source in towers.items():
+    for layer in source.model.layers:
+      for ours, theirs in zip(pair.model.get_layer(layer.name).get_weights(), layer.get_weights(), strict=True):
+        np.testing.assert_array_equal(ours, theirs, err_msg=f"{name}: {layer.name}")
+  # A stream that no file has starts from nothing.
+  pair = checkpoint_lib.build("tsn_bn_inception", arguments, ("a", "b"))
+  done = checkpoint_lib.copy_weights({"motion.keras": towers["motion.keras"]}, pair)
+  assert done and all("motion" in name for name in done)
+  for name in set(before) - set(done):
+    for ours, theirs in zip(pair.model.get_layer(name).get_weights(), before[name], strict=True):
+      np.testing.assert_array_equal(ours, theirs)
+
+
 def test_every_network_but_those_of_others_can_be_trained():
   assert set(recipe.NETWORKS) == set(checkpoint_lib.BUILDERS) - {"adopted"}
 
@@ -260,9 +292,7 @@ def test_every_network_but_those_of_others_can_be_trained():
 @pytest.mark.parametrize(
   "sampling", [3, {"bogus": 1}, {"spacing": "x"}, {"spacing": [1]}, {"spacing": [5, 1]}, {"flow_before": -1}, {"flow_before": True}]
 )
-def test_a_look_at_clips_that_cannot_be_is_refused(tmp_path, sampling):
-  path = tmp_path / "net.keras"
-  made = checkpoint_lib.build("tsn_bn_inception", {"width": 0.02, "input_size": 32, "stream": "motion"}, ("a", "b"), sampling=sampling)
-  checkpoint_lib.save_checkpoint(made, path)
+def test_a_look_at_clips_that_cannot_be_is_refused(path, tmp_path, sampling):
+  rewrite(path, tmp_path / "other.keras", {"metadata": {"sampling": sampling}})
   with pytest.raises(UsageError, match="sampling"):
-    checkpoint_lib.load_checkpoint(path)
+    checkpoint_lib.load_checkpoint(tmp_path / "other.keras")

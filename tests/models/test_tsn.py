@@ -72,6 +72,7 @@ def test_the_network_as_released_gives_what_pytorch_gives(name, stream, size):
   assert ours.get_layer(f"prediction_{stream}").output.shape[1:] == (None, None, 101)
 
 
+@pytest.mark.slow
 def test_scores_are_means_over_segments_before_the_softmax(bn_pair):
   given = {name: np.stack([image((64, 64), tsn.CHANNELS[name], seed=seed) for seed in (1, 2)], axis=1) for name in tsn.CHANNELS}
   found = bn_pair(given, training=False)
@@ -84,6 +85,7 @@ def test_scores_are_means_over_segments_before_the_softmax(bn_pair):
     assert np.abs(np.asarray(twice[name]) - np.asarray(value)).max() > 1e-5
 
 
+@pytest.mark.slow
 def test_streams_and_sizes_are_those_of_the_search(bn_pair):
   found = streams.streams_of(bn_pair)
   assert [(s.name, s.frames, s.components, s.chunks) for s in found.values()] == [("appearance", 2, 3, 2), ("motion", 10, 2, 2)]
@@ -107,6 +109,7 @@ def test_windows_of_unlike_sides_have_the_longer_field():
   assert [table[name].field for name in ("pool", "row", "column", "square")] == [2, 14, 14, 18]
 
 
+@pytest.mark.slow
 def test_normalisations_but_the_first_stay_in_training(bn_pair):
   for stream in tsn.CHANNELS:
     norms = [layer for layer in bn_pair.layers if isinstance(layer, keras.layers.BatchNormalization) and layer.name.endswith(stream)]

@@ -17,7 +17,8 @@ PROGRAM = textwrap.dedent('''
     from tbvis.errors import UsageError
     from tbvis.scripts import app
 
-    WHAT = flags.DEFINE_enum("what", "print", ["print", "usage", "interrupt", "bug", "report"], "What to do.")
+    THINGS = ["print", "usage", "interrupt", "bug", "report", "full", "hdf5", "locked", "memory"]
+    WHAT = flags.DEFINE_enum("what", "print", THINGS, "What to do.")
     COUNT = flags.DEFINE_integer("count", 1, "How often.", lower_bound=1)
     JSON = app.define_json()
 
@@ -26,6 +27,14 @@ PROGRAM = textwrap.dedent('''
         raise UsageError("Expected a folder,\\n   found a file.")
       if WHAT.value == "interrupt":
         raise KeyboardInterrupt
+      if WHAT.value == "full":
+        raise OSError(28, "No space left on device", "a.npz")
+      if WHAT.value == "hdf5":
+        raise OSError("Can't write data (file write failed: error message = 'No space left on device')")
+      if WHAT.value == "locked":
+        raise PermissionError(13, "Permission denied", "a.npz")
+      if WHAT.value == "memory":
+        raise MemoryError("Unable to allocate 3 GiB")
       if WHAT.value == "bug":
         raise ZeroDivisionError("a bug keeps its traceback")
       app.report_json(JSON.value, {"seconds": 1.5})
@@ -67,6 +76,21 @@ def test_a_bug_keeps_its_traceback(call):
   assert done.returncode == 1
   assert "Traceback" in done.stderr
   assert "ZeroDivisionError" in done.stderr
+
+
+@pytest.mark.parametrize(
+  ("what", "told"),
+  [
+    ("full", "expected room to write for a.npz; No space left on device."),
+    ("hdf5", "expected room to write; No space left on device."),
+    ("locked", "expected leave to write for a.npz; Permission denied."),
+    ("memory", "expected more memory than there is (Unable to allocate 3 GiB)."),
+  ],
+)
+def test_what_the_machine_refuses_is_one_line_and_status_2(call, what, told):
+  done = call(f"--what={what}")
+  assert done.returncode == 2 and done.stderr.count("\n") == 1
+  assert done.stderr.startswith(f"tbvis-example: error: {told} What was finished is kept"), done.stderr
 
 
 def test_an_unknown_flag_gets_the_nearest(call):

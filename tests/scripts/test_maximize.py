@@ -118,7 +118,7 @@ def test_layers_times_units_sums_and_a_plan(network, tmp_path):
     (["--units=prediction/PlayingChello"], "Nearest: PlayingCello"),
     (["--units=conv2_2/f900"], "has units"),
     (["--units=conv2_2/f001", "--chi=fast"], "--chi: expected numbers"),
-    (["--units=conv2_2/f001", "--chi=-1"], "at least 0"),
+    (["--units=conv2_2/f001", "--chi=-1"], "--chi: expected numbers of 0 to"),
     (["--units=conv2_2/f001", "--statistics=/no/such.npz"], "/no/such.npz"),
     (["--units=conv2_2/f001", "--canvas=1"], "--canvas: expected at least"),
     ([], "--units is required"),
@@ -133,7 +133,7 @@ def test_mistakes_get_one_line_and_status_2(network, tmp_path, arguments, words)
 
 def test_an_unknown_checkpoint_names_its_neighbours(network):
   done = _run(f"--checkpoint={network.with_name('net2.keras')}", "--units=conv2_2/f001", f"--logdir={network.parent / 'x'}")
-  assert done.returncode == 2 and "Beside it: net.keras" in done.stderr and "Traceback" not in done.stderr
+  assert done.returncode == 2 and "Nearest: net.keras" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_network_of_chunks_has_them_in_everything_that_is_written(tmp_path):

@@ -79,10 +79,11 @@ def test_prepare_and_train_then_go_on(videos, tmp_path):
     ("prepare", ["--videos=.", "--flow=farneback"], "farneback"),
     ("prepare", ["--videos=.", "--grups=1"], "Nearest: --groups"),
     ("prepare", ["--videos=.", "--groups=z"], "--groups: expected numbers"),
-    ("train", ["--output_dir=OUT", "--dataset=x"], "no prepared set under"),
+    ("train", ["--output_dir=OUT", "--dataset=x"], "--data_dir: expected a folder, found none at"),
+    ("train", ["--output_dir=OUT", "--dataset=x", "--data_dir=docs"], "no prepared set under"),
     ("train", ["--output_dir=OUT", "--phases=movement"], "Unknown phase 'movement'"),
     ("train", ["--output_dir=OUT", "--crop_sizes=12"], "--crop_sizes: expected sides"),
-    ("train", ["--output_dir=/proc/nothing"], "expected a folder that can be written"),
+    ("train", ["--output_dir=/proc/nothing", "--dataset=x", "--data_dir=docs"], "expected a folder that can be written"),
   ],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_status_2(tmp_path, verb, arguments, expected):

@@ -343,10 +343,10 @@ def test_rehearsal_of_the_whole_command(tmp_path):
   ("arguments", "expected"),
   [
     (["--recipe=NONE"], "--recipe: expected a flagfile"),
-    (["--recipe=RECIPE", "--videos=NONE"], "--videos: expected it to be there"),
+    (["--recipe=RECIPE", "--videos=NONE"], "--videos: expected a folder, found none at"),
     (
       ["--recipe=RECIPE", "--weights=appearance=RECIPE,motion=NONE", "--format=npz"],
-      "--weights: expected it to be there, found nothing at",
+      "--weights: expected a file, found none at",
     ),
     (["--recipe=RECIPE", "--weights=a.mat"], "--weights and --format: expected both or none"),
     (["--recipe=RECIPE", "--checkpoint=RECIPE", "--start=RECIPE"], "one of --checkpoint, --weights and --start"),

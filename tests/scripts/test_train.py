@@ -114,6 +114,12 @@ def test_some_classes_first_and_then_all(tmp_path):
     (given(classes=""), refused + "classes 2 (expected 3), left_out_classes differ in Right. "),
     (given(storage="float32"), refused + "storage float16 (expected float32). "),
     (given(classes="", start=first / "checkpoint.keras", output_dir=then, phases="fusion", fusion_learning_rate=0), "layers start as in"),
+    # A layer that the last phase does not know is told before the first.
+    (given(classes="", output_dir=tmp_path / "new", fusion_train_from="conv9", phases="appearance,fusion"), "error: Unknown layer 'conv9'"),
+    # A network beyond any memory is not built.
+    (given(classes="", output_dir=tmp_path / "new", width=4, fc_units=65536, input_size=2048), "error: --network="),
+    # Features of several chunks, each in a row of its own.
+    (given(classes="", output_dir=tmp_path / "new", phases="fusion", chunks=2), "Phase fusion: "),
   ])  # fmt: skip
   start, end = (checkpoint_lib.load_checkpoint(folder / "checkpoint.keras") for folder in (first, then))
   assert (start.classes, start.metadata["left_out_classes"]) == (("Left", "Still"), ["Right"])

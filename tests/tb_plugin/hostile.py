@@ -51,7 +51,7 @@ def _event(tag: str, content: Any, blobs: list[bytes], wall_time: float | None =
   shape = tensor_shape_pb2.TensorShapeProto(dim=[tensor_shape_pb2.TensorShapeProto.Dim(size=size) for size in tensor.pop("dims")])
   value = summary_pb2.Summary.Value(tag=tag, metadata=metadata, tensor=tensor_pb2.TensorProto(tensor_shape=shape, **tensor))
   moment = time.time() if wall_time is None else wall_time
-  return event_pb2.Event(step=events.version_step(), wall_time=moment, summary=summary_pb2.Summary(value=[value]))
+  return event_pb2.Event(step=time.time_ns() // 1_000_000, wall_time=moment, summary=summary_pb2.Summary(value=[value]))
 
 
 def _without(content: dict[str, Any], name: str) -> dict[str, Any]:

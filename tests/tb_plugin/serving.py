@@ -8,10 +8,11 @@ import importlib.metadata
 import os
 import pathlib
 import socket
-import subprocess
 import sys
 import time
 import urllib.request
+
+from tests import processes
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 
@@ -66,10 +67,9 @@ def process(
     (folder / "bare" / "tensorflow.py").write_text("raise ImportError('left out by the tests')\n")
   paths = [str(folder / "bare"), *_search_path(folder / "entry"), os.environ.get("PYTHONPATH", "")]
   command = [sys.executable, "-m", "tensorboard.main", f"--logdir={logdir}", f"--port={port}", "--reload_interval=1", *arguments]
-  with open(folder / "log.txt", "wb") as log:
-    server = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))})
   address = f"http://localhost:{port}"
-  try:
+  environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+  with processes.running(command, folder / "log.txt", environment) as server:
     deadline = time.monotonic() + seconds
     while True:
       try:
@@ -80,10 +80,3 @@ def process(
           raise AssertionError(f"TensorBoard did not start:\n{(folder / 'log.txt').read_text()}") from None
         time.sleep(0.2)
     yield address, server.pid
-  finally:
-    server.terminate()
-    try:
-      server.wait(10)
-    except subprocess.TimeoutExpired:
-      server.kill()
-      server.wait()

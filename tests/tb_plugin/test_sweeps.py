@@ -71,6 +71,9 @@ def test_running_planned_interrupted_and_finished(tmp_path):
   assert _planned(tmp_path) == [*stopped, *((*other, "interrupted", 0) for other in others)]
   _sign(tmp_path, [3, 6], 4, worker="batch_00001")
   assert _planned(tmp_path) == [*stopped, *((*other, "running", 4) for other in others)]
+  # Nor is anybody there who wrote before the clock was set back.
+  _sign(tmp_path, [3, 6], 4, worker="batch_00001", age=-3600)
+  assert _planned(tmp_path) == [*stopped, *((*other, "interrupted", 4) for other in others)]
   # What is written since, failed or not, is planned no more; what failed before the plan is to be made again.
   _write(tmp_path, synthetic.record(UNITS[0], chi=10), synthetic.record(UNITS[1], chi=0, error="NaN at step 3"))
   assert [row[:2] for row in _planned(tmp_path)] == [("f021", "isotropic=5"), *others[1:]]

@@ -137,6 +137,27 @@ def test_a_phase_does_its_steps_and_no_more(tmp_path):
   assert int(optimizer.iterations) == 53 and np.isfinite(found["loss"])
 
 
+def test_what_was_trained_is_kept_until_its_backup_is_discarded(tmp_path):
+  phase = Phase("motion", 53, batch_size=2, optimizer="sgd")
+  batches = tf.data.Dataset.from_tensors((np.ones((2, 3), np.float32), np.array([0, 1]))).repeat()
+
+  def fit():
+    given = keras.Input((3,))
+    model = keras.Model(given, {"scores_motion": keras.layers.Dense(2, name="prediction")(given)})
+    # Of the first fit's end alone the second one's weights can be.
+    return model, train._fit(model, optimizers.make_optimizer(model, phase), phase, batches, tmp_path, None)
+
+  (model, numbers), (again, same) = fit(), fit()
+  assert numbers == same and "loss" in numbers
+  for one, other in zip(model.get_weights(), again.get_weights(), strict=True):
+    np.testing.assert_array_equal(one, other)
+  whole = (tmp_path / "state.npz").read_bytes()
+  for cut in (0, 100, len(whole) // 2):
+    (tmp_path / "state.npz").write_bytes(whole[:cut])
+    with pytest.raises(UsageError, match="state.npz: expected a phase's backup, found a damaged file"):
+      fit()
+
+
 def test_what_is_validated_is_what_half_precision_keeps(monkeypatch, tmp_path):
   network, validated = _network(), []
   monkeypatch.setattr(train, "_batches", lambda *_: None)
