@@ -18,8 +18,12 @@ DOCUMENTS = [*(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANG
 VERBS = ("prepare", "import", "train", "evaluate", "maximize", "explain", "analyze", "figure", "demo", "doctor")
 MODULES = {"import": "import_weights"}  # Where the verb is no name of a module.
 OF_ABSL = {"flagfile", "undefok", "help", "helpfull", "verbosity"}
-# Flags that documents speak of by themselves, and that are TensorBoard's or the benchmarks'.
-OF_OTHERS = {"load_fast", "quick", "split_classes"}
+OF_TENSORBOARD = {"load_fast"}
+OF_BENCHMARKS = {
+  name
+  for path in (ROOT / "benchmarks").glob("*.py")
+  for name in re.findall(r"""(?:DEFINE_\w+\(\s*|add_argument\()"(?:--)?(\w+)\"""", path.read_text())
+}
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +75,7 @@ def test_every_flag_of_a_written_command_exists(document, flags_of):
 
 @pytest.mark.slow
 def test_every_flag_that_is_spoken_of_exists(flags_of):
-  known = set.union(*flags_of.values()) | OF_ABSL | OF_OTHERS
+  known = set.union(*flags_of.values()) | OF_ABSL | OF_TENSORBOARD | OF_BENCHMARKS
   for document in DOCUMENTS:
     spoken = set(re.findall(r"`--([\w-]+)", document.read_text()))
     assert spoken <= known, f"{document.name}: {spoken - known}"
