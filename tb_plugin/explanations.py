@@ -20,10 +20,12 @@ with the four-digit indices of both classes in the run's confusions. It holds pl
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 FOLDER = "explanations"
 _VERSION = 1
+_NAME = re.compile(r"(\d{4,})_(\d{4,})_(.+)\.json", re.ASCII)
 # Far within what a page can read; NaN fails the comparison as well.
 _LARGEST = 1e300
 
@@ -35,6 +37,16 @@ def file_name(true: int, predicted: int, tower: str) -> str:
   '0004_0006_fused.json'
   """
   return f"{true:04d}_{predicted:04d}_{tower}.json"
+
+
+def pair_of(name: str) -> tuple[int, int, str] | None:
+  """Returns the indices of both classes and the tower of a file's name, None of another name.
+
+  >>> pair_of("0004_0006_fused.json"), pair_of("notes.json")
+  ((4, 6, 'fused'), None)
+  """
+  found = _NAME.fullmatch(name)
+  return (int(found[1]), int(found[2]), found[3]) if found else None
 
 
 def parse(data: bytes, true: str, predicted: str, tower: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import re
 import socket
 import struct
 import time
-from typing import Any
+from typing import Any, BinaryIO
 import zlib
 
 from google.protobuf import message
@@ -231,17 +231,31 @@ def read_values(folder: str | os.PathLike[str], plugin: str) -> Iterator[tuple[s
           yield value.tag, event.step, json.loads(value.metadata.plugin_data.content), list(value.tensor.string_val)
 
 
+def _records(stream: BinaryIO) -> Iterator[tuple[int, int | None, bool]]:
+  """Yields where each record of an event file begins, the bytes of its event, and whether they agree with their check sum.
+
+  The stream is then at the event. There are None bytes where the file ends within the length itself; nothing is behind.
+  """
+  position = 0
+  while header := stream.read(_RECORD.size):
+    if len(header) < _RECORD.size:
+      yield position, None, False
+      return
+    length, check = _RECORD.unpack(header)
+    yield position, length, masked_crc32c(header[:8]) == check
+    position += _RECORD.size + length + 4
+    stream.seek(position)
+
+
 def _read_events(path: pathlib.Path) -> Iterator[event_pb2.Event]:
   """Reads an event file up to its end, or up to a record that is cut short."""
   with open(path, "rb") as stream:
     size = os.fstat(stream.fileno()).st_size
-    while len(header := stream.read(12)) == 12:
-      (length,) = struct.unpack("<Q", header[:8])
+    for _, length, _ in _records(stream):
       # Judged before it is read: a spoilt length may ask for any amount of memory.
-      if length + 4 > size - stream.tell():
+      if length is None or length + 4 > size - stream.tell():
         break
       data = stream.read(length)
-      stream.read(4)
       try:
         yield event_pb2.Event.FromString(data)
       except message.DecodeError:
@@ -255,16 +269,12 @@ def broken_record(path: pathlib.Path) -> str | None:
   """
   size = path.stat().st_size
   with path.open("rb") as stream:
-    position = 0
-    while position < size:
-      header = stream.read(_RECORD.size)
-      if len(header) < _RECORD.size:
+    for position, length, is_sound in _records(stream):
+      if length is None:
         return f"is cut short after {position:,} of {size:,} bytes (a writer was stopped, or writes just now); what is before is shown."
-      length, check = _RECORD.unpack(header)
-      if masked_crc32c(header[:8]) != check:
+      if not is_sound:
         return f"is damaged at byte {position:,} of {size:,}: TensorBoard reads nothing behind."
-      position += _RECORD.size + length + 4
-      if position > size:
-        return f"is cut short: its last record lacks {position - size:,} bytes (a writer was stopped, or writes just now)."
-      stream.seek(position)
+      lacking = stream.tell() + length + 4 - size
+      if lacking > 0:
+        return f"is cut short: its last record lacks {lacking:,} bytes (a writer was stopped, or writes just now)."
   return None

@@ -11,10 +11,10 @@ from absl import logging
 import numpy as np
 import tensorflow_datasets as tfds
 
+from tbvis import datasets
 from tbvis.datasets import workroom
 from tbvis.errors import UsageError
 
-BUILDER = "action_clips"
 CURRENT_VERSION = "1.0.0"
 SPLITS = ("train", "test")
 
@@ -38,7 +38,7 @@ def quiet() -> Iterator[None]:
 class ActionClips(tfds.core.GeneratorBasedBuilder):
   """Whole clips as encoded frames and flow, so that a reader decodes only what it samples."""
 
-  name = BUILDER
+  name = datasets.PREPARED_FOLDER
   VERSION = tfds.core.Version(CURRENT_VERSION)
   RELEASE_NOTES = {CURRENT_VERSION: "First version."}
 

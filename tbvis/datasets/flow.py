@@ -55,9 +55,14 @@ def _calc(solver: cv2.DenseOpticalFlow, first: np.ndarray, second: np.ndarray) -
   return solver.calc(first, second, None)  # type: ignore[call-overload]  # OpenCV's annotations do not know None: no flow to begin with.
 
 
+def has_tvl1() -> bool:
+  """Returns whether this OpenCV has TV-L1: only its contrib packages do."""
+  return hasattr(getattr(cv2, "optflow", None), "DualTVL1OpticalFlow")
+
+
 @functools.cache
 def _tvl1() -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-  if not hasattr(getattr(cv2, "optflow", None), "DualTVL1OpticalFlow"):
+  if not has_tvl1():
     # All of OpenCV's packages write the same folder cv2, and the last one installed is the one that is there.
     raise UsageError(
       f"--flow=tvl1 needs OpenCV's contrib modules, and the cv2 {cv2.__version__} at {cv2.__file__} has none. Take the other OpenCV "

@@ -22,7 +22,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from tbvis import beam as beam_lib
-from tbvis import files, progress
+from tbvis import datasets, files, progress
 from tbvis.datasets import builder as builder_lib
 from tbvis.datasets import catalogue as catalogue_lib
 from tbvis.datasets import workroom
@@ -278,8 +278,8 @@ def prepare(
   data_dir = pathlib.Path(data_dir)
   processes = processes or os.cpu_count() or 1
   name = builder_lib.dataset_name(catalogue.dataset, catalogue.split, flow)
-  final = data_dir / builder_lib.BUILDER / name / builder_lib.CURRENT_VERSION
-  room = data_dir / workroom.FOLDER / name
+  final = data_dir / datasets.PREPARED_FOLDER / name / builder_lib.CURRENT_VERSION
+  room = data_dir / datasets.PREPARING_FOLDER / name
   with workroom.locked(room, name):
     if (final / "dataset_info.json").is_file():
       shutil.rmtree(room, ignore_errors=True)

@@ -11,6 +11,7 @@ from typing import Protocol
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
+from tbvis import datasets
 from tbvis.datasets import builder as builder_lib
 from tbvis.errors import UsageError, unknown_name
 
@@ -121,7 +122,7 @@ class PreparedDataset:
 
 def prepared_names(data_dir: str | pathlib.Path) -> list[str]:
   """Returns the names of the sets prepared under a folder."""
-  return sorted({p.parent.parent.name for p in pathlib.Path(data_dir).glob(f"{builder_lib.BUILDER}/*/*/dataset_info.json")})
+  return sorted({p.parent.parent.name for p in pathlib.Path(data_dir).glob(f"{datasets.PREPARED_FOLDER}/*/*/dataset_info.json")})
 
 
 def open_dataset(data_dir: str | pathlib.Path, name: str) -> PreparedDataset:
@@ -134,7 +135,7 @@ def open_dataset(data_dir: str | pathlib.Path, name: str) -> PreparedDataset:
   Raises:
     UsageError: if there is none of that name, or it was prepared by another version.
   """
-  folder = pathlib.Path(data_dir) / builder_lib.BUILDER / name
+  folder = pathlib.Path(data_dir) / datasets.PREPARED_FOLDER / name
   ready = sorted(p.parent for p in folder.glob("*/dataset_info.json"))
   if not ready:
     names = prepared_names(data_dir)

@@ -19,7 +19,6 @@ from tbvis.datasets import catalogue as catalogue_lib
 from tbvis.datasets import decoding
 from tbvis.errors import UsageError
 
-FOLDER = ".preparing"
 # Part of a finished clip's name: another form of the file is made anew.
 _FORM = 1
 # What reading a spoilt file may raise.

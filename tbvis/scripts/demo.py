@@ -14,6 +14,7 @@ from typing import Any
 
 from absl import flags
 
+from tbvis import weights
 from tbvis.errors import UsageError
 from tbvis.scripts import app, demo_steps, recipe_steps
 
@@ -30,7 +31,7 @@ _VIDEOS = flags.DEFINE_string("videos", None, "With --recipe: folder of videos; 
 _SPLIT = flags.DEFINE_integer("split", 1, "With --recipe: number of the official split.", lower_bound=1, upper_bound=3)
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "With --recipe: a network to show instead of training one, as tbvis-import made it.")
 _WEIGHTS = flags.DEFINE_string("weights", None, "With --recipe: published weights to import and show instead of training (tbvis-import).")
-_FORMAT = flags.DEFINE_enum("format", None, ["matconvnet", "caffe", "pytorch", "keras", "npz"], "Format of --weights (tbvis-import).")
+_FORMAT = flags.DEFINE_enum("format", None, list(weights.FORMATS), "Format of --weights (tbvis-import).")
 _START = flags.DEFINE_string("start", None, "With --recipe: the checkpoint that the training starts from, as ImageNet's (tbvis-import).")
 _HOST = flags.DEFINE_string("host", "localhost", "Address that TensorBoard listens at; 0.0.0.0 lets other machines in.")
 _PORT = flags.DEFINE_integer(

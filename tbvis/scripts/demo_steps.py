@@ -16,7 +16,7 @@ import time
 from typing import Any
 
 import tbvis
-from tbvis import files, resources
+from tbvis import datasets, files, resources
 from tbvis.errors import UsageError, present
 
 # Three of the seven test groups of UCF101's split 1: with all the demo would take half as long again as the ten minutes that it may.
@@ -112,7 +112,7 @@ def demo_steps(data_dir: pathlib.Path, logdir: pathlib.Path, retrain: bool) -> l
       "prepare",
       (f"--name={name}", f"--data_dir={data_dir}", *(() if retrain else (f"--groups={TEST_GROUPS}",))),
       inputs=(resources.data_path("stage", "script.json"),),
-      outputs=(data_dir / "action_clips" / prepared,),
+      outputs=(data_dir / datasets.PREPARED_FOLDER / prepared,),
     )
   ]
   # The report of the preparation stands for the clips: it is written when they are made anew.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import importlib
 import importlib.metadata
 import json
+import math
 import os
 import pathlib
 import platform
@@ -20,7 +21,7 @@ from typing import Any
 from absl import flags
 
 import tbvis
-from tbvis import limits
+from tbvis import datasets, limits
 from tbvis.models import precision
 from tbvis.scripts import app
 
@@ -116,7 +117,9 @@ def _opencv(report: Report) -> None:
     report.wrong(f"OpenCV does not import: {error} (pip install opencv-contrib-python-headless).")
     report.tell("opencv", "DOES NOT IMPORT")
     return
-  has_tvl1 = hasattr(getattr(cv2, "optflow", None), "DualTVL1OpticalFlow_create")
+  from tbvis.datasets import flow
+
+  has_tvl1 = flow.has_tvl1()
   report.numbers |= {"opencv": cv2.__version__, "opencv_tvl1": has_tvl1}
   report.tell("opencv", f"{cv2.__version__}, TV-L1 {'present' if has_tvl1 else 'ABSENT'}")
   if not has_tvl1:
@@ -272,12 +275,11 @@ def _of_run(store: Any, context: Any, run: dict[str, Any], logdir: pathlib.Path,
     damaged.append(f"{run['name']}: confusions: {error}")
     return
   yield f"confusions of {len(known['classes'])} classes, {len(known['clips'])} clips, {', '.join(known['towers'])}"
-  found = sorted((logdir / run["name"] / summaries.MEDIA_FOLDER / explanations.FOLDER).glob("[0-9][0-9][0-9][0-9]_*.json"))
-  names = {
-    explanations.file_name(true, predicted, tower): (tower, known["classes"][true], known["classes"][predicted])
-    for true in range(len(known["classes"])) for predicted in range(len(known["classes"])) for tower in known["towers"]
-  }  # fmt: skip
-  shown = [store.explanation(context, "", run["name"], *names[path.name]) for path in found if path.name in names]
+  shown = []
+  for path in sorted((logdir / run["name"] / summaries.MEDIA_FOLDER / explanations.FOLDER).glob("*.json")):
+    true, predicted, tower = explanations.pair_of(path.name) or (math.inf, math.inf, "")
+    if max(true, predicted) < len(known["classes"]) and tower in known["towers"]:
+      shown.append(store.explanation(context, "", run["name"], tower, known["classes"][true], known["classes"][predicted]))
   damaged += [f"{run['name']}: {explanation['error']}" for explanation in shown if "error" in explanation]
   if shown:
     yield f"{len(shown)} explanations"
@@ -286,7 +288,7 @@ def _of_run(store: Any, context: Any, run: dict[str, Any], logdir: pathlib.Path,
 def _sets(report: Report) -> None:
   """Tells the prepared sets, by TFDS' own description of each, without TensorFlow."""
   data_dir = app.required_path(_DATA_DIR.value, "data_dir")
-  found = sorted(data_dir.glob("action_clips/*/*/dataset_info.json"))
+  found = sorted(data_dir.glob(f"{datasets.PREPARED_FOLDER}/*/*/dataset_info.json"))
   report.numbers["prepared_sets"] = len(found)
   for path in found:
     name = f"{path.parents[1].name} {path.parent.name}"
@@ -306,7 +308,7 @@ def _sets(report: Report) -> None:
     for split, (there, expected) in shards.items():
       if there != expected:
         report.wrong(f"{path.parent}: expected {expected} files of {split} clips, found {there}: prepare it again.")
-  unfinished = sorted(path.name for path in (data_dir / ".preparing").glob("*") if (path / "clips").is_dir())
+  unfinished = sorted(path.name for path in (data_dir / datasets.PREPARING_FOLDER).glob("*") if (path / "clips").is_dir())
   if unfinished:
     report.tell("unfinished", f"{', '.join(unfinished[:_NAMED])}: the same command of tbvis-prepare goes on")
   if not found:

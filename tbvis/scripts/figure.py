@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 import tbvis
-from tbvis import files, resources
+from tbvis import datasets, files, resources
 from tbvis.errors import UsageError
 from tbvis.maximization import config as config_lib
 from tbvis.scripts import app, networks
@@ -82,7 +82,7 @@ def _inputs() -> dict[str, Any]:
   predictions = app.expand_path(_PREDICTIONS.value, "predictions")
   data_dir = app.expand_path(_DATA_DIR.value, "data_dir")
   dataset = _DATASET.value or (_DEMO_SET if data_dir is None else None)
-  if data_dir is None and (_DEMO_DATA / "action_clips" / _DEMO_SET).is_dir():
+  if data_dir is None and (_DEMO_DATA / datasets.PREPARED_FOLDER / _DEMO_SET).is_dir():
     data_dir = _DEMO_DATA
   return {
     "checkpoint": resources.data_path("demo", "checkpoint.keras") if demo else _NETWORK.path(),

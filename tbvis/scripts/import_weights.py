@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from absl import flags
 
+from tbvis import weights
 from tbvis.errors import UsageError
 from tbvis.scripts import app
 from tbvis.training import recipe
@@ -23,19 +24,11 @@ from tbvis.weights import preprocessing
 if TYPE_CHECKING:
   from tbvis.weights.source import Source, Target
 
-# Each has read(path) and targets(source, stream); some need a library that is an extra.
-_FORMATS = {
-  "matconvnet": "tbvis.weights.matconvnet",
-  "caffe": "tbvis.weights.caffe",
-  "pytorch": "tbvis.weights.pytorch",
-  "keras": "tbvis.weights.keras_file",
-  "npz": "tbvis.weights.npz",
-}
 _STREAMS = ("appearance", "motion")
 # Of C3D no weights are published in a form that is read.
 _NETWORKS = [name for name in recipe.NETWORKS if name != "c3d"]
 
-_FORMAT = flags.DEFINE_enum("format", None, list(_FORMATS), "Format of the weights.")
+_FORMAT = flags.DEFINE_enum("format", None, list(weights.FORMATS), "Format of the weights.")
 _MODEL = flags.DEFINE_enum("model", None, _NETWORKS, "The network that takes them; by default the file's layers tell.")
 _WEIGHTS = flags.DEFINE_string(
   "weights",
@@ -96,7 +89,7 @@ def _files() -> dict[str | None, pathlib.Path]:
 
 
 def _format() -> ModuleType:
-  name = _FORMATS[app.required(_FORMAT.value, "format")]
+  name = weights.FORMATS[app.required(_FORMAT.value, "format")]
   try:
     return importlib.import_module(name)
   except ModuleNotFoundError as error:
@@ -236,7 +229,7 @@ def check_flags() -> None:
   """
   paths, out = _files(), _out()
   if not _FORMAT.value:
-    raise UsageError(f"--format is required: one of {', '.join(_FORMATS)}.")
+    raise UsageError(f"--format is required: one of {', '.join(weights.FORMATS)}.")
   for path in paths.values():
     # The one name that is no file: keras.applications fetches it.
     if (_FORMAT.value, str(path)) != ("keras", "imagenet"):

@@ -9,7 +9,7 @@ import urllib.parse
 
 from absl import flags
 
-from tbvis import files
+from tbvis import datasets, files
 from tbvis.datasets import lists
 from tbvis.errors import UsageError
 from tbvis.scripts.demo_steps import Step
@@ -145,7 +145,9 @@ def recipe_steps(
   arguments: tuple[str, ...]
   if videos:
     arguments = (f"--dataset={recipe.kind}", f"--split={split}", f"--videos={videos}", f"--data_dir={data_dir}")
-    steps.append(step("prepare", "Prepare the clips: frames and optical flow", arguments, (), data_dir / "action_clips" / dataset))
+    steps.append(
+      step("prepare", "Prepare the clips: frames and optical flow", arguments, (), data_dir / datasets.PREPARED_FOLDER / dataset)
+    )
   # The reports of earlier steps stand for what these have made.
   made = tuple(s.report for s in steps if s.report)
   if imported:

@@ -122,8 +122,8 @@ _HELP = {
   "the place where the streams meet (all, where they were not trained alone)",
   "cached_crops": "crops a clip whose features below train_from are computed once; 0 computes them for every snippet",
 }
-# Batches and cached crops lie in memory.
 _UPPER = {"dropout": 0.99, "momentum": 0.9999}
+# Batches and cached crops lie in memory.
 _MOST = {"steps": 100_000_000, "batch_size": 4096, "cached_crops": 1000}
 _CHOICES = {"optimizer": ["sgd", "adam"], "crops": list(recipe.CROPS)}
 
@@ -355,32 +355,31 @@ def main() -> None:
   # Of networks, which are Keras'.
   _arguments()
   _sampling()
-  sizes = _crop_sizes()
-  validation = catalogue_lib.parse_numbers(_VALIDATION.value, "validation_groups") or frozenset()
   output_dir = app.required_path(_OUTPUT_DIR.value, "output_dir")
-  logdir = app.expand_path(_LOGDIR.value, "logdir") or output_dir
   from tbvis.training import distribution
 
-  # Before anything else is done with TensorFlow.
+  # Before TensorFlow makes a tensor: workers' devices are found when it starts.
   strategy = distribution.make_strategy(_STRATEGY.value)
   if distribution.is_chief(strategy):
     held = f"Another process is training in {output_dir}; wait for it, or give another --output_dir."
     with files.locked(output_dir / ".training.lock", held):
       for part in output_dir.glob(".checkpoint-*.keras"):  # What a killed process has left of one.
         part.unlink()
-      _train(output_dir, logdir, strategy, validation, sizes)
+      _train(output_dir, strategy)
   else:
-    _train(output_dir, logdir, strategy, validation, sizes)
+    _train(output_dir, strategy)
 
 
-def _train(output_dir: pathlib.Path, logdir: pathlib.Path, strategy: Any, validation: frozenset[int], sizes: tuple[int, ...]) -> None:
+def _train(output_dir: pathlib.Path, strategy: Any) -> None:
   """Trains what is not trained yet, and writes the checkpoint after each phase."""
   from tbvis.datasets import snippets
   from tbvis.models import checkpoint as checkpoint_lib
   from tbvis.training import distribution, train
 
   chief = distribution.is_chief(strategy)
+  logdir = app.expand_path(_LOGDIR.value, "logdir") or output_dir
   dataset, left_out = _open_dataset()
+  validation = catalogue_lib.parse_numbers(_VALIDATION.value, "validation_groups") or frozenset()
   groups = set(dataset.groups("train"))
   held_out = sorted(groups & validation)
   train_groups = sorted(groups - validation)
@@ -407,7 +406,7 @@ def _train(output_dir: pathlib.Path, logdir: pathlib.Path, strategy: Any, valida
     numbers |= train.train_phase(
       checkpoint, dataset, _phase(name),
       train_groups=train_groups, validation_groups=held_out,
-      augmentation=snippets.Augmentation(_phase(name).crops, sizes, colour=_COLOUR.value, noise=noise),
+      augmentation=snippets.Augmentation(_phase(name).crops, _crop_sizes(), colour=_COLOUR.value, noise=noise),
       output_dir=output_dir, logdir=logdir, seed=_SEED.value, strategy=strategy, storage=_STORAGE.value,
     )  # fmt: skip
     recipes = {**checkpoint.metadata.get("recipe", {}), name: dataclasses.asdict(_phase(name))}

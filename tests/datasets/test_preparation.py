@@ -14,6 +14,7 @@ import time
 
 import pytest
 
+from tbvis import datasets
 from tbvis.datasets import builder, catalogue, decoding, inventory, preparation, reader, workroom
 from tbvis.errors import UsageError
 from tests.datasets.conftest import prepare_folder, write_video
@@ -43,7 +44,7 @@ def test_what_is_told_of_a_set(videos, tmp_path):
   assert all(row["frames"] == "14" and pathlib.Path(row["source"]).is_file() for row in rows)
   assert made.report["frames"] == 8 * 14 and made.report["clips"] == 8 and made.report["bytes_per_clip"] > 10_000
   assert json.loads((made.folder / preparation.REPORT).read_text()) == made.report
-  assert [p.suffix for p in (tmp_path / "data" / workroom.FOLDER).iterdir()] == [".lock"], "the work folder is taken away"
+  assert [p.suffix for p in (tmp_path / "data" / datasets.PREPARING_FOLDER).iterdir()] == [".lock"], "the work folder is taken away"
   again = prepare_folder(videos, tmp_path / "data", "v")
   assert again.existed and again.report == made.report
   write_video(videos / "Left" / "v_Left_g03_c01.avi")
@@ -64,7 +65,7 @@ def test_a_set_of_other_labels_is_not_taken_for_this_one(videos, tmp_path):
 
 def test_a_finished_clip_that_the_disk_spoilt_is_made_again(videos, tmp_path):
   found = catalogue.folder_catalogue(inventory.find_videos(videos), videos, dataset="v")
-  room = tmp_path / "data" / workroom.FOLDER / "v_split1_dis" / "clips"
+  room = tmp_path / "data" / datasets.PREPARING_FOLDER / "v_split1_dis" / "clips"
   room.mkdir(parents=True)
   tasks = workroom.plan(found.clips, "dis", room)
   for task in tasks[:4]:
@@ -82,7 +83,7 @@ def test_a_finished_clip_that_the_disk_spoilt_is_made_again(videos, tmp_path):
 
 def test_finished_clips_are_not_made_again(videos, tmp_path, monkeypatch):
   found = catalogue.folder_catalogue(inventory.find_videos(videos), videos, dataset="v")
-  room = tmp_path / "data" / workroom.FOLDER / "v_split1_dis" / "clips"
+  room = tmp_path / "data" / datasets.PREPARING_FOLDER / "v_split1_dis" / "clips"
   room.mkdir(parents=True)
   tasks = workroom.plan(found.clips, "dis", room)
   for task in tasks[:5]:
@@ -137,7 +138,7 @@ def test_what_the_disk_spoilt_is_found(videos, tmp_path, monkeypatch):
 
 
 def test_two_processes_do_not_prepare_one_set(videos, tmp_path):
-  room = tmp_path / "data" / workroom.FOLDER / "v_split1_dis"
+  room = tmp_path / "data" / datasets.PREPARING_FOLDER / "v_split1_dis"
   with workroom.locked(room, "v_split1_dis"), pytest.raises(UsageError, match="Another process is preparing v_split1_dis"):
     prepare_folder(videos, tmp_path / "data", "v")
   assert prepare_folder(videos, tmp_path / "data", "v").counts == {"train": 4, "test": 4}
@@ -199,7 +200,7 @@ def test_beam_makes_the_same_set_and_goes_on(videos, tmp_path):
   common = [sys.executable, "-m", "tbvis.scripts.prepare", f"--videos={videos}", "--name=v", f"--data_dir={data}"]
   command = [*common, "--runner=DirectRunner", "--direct_num_workers=2"]
   process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-  clips = data / workroom.FOLDER / "v_split1_dis" / "clips"
+  clips = data / datasets.PREPARING_FOLDER / "v_split1_dis" / "clips"
   while process.poll() is None and len(list(clips.glob("*.zip"))) < 2:
     time.sleep(0.05)
   if process.poll() is None:
@@ -210,4 +211,4 @@ def test_beam_makes_the_same_set_and_goes_on(videos, tmp_path):
   assert "skipped v_Left_g10_c01: it has 5 frames, fewer than 11" in done.stdout
   made = reader.open_dataset(data, "v_split1_dis")
   assert made.splits == alone.counts
-  assert _clips(data / builder.BUILDER / "v_split1_dis" / builder.CURRENT_VERSION) == _clips(alone.folder)
+  assert _clips(data / datasets.PREPARED_FOLDER / "v_split1_dis" / builder.CURRENT_VERSION) == _clips(alone.folder)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tbvis.datasets import builder, media, reader, snippets
+from tbvis import datasets
+from tbvis.datasets import media, reader, snippets
 from tbvis.errors import UsageError
 from tbvis.models import sampling as sampling_lib
 from tests.datasets.conftest import prepare_folder, write_video
@@ -84,7 +85,7 @@ def test_names_that_do_not_exist(prepared, tmp_path):
 
 def test_another_version_is_refused(prepared, tmp_path):
   data_dir, made = prepared
-  old = tmp_path / builder.BUILDER / "tiny_split1_dis" / "0.9.0"
+  old = tmp_path / datasets.PREPARED_FOLDER / "tiny_split1_dis" / "0.9.0"
   old.mkdir(parents=True)
   (old / "dataset_info.json").write_text("{}")
   with pytest.raises(UsageError, match="version 0.9.0, expected 1.0.0"):

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from tb_plugin import explanations
-from tbvis import summaries
+from tbvis import datasets, summaries
 from tbvis.datasets import builder, catalogue, inventory, preparation, workroom
 from tbvis.datasets.stage import film
 from tbvis.diagnostics import predictions as predictions_lib
@@ -140,8 +140,8 @@ class World:
     found = catalogue.folder_catalogue(inventory.find_videos(videos), videos, dataset="v")
 
     def state(out: pathlib.Path) -> State:
-      room = out / workroom.FOLDER / "v_split1_dis" / "clips"
-      final = out / builder.BUILDER / "v_split1_dis"
+      room = out / datasets.PREPARING_FOLDER / "v_split1_dis" / "clips"
+      final = out / datasets.PREPARED_FOLDER / "v_split1_dis"
       if final.exists():
         # The list has the check sum of each clip's pictures, which were read back from the set.
         rows = preparation._read_csv(final / builder.CURRENT_VERSION / preparation.CLIPS)

@@ -58,7 +58,7 @@ def default_layers(checkpoint: checkpoint_lib.Checkpoint) -> list[str]:
 
   They lie evenly from the second such layer to the class units; of the fusion VGG-16 they are those of its units that the paper shows.
   """
-  if all(name in {layer.name for layer in checkpoint.model.layers} for name in _PATH):
+  if {*_PATH} <= {layer.name for layer in checkpoint.model.layers}:
     return list(_PATH)
   table = geometry.layer_geometry(checkpoint.model, whole=True)
   stream = "motion" if "motion" in checkpoint.sampling.streams else "appearance"
