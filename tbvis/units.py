@@ -110,7 +110,7 @@ def _numbered(text: str, layer: str, label: str, count: int) -> list[int]:
   return list(range(first - 1, last))
 
 
-def parse_units(texts: Iterable[str], model: keras.Model, classes: Sequence[str] = ()) -> list[Unit]:
+def parse_units(texts: Iterable[str], model: keras.Model, classes: Sequence[str] = (), where: str = "the network") -> list[Unit]:
   """Finds the units that names stand for.
 
   Args:
@@ -118,6 +118,7 @@ def parse_units(texts: Iterable[str], model: keras.Model, classes: Sequence[str]
       "prediction/*" (all of a layer). A layer without its tower, as in "conv4_3/f036", names the unit in both towers.
     model: the network.
     classes: names of its classes, in the order of its scores.
+    where: what an error says a name is unknown in.
 
   Returns:
     Units in the order given, each once.
@@ -135,7 +136,7 @@ def parse_units(texts: Iterable[str], model: keras.Model, classes: Sequence[str]
   for text in texts:
     layer, slash, label = text.strip().partition("/")
     if layer not in table:
-      raise unknown_name("layer", layer, table, "the network")
+      raise unknown_name("layer", layer, table, where)
     count = channels_of(model, table[layer][0])
     if not slash or not label:
       raise UsageError(f"Unknown unit {text!r}. Expected LAYER/UNIT, such as {layer}/f001.")
@@ -144,7 +145,7 @@ def parse_units(texts: Iterable[str], model: keras.Model, classes: Sequence[str]
       channels = list(range(count))
     elif named and not (_NUMBER.fullmatch(label) or _RANGE.fullmatch(label)):
       if label not in classes:
-        raise unknown_name("class", label, classes, "the network")
+        raise unknown_name("class", label, classes, where)
       channels = [list(classes).index(label)]
     else:
       channels = _numbered(text, layer, label, count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+import dataclasses
 import math
 import time
 from typing import TYPE_CHECKING, Any
@@ -63,8 +64,29 @@ def _duration(seconds: float) -> str:
   return f"{round(seconds)} s" if seconds < 90 else f"{minutes} min" if minutes < 90 else f"{seconds / 3600:.1f} h"
 
 
-def plan_text(job: Job, batches: Sequence[Batch], finished: Container[Any]) -> str:
-  """Returns a plan as people read it: a line for each kind of batch with what is done and about how long the rest takes, and the sum.
+@dataclasses.dataclass(frozen=True)
+class Part:
+  """The batches of a plan that are of one kind.
+
+  Attributes:
+    layers: at which the network is cut.
+    canvas: side of the inputs in pixels.
+    batches: how many there are.
+    stimuli: of all of them.
+    finished: stimuli that are done already.
+    seconds: that the rest takes, about.
+  """
+
+  layers: tuple[str, ...]
+  canvas: int
+  batches: int
+  stimuli: int
+  finished: int
+  seconds: float
+
+
+def plan_parts(job: Job, batches: Sequence[Batch], finished: Container[Any]) -> list[Part]:
+  """Returns the kinds of batches of a plan, in its order.
 
   Args:
     job: the network and the constants.
@@ -72,20 +94,31 @@ def plan_text(job: Job, batches: Sequence[Batch], finished: Container[Any]) -> s
     finished: keys of stimuli that are done.
   """
   rate, table = multiplications_per_second(job), geometry.layer_geometry(job.model, whole=True)
-  lines = [f"{'layers':<44}{'batches':>8}{'stimuli':>8}{'done':>6}{'canvas':>8}{'about':>9}"]
   groups: dict[tuple[Any, ...], list[Batch]] = {}
   for batch in batches:
     groups.setdefault((batch.layers, batch.canvas), []).append(batch)
-  total = 0.0
+  parts = []
   for (layers, canvas), group in groups.items():
     rows = [row for batch in group for row in batch.rows]
-    done = sum(row.key in finished for row in rows)
     left = [batch for batch in group if batch.is_open(finished)]
     seconds = multiplications(job, layers, canvas) * job.config.steps * sum(len(batch.rows) for batch in left) / rate
     seconds += COMPILATION_SECONDS * len(geometry.up_to(table, layers)) if left else 0.0
-    total += seconds
-    name = ", ".join(layers)
+    parts.append(Part(layers, canvas, len(group), len(rows), sum(row.key in finished for row in rows), seconds))
+  return parts
+
+
+def plan_text(parts: Sequence[Part]) -> str:
+  """Returns a plan as people read it: a line for each part, and the sum.
+
+  >>> print(plan_text([Part(("conv5_1",), 114, 2, 8, 3, 100.0)]))
+  layers                                       batches stimuli  done  canvas    about
+  conv5_1                                            2       8     3     114    2 min
+  Plan: 8 stimuli in 2 batches, about 2 min on this machine.
+  """
+  lines = [f"{'layers':<44}{'batches':>8}{'stimuli':>8}{'done':>6}{'canvas':>8}{'about':>9}"]
+  for part in parts:
+    name = ", ".join(part.layers)
     shown = name if len(name) < 43 else name[:40] + "..."
-    lines.append(f"{shown:<44}{len(group):>8}{len(rows):>8}{done:>6}{canvas:>8}{_duration(seconds):>9}")
-  count = sum(len(batch.rows) for batch in batches)
-  return "\n".join([*lines, f"Plan: {count} stimuli in {len(batches)} batches, about {_duration(total)} on this machine."])
+    lines.append(f"{shown:<44}{part.batches:>8}{part.stimuli:>8}{part.finished:>6}{part.canvas:>8}{_duration(part.seconds):>9}")
+  stimuli, batches, seconds = (sum(getattr(part, name) for part in parts) for name in ("stimuli", "batches", "seconds"))
+  return "\n".join([*lines, f"Plan: {stimuli} stimuli in {batches} batches, about {_duration(seconds)} on this machine."])

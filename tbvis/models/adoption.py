@@ -112,7 +112,7 @@ def adopt(
       "of a class of its own becomes one by keras.Model(inputs, its_outputs_for(inputs))."
     )
   given = {stream: settings for stream, settings in (("appearance", appearance), ("motion", motion)) if settings}
-  chosen = _choose_inputs(graph, given, where)
+  chosen = _choose_inputs(graph, given, where, is_film)
   if is_film and len(chosen["appearance"][0].shape) == PICTURE_RANK:
     raise UsageError(f"{where}: expected a film (T, H, W, 3), received an input {tuple(chosen['appearance'][0].shape[1:])}.")
   adapters = _Adapters.fit({stream: tensor.shape for stream, (tensor, _) in chosen.items()}, frames, where)
@@ -167,7 +167,7 @@ def _graph(model: Any) -> Any:
   return model if isinstance(model, keras.Model) and hasattr(model, "_run_through_graph") else None
 
 
-def _choose_inputs(graph: Any, given: Mapping[str, InputSettings], where: str) -> dict[str, tuple[Any, InputSettings]]:
+def _choose_inputs(graph: Any, given: Mapping[str, InputSettings], where: str, is_film: bool) -> dict[str, tuple[Any, InputSettings]]:
   """Returns the model's inputs by our streams.
 
   Raises:
@@ -180,11 +180,12 @@ def _choose_inputs(graph: Any, given: Mapping[str, InputSettings], where: str) -
     given = {"motion" if tensor.shape[-1] == _VECTOR else "appearance": InputSettings()}
   chosen = {}
   for stream, settings in given.items():
+    flag = "--video_input" if is_film and stream == "appearance" else f"--{stream}_input"
     wanted = settings.name or (next(iter(tensors)) if len(tensors) == 1 else None)
     if wanted is None:
-      raise UsageError(f"{where}: expected the name of its input for {stream} (--{stream}_input), received none. It has {shown}.")
+      raise UsageError(f"{where}: expected the name of its input for {stream} ({flag}), received none. It has {shown}.")
     if wanted not in tensors:
-      raise unknown_name("input", wanted, tensors, f"{where} (--{stream}_input)")
+      raise unknown_name("input", wanted, tensors, f"{where} ({flag})")
     chosen[stream] = (tensors[wanted], dataclasses.replace(settings, name=wanted))
   taken = [tensor.name for tensor, _ in chosen.values()]
   if len(set(taken)) < len(tensors) or len(set(taken)) < len(taken):

@@ -93,7 +93,7 @@ def _units(checkpoint: Checkpoint, statistics: statistics_lib.UnitStatistics | N
   from tbvis.diagnostics.analysis import invariance
 
   if _UNITS.value:
-    return units_lib.parse_units(_UNITS.value, checkpoint.model, checkpoint.classes)
+    return units_lib.parse_units(_UNITS.value, checkpoint.model, checkpoint.classes, "the network (--units)")
   found = []
   for layer in _LAYERS.value or invariance.default_layers(checkpoint):
     of_layer = units_lib.parse_units([f"{layer.strip()}/*"], checkpoint.model, checkpoint.classes)
@@ -231,7 +231,7 @@ def _print_plan(work: _Work) -> None:
     study = work.study(name)
     if study:
       print(f"Stimuli of {name}, run {study.run}:")
-      print(estimate.plan_text(*study.plan(), summaries.finished_stimuli(work.logdir, study.run)), flush=True)
+      print(estimate.plan_text(estimate.plan_parts(*study.plan(), summaries.finished_stimuli(work.logdir, study.run))), flush=True)
 
 
 def _search(work: _Work) -> dict[str, dict[str, Found]]:

@@ -57,7 +57,7 @@ _SNIPPETS = flags.DEFINE_integer(
 _FLIPS = flags.DEFINE_bool("flips", True, "Whether every snippet is also scored mirrored.")
 _BLANK = flags.DEFINE_enum(
   "blank", None, ["appearance", "motion"],
-  "Replaces one input by zeros, to see what the other does alone; files are named ..._without_<input>, no statistics are taken.",
+  "Takes zeros for one input, to see what the other does alone; files and the run are named ..._without_<input>, no statistics are taken.",
 )  # fmt: skip
 _STATISTICS_SNIPPETS = flags.DEFINE_integer(
   "statistics_snippets",
@@ -119,12 +119,12 @@ def _refuse(holders: Sequence[flags.FlagHolder], meant_for: str) -> None:
       raise UsageError(f"--{holder.name} is for {meant_for}, which is not given.")
 
 
-def _show(predictions: predictions_lib.Predictions, logdir: pathlib.Path, **told: Any) -> None:
-  """Writes the confusions for the tab; `told` is what else `summaries.write_confusions` takes."""
+def _show(predictions: predictions_lib.Predictions, logdir: pathlib.Path, suffix: str = "", **told: Any) -> None:
+  """Writes the confusions for the tab, `suffix` behind the run's name; `told` is what else `summaries.write_confusions` takes."""
   from tbvis import summaries
 
   own = {name: getattr(predictions, name) for name in ("classes", "labels", "scores", "clips")}
-  summaries.write_confusions(logdir, _RUN.value, **own, **told)
+  summaries.write_confusions(logdir, _RUN.value + suffix, **own, **told)
 
 
 def _show_files() -> None:
@@ -231,10 +231,10 @@ def main() -> None:
   _report(predictions)
   if output_dir:
     _write_predictions(predictions, output_dir, suffix)
-  if logdir and not _BLANK.value:
+  if logdir:
     chosen = thumbnails.choose_clips(predictions, _THUMBNAILS.value)
     pictures = thumbnails.clip_thumbnails(dataset, _SPLIT.value, chosen)
-    _show(predictions, logdir, thumbnails=pictures, split=f"{dataset.name} {_SPLIT.value}", checkpoint=_NETWORK.path().name)
+    _show(predictions, logdir, suffix, thumbnails=pictures, split=f"{dataset.name} {_SPLIT.value}", checkpoint=_NETWORK.path().name)
 
   numbers = _accuracy_numbers(predictions)
   numbers |= {"snippets": _SNIPPETS.value, "seconds": round(seconds, 2), "temporal_fraction": fraction}

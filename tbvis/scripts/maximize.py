@@ -328,8 +328,10 @@ def main() -> None:
   started = time.monotonic()
   writer = summaries.StimulusWriter(logdir, _RUN.value) if logdir and not _PLAN_ONLY.value else None
   finished = writer.finished() if writer else set()
-  print(estimate.plan_text(opened.job, opened.batches, finished), flush=True)
+  parts = estimate.plan_parts(opened.job, opened.batches, finished)
+  print(estimate.plan_text(parts), flush=True)
   if _PLAN_ONLY.value:
+    app.report_json(_JSON.value, {"plan": [dataclasses.asdict(part) for part in parts]})
     return
   skipped = sum(row.key in finished for batch in opened.batches for row in batch.rows)
   if skipped:

@@ -120,6 +120,7 @@ def test_mistakes_are_named_and_a_blank_stream_is_left_out(work, tmp_path):
         "--snippets=1",
         "--noflips",
         f"--output_dir={tmp_path / 'out'}",
+        f"--logdir={tmp_path / 'logdir'}",
       ],
       "",
     ),
@@ -135,6 +136,7 @@ def test_mistakes_are_named_and_a_blank_stream_is_left_out(work, tmp_path):
   assert not (tmp_path / "out" / "predictions.npz").exists() and not (tmp_path / "out" / "statistics.npz").exists()
   blank = Predictions.load(tmp_path / "out" / "predictions_without_motion.npz")
   assert np.ptp(blank.scores["motion"], axis=0).max() == 0
+  assert [path.name for path in (tmp_path / "logdir").iterdir()] == ["evaluation_without_motion"]
 
 
 def test_a_mistake_is_one_line_and_status_2(work):

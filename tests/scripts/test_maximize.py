@@ -88,12 +88,18 @@ def test_what_clips_say_of_the_units_is_written_beside_them(network, tmp_path):
   assert done.returncode == 2 and "--data_dir, --dataset and --statistics are given together" in done.stderr
 
 
+LAYERS = ("conv2_2_motion", "conv3_1_motion")
+
+
 def test_layers_times_units_sums_and_a_plan(network, tmp_path):
   common = (f"--checkpoint={network}", f"--logdir={tmp_path / 'logs'}", *QUICK)
-  done = _run(*common, "--layers=conv2_2_motion,conv3_1_motion", "--units=f001-f003", "--chi=0,10", "--plan_only")
+  done = _run(*common, f"--layers={','.join(LAYERS)}", "--units=f001-f003", "--chi=0,10", "--plan_only", f"--json={tmp_path / 'plan.json'}")
   assert done.returncode == 0, done.stderr[-3000:]
   assert "Plan: 12 stimuli in 2 batches, about" in done.stdout and "conv3_1_motion" in done.stdout
   assert not (tmp_path / "logs").exists()
+  plan = json.loads((tmp_path / "plan.json").read_text())["plan"]
+  assert [(part["layers"], part["stimuli"], part["finished"]) for part in plan] == [([layer], 6, 0) for layer in LAYERS]
+  assert all(part["seconds"] > 0 for part in plan)
   done = _run(
     *common, "--units=prediction/PlayingCello - prediction/PlayingViolin,conv2_2_motion", "--chi=0",
     f"--export={tmp_path / 'files'}", "--formats=png,npz", "--location=sum",

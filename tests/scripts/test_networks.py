@@ -71,6 +71,7 @@ CALLS = [
   (["--model=picture.keras", "--motion_scale=1,2,3"], "--motion_scale: expected 1 numbers, received 3"),
   (["--model=picture.keras", "--appearance_mean=dark"], "--appearance_mean: expected numbers"),
   (["--model=picture.keras", "--appearance_input=picture", "--video_input=picture"], "expected one of them, received both"),
+  (["--model=picture.keras", "--video_input=pictures"], "(--video_input). Nearest: picture"),
   (["--model=picture.keras", "--video_input=picture"], "expected a film (T, H, W, 3), received an input (8, 8, 3)"),
   (["--model=picture.keras", "--model_classes=a,b,a"], "expected names that differ, received 'a' twice"),
   (["--model=picture.keras", "--model_classes=gone.txt"], "--model_classes: expected a file, found none at gone.txt"),
