@@ -62,7 +62,7 @@ def _report(name: str, runs: list[list[Any]]) -> dict[str, Any]:
     for (layer, chi), value in _agreement(*runs[:2]).items():
       print(f"{name} {layer} chi = {chi:g}: changes from two seeds correlate by {value:.2f} (median)")
       numbers[f"{name}_change_agreement_median_{layer}_chi={chi:g}"] = value
-  for layer, found in measures.speeds(stimulus.to_record() for stimulus in runs[0]).items():
+  for layer, found in measures.speeds(measures.speed(stimulus.to_record()) for stimulus in runs[0]).items():
     print(f"{name} {layer}: {found}")
     numbers |= {
       f"{name}_units_{layer}": len(found.ratios),

@@ -7,7 +7,6 @@ import dataclasses
 
 import numpy as np
 
-from tbvis.errors import present
 from tbvis.maximization.transforms import NOISE_LEVEL
 from tbvis.records import StimulusRecord
 
@@ -105,24 +104,44 @@ class Speeds:
     )
 
 
-def speeds(records: Iterable[StimulusRecord]) -> dict[str, Speeds]:
-  """Compares each unit's motion at its smallest chi with that at its largest, by layer.
+@dataclasses.dataclass(frozen=True)
+class Speed:
+  """How fast the motion of one stimulus changes: the numbers alone, so that the stimulus itself need not be kept.
 
-  Isotropic stimuli, failed ones and units with one chi only are left out.
+  Attributes:
+    layer: of the unit.
+    unit: name.
+    chi: temporal weight that it was found under.
+    ratio: `temporal_ratio`.
+    activation: over a_hat.
+    contrast: of the motion.
   """
-  by_unit: dict[tuple[str, str], dict[float, StimulusRecord]] = {}
-  for record in records:
-    if record.error is None and record.motion is not None and not record.isotropic:
-      by_unit.setdefault((record.layer, record.unit), {})[record.chi] = record
+
+  layer: str
+  unit: str
+  chi: float
+  ratio: float
+  activation: float
+  contrast: float
+
+
+def speed(record: StimulusRecord) -> Speed | None:
+  """Measures a stimulus for `speeds`; None for one that is isotropic, failed or without motion."""
+  if record.error is not None or record.motion is None or record.isotropic:
+    return None
+  ratio = temporal_ratio(record.motion, record.chunks)
+  return Speed(record.layer, record.unit, record.chi, ratio, record.activation / (record.a_hat or 1.0), contrast(record.motion))
+
+
+def speeds(measured: Iterable[Speed | None]) -> dict[str, Speeds]:
+  """Compares each unit's motion at its smallest chi with that at its largest, by layer; units with one chi only are left out."""
+  by_unit: dict[tuple[str, str], dict[float, Speed]] = {}
+  for found in measured:
+    if found:
+      by_unit.setdefault((found.layer, found.unit), {})[found.chi] = found
   rows: dict[str, list[np.ndarray]] = {}
-  for (layer, _), found in by_unit.items():
-    if len(found) > 1:
-      ends = found[min(found)], found[max(found)]
-      rows.setdefault(layer, []).append(np.array([_speed(end) for end in ends]).T)
+  for (layer, _), by_chi in by_unit.items():
+    if len(by_chi) > 1:
+      ends = by_chi[min(by_chi)], by_chi[max(by_chi)]
+      rows.setdefault(layer, []).append(np.array([(end.ratio, end.activation, end.contrast) for end in ends]).T)
   return {layer: Speeds(*np.stack(values, axis=1)) for layer, values in rows.items()}
-
-
-def _speed(record: StimulusRecord) -> tuple[float, float, float]:
-  """Returns a stimulus' temporal ratio, its activation as a part of a_hat, and its contrast."""
-  motion = present(record.motion, "a stimulus with motion")
-  return temporal_ratio(motion, record.chunks), record.activation / (record.a_hat or 1.0), contrast(motion)

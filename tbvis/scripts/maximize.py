@@ -21,7 +21,7 @@ from tbvis.scripts import app, networks
 if TYPE_CHECKING:
   from tbvis import summaries
   from tbvis.datasets import reader
-  from tbvis.maximization import pipeline
+  from tbvis.maximization import measures, pipeline
   from tbvis.maximization.stimulus import Stimulus
   from tbvis.records import StimulusRecord
 
@@ -115,12 +115,13 @@ def _config() -> config_lib.MaximizationConfig:
 
 
 class _Pictures:
-  """Gathers strips, and writes a unit's PNG anew whenever it has one more."""
+  """Gathers the strips of a unit, and writes its PNG anew whenever it has one more; a plan has the settings of a unit in a row."""
 
   def __init__(self, folder: pathlib.Path, frames: int):
     self._folder = files.ensure_writable(folder, "pictures")
     self._frames = frames
-    self._strips: dict[str, list[Any]] = {}
+    self._unit = ""
+    self._strips: list[Any] = []
 
   def add(self, stimulus: Stimulus) -> None:
     from tbvis.records import safe_name
@@ -128,18 +129,64 @@ class _Pictures:
 
     if stimulus.error:
       return
-    strips = self._strips.setdefault(stimulus.target.name, [])
+    if stimulus.target.name != self._unit:
+      self._unit, self._strips = stimulus.target.name, []
     record = stimulus.to_record()
     appearance = record.appearance if record.film is None else record.film
-    strips.append(mosaic.stimulus_strip(appearance, record.motion, frames=self._frames, chunks=record.chunks))
-    sheet = mosaic.mosaic(strips, columns=1, pad=0)
+    self._strips.append(mosaic.stimulus_strip(appearance, record.motion, frames=self._frames, chunks=record.chunks))
+    sheet = mosaic.mosaic(self._strips, columns=1, pad=0)
     files.write_bytes(self._folder / f"{safe_name(stimulus.target.name)}.png", animation.encode_png(sheet))
 
 
-def _contrast(x: Any) -> float | None:
-  from tbvis.maximization import measures
+class _Summary:
+  """Gathers the numbers of stimuli by layer and setting, and keeps no stimulus: a night's worth of them fills the memory."""
 
-  return None if x is None else measures.contrast(x)
+  def __init__(self) -> None:
+    self.count = 0
+    self.failed = 0
+    self._groups: dict[tuple[str, str], list[dict[str, float | None]]] = {}
+    self._speeds: list[measures.Speed] = []
+
+  def add(self, stimulus: Stimulus, record: StimulusRecord) -> None:
+    """Measures a stimulus."""
+    from tbvis.maximization import measures
+    from tbvis.records import variant_name
+
+    self.count += 1
+    if stimulus.error:
+      self.failed += 1
+      return
+    appearance = stimulus.appearance if stimulus.film is None else stimulus.film
+    contrasts = [None if x is None else measures.contrast(x) for x in (appearance, stimulus.motion)]
+    numbers = {
+      "activation_over_a_hat_median": stimulus.activation_over_a_hat,
+      "temporal_ratio_median": stimulus.temporal_ratio,
+      "contrast_appearance_median": contrasts[0],
+      "contrast_motion_median": contrasts[1],
+      "seconds_per_stimulus": stimulus.config["seconds"],
+    }
+    variant = variant_name(stimulus.kappa, stimulus.chi, stimulus.isotropic)
+    self._groups.setdefault((record.layer, variant), []).append(numbers)
+    speed = measures.speed(record)
+    if speed:
+      self._speeds.append(speed)
+
+  def show(self) -> dict[str, Any]:
+    """Prints medians by layer and setting, and returns them as flat numbers."""
+    from tbvis.maximization import measures
+
+    numbers: dict[str, Any] = {}
+    wide = max([_LAYER_WIDTH, *(len(layer) + 2 for layer, _ in self._groups)])
+    print(f"{'layer':<{wide}}{'setting':<16}{'units':>6}{'a/a_hat':>9}{'dt/dxy':>8}{'contrast':>10}{'motion':>8}{'seconds':>9}   (medians)")
+    for (layer, variant), group in self._groups.items():
+      values = {name: _median(one[name] for one in group) for name in group[0]}
+      cells = ["-" if value is None else f"{value:.2f}" for value in values.values()]
+      print(f"{layer:<{wide}}{variant:<16}{len(group):>6}{cells[0]:>9}{cells[1]:>8}{cells[2]:>10}{cells[3]:>8}{cells[4]:>9}")
+      numbers |= {f"{name}_{layer}_{variant}": value for name, value in ({"units": len(group)} | values).items()}
+    for layer, speeds in measures.speeds(self._speeds).items():
+      print(f"{layer}: smallest and largest chi, {speeds}.")
+      numbers[f"units_three_times_faster_{layer}"] = speeds.passed
+    return numbers
 
 
 def _median(values: Iterable[float | None]) -> float | None:
@@ -148,39 +195,6 @@ def _median(values: Iterable[float | None]) -> float | None:
 
   known = [value for value in values if value is not None]
   return float(np.median(known)) if known else None
-
-
-def _summary(stimuli: Sequence[Stimulus]) -> dict[str, Any]:
-  """Prints medians by layer and setting, and returns them as flat numbers."""
-  import numpy as np
-
-  from tbvis.maximization import measures
-  from tbvis.records import variant_name
-
-  groups: dict[tuple[str, str], list[Stimulus]] = {}
-  for stimulus in stimuli:
-    if not stimulus.error:
-      variant = variant_name(stimulus.kappa, stimulus.chi, stimulus.isotropic)
-      groups.setdefault((stimulus.target.layer, variant), []).append(stimulus)
-  numbers: dict[str, Any] = {}
-  wide = max([_LAYER_WIDTH, *(len(layer) + 2 for layer, _ in groups)])
-  print(f"{'layer':<{wide}}{'setting':<16}{'units':>6}{'a/a_hat':>9}{'dt/dxy':>8}{'contrast':>10}{'motion':>8}{'seconds':>9}   (medians)")
-  for (layer, variant), group in groups.items():
-    values = {
-      "units": len(group),
-      "activation_over_a_hat_median": float(np.median([s.activation_over_a_hat for s in group])),
-      "temporal_ratio_median": _median(s.temporal_ratio for s in group),
-      "contrast_appearance_median": _median(_contrast(s.appearance if s.film is None else s.film) for s in group),
-      "contrast_motion_median": _median(_contrast(s.motion) for s in group),
-      "seconds_per_stimulus": float(np.median([s.config["seconds"] for s in group])),
-    }
-    cells = ["-" if value is None else f"{value:.2f}" for value in list(values.values())[1:]]
-    print(f"{layer:<{wide}}{variant:<16}{len(group):>6}{cells[0]:>9}{cells[1]:>8}{cells[2]:>10}{cells[3]:>8}{cells[4]:>9}")
-    numbers |= {f"{name}_{layer}_{variant}": value for name, value in values.items()}
-  for layer, speeds in measures.speeds(stimulus.to_record() for stimulus in stimuli).items():
-    print(f"{layer}: smallest and largest chi, {speeds}.")
-    numbers[f"units_three_times_faster_{layer}"] = speeds.passed
-  return numbers
 
 
 def _wanted() -> list[str]:
@@ -225,14 +239,14 @@ def _add_statistics(opened: pipeline.Opened, writer: summaries.StimulusWriter, d
   writer.add_statistics(described, pictures)
 
 
-def _search(recipe: pipeline.Recipe, sheets: _Pictures | None, keep: Any, writer: Any, finished: set[Any], life: Any) -> list[Stimulus]:
-  """Searches all that is not finished, in this process."""
+def _search(recipe: pipeline.Recipe, sheets: _Pictures | None, keep: Any, writer: Any, finished: set[Any], life: Any) -> _Summary:
+  """Searches all that is not finished, in this process, and returns its numbers."""
   from tbvis import progress
   from tbvis.maximization import pipeline
 
   # A batch keeps its members, so that who shared it never depends on an interruption.
   indices = list(pipeline.unfinished(recipe, finished))
-  made = []
+  summary = _Summary()
   total = sum(len(pipeline.open_recipe(recipe).batches[index].rows) for index in indices) * recipe.config.steps
   with progress.bar(total=total, description="Maximising", unit="step") as bar:
     for stimulus, record in pipeline.search(recipe, indices, finished, lambda batch: bar.update(len(batch.rows)), life):
@@ -243,9 +257,8 @@ def _search(recipe: pipeline.Recipe, sheets: _Pictures | None, keep: Any, writer
       # Last: what the logdir has is not made again.
       if writer:
         writer.write(record)
-      # Its small copies, most of what it holds, are written by now, and the summary asks for none.
-      made.append(dataclasses.replace(stimulus, kept={}))
-  return made
+      summary.add(stimulus, record)
+  return summary
 
 
 def _search_by_beam(recipe: pipeline.Recipe, keep: Any, finished: set[Any]) -> None:
@@ -337,7 +350,7 @@ def main() -> None:
   if skipped:
     print(f"{skipped} stimuli are finished in {logdir}/{_RUN.value} and are skipped.")
   keep = functools.partial(_keep_files, folder=str(exported), formats=tuple(_FORMATS.value)) if exported else None
-  made: list[Stimulus] = []
+  summary = _Summary()
   failed: list[dict[str, Any]] = []
   try:
     if writer:
@@ -349,17 +362,17 @@ def main() -> None:
         failed = pipeline.failures(recipe)
         count = len(present(writer, "a run to write to").finished() - finished)
       else:
-        made = _search(recipe, _Pictures(pictures, _FRAMES.value) if pictures else None, keep, writer, finished, life)
-        count = len(made)
+        summary = _search(recipe, _Pictures(pictures, _FRAMES.value) if pictures else None, keep, writer, finished, life)
+        count = summary.count
   finally:
     if writer:
       writer.close()
   seconds = time.monotonic() - started
-  numbers = _summary(made) if made else {}
+  numbers = summary.show() if summary.count else {}
   numbers |= {
     "stimuli": count,
     "stimuli_skipped": skipped,
-    "stimuli_failed": sum(stimulus.error is not None for stimulus in made),
+    "stimuli_failed": summary.failed,
     "batches_failed": len(failed),
     "seconds": round(seconds, 2),
     "seconds_per_stimulus": round(seconds / count, 3) if count else None,

@@ -212,7 +212,7 @@ def test_speeds_compare_the_ends_of_chi_unit_by_unit():
     )  # fmt: skip
 
   found = measures.speeds(
-    [
+    measures.speed(one) for one in [
       record("f001", 0, 8), record("f001", 5, 4), record("f001", 10, 1), record("f001", 9, 1, isotropic=True),
       record("f002", 10, 1), record("f002", 0, 2), record("f003", 0, 9, activation=0.8), record("f003", 10, 1),
       record("f004", 0, 9), record("f004", 10, 1, error="dead"), record("f005", 0, 9),

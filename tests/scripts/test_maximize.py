@@ -1,16 +1,20 @@
 """tbvis-maximize as a user calls it."""
 
+import gc
 import json
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
 
 from tbvis import summaries
 from tbvis.diagnostics import statistics as statistics_lib
+from tbvis.maximization import config, pipeline, sweep
 from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.rendering import animation, export
+from tbvis.scripts import maximize
 
 # Every test starts programs or passes clips through a network.
 pytestmark = pytest.mark.slow
@@ -111,6 +115,30 @@ def test_layers_times_units_sums_and_a_plan(network, tmp_path):
   inputs, config = export.read_exported(folder)
   assert config["location"] == "sum" and inputs["motion"].shape == (32, 32, 10, 2) and (folder / "together.png").is_file()
   np.testing.assert_allclose(inputs["motion"], found["prediction/PlayingCello - prediction/PlayingViolin"].motion, atol=0.1)
+
+
+def test_a_stimulus_that_is_written_leaves_the_memory(network, tmp_path, monkeypatch):
+  search, yielded, alive = pipeline.search, [], []
+
+  def watched(*arguments):
+    for stimulus, record in search(*arguments):
+      # The rows of a batch are parts of one array.
+      yielded.extend(weakref.ref(one) for one in (stimulus, record, stimulus.inputs["motion"].base))
+      gc.collect()
+      alive.append(len({id(ref()) for ref in yielded if ref() is not None}))
+      yield stimulus, record
+
+  monkeypatch.setattr(pipeline, "search", watched)
+  recipe = pipeline.Recipe(
+    str(network), None, "float32", ("conv2_2_motion/f001-f006",), tuple(sweep.settings([0, 10], 1.0)),
+    config.MaximizationConfig(steps=1, batch_size=2),
+  )  # fmt: skip
+  summary = maximize._search(recipe, maximize._Pictures(tmp_path, 5), None, None, set(), None)
+  assert summary.count == 12 and summary.show()["units_conv2_2_motion_chi=10"] == 6
+  # No more of the sixth batch and the one before it than of the second and the first.
+  assert max(alive[4:]) <= max(alive[:4]) <= 6, alive
+  gc.collect()
+  assert not any(ref() is not None for ref in yielded)
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,9 @@ def _layer(checkpoint: checkpoint_lib.Checkpoint, layer: str, units: Mapping[str
   kinds = [similarity.by_kind(of_unit, _agreement) for of_unit in units.values()]
   chance = similarity.between_units(list(units.values()), _agreement)
   seeds = sorted({key[1] for of_unit in units.values() for key in of_unit})
-  by_seed = [measures.speeds(r for of_unit in units.values() for (_, s), r in of_unit.items() if s == seed) for seed in seeds]
+  by_seed = [
+    measures.speeds(measures.speed(r) for of_unit in units.values() for (_, s), r in of_unit.items() if s == seed) for seed in seeds
+  ]
   speeds = [found[layer].quotients for found in by_seed if layer in found]
   count = len(units)
   return LayerInvariance(
