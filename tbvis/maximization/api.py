@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tbvis.errors import UsageError
 from tbvis.maximization import config as config_lib
-from tbvis.maximization import streams, sweep
+from tbvis.maximization import planning, streams, sweep
 from tbvis.maximization.objectives import Objective
 from tbvis.maximization.stimulus import Stimulus
 from tbvis.models import checkpoint as checkpoint_lib
@@ -35,7 +35,7 @@ def make_job(
   dtype: str = "auto",
   inputs: Mapping[str, Mapping[str, Any]] | None = None,
   classes: Sequence[str] = (),
-) -> sweep.Job:
+) -> planning.Job:
   """Returns what a search needs to know of a network: see `maximize` for the arguments.
 
   Raises:
@@ -55,7 +55,9 @@ def make_job(
   if sampling:
     found = streams.sampled(found, sampling.chunks, sampling.spacing)
   sizes = [size for stream in found.values() for size in stream.size or ()]
-  return sweep.Job(model, config or config_lib.MaximizationConfig(), found, input_size or min(sizes, default=crop_size(model)), {}, classes)
+  return planning.Job(
+    model, config or config_lib.MaximizationConfig(), found, input_size or min(sizes, default=crop_size(model)), {}, classes
+  )
 
 
 def maximize(
@@ -119,16 +121,16 @@ def maximize(
   job = make_job(model, config, dtype=dtype, inputs=inputs, classes=classes)
   if chi is None:
     chi = (0, 1, 5, 10) if any(stream.frames > 1 for stream in job.streams.values()) else (0,)
-  wanted = sweep.settings(chi, kappa, isotropic)
+  wanted = planning.settings(chi, kappa, isotropic)
   known = isinstance(model, (checkpoint_lib.Checkpoint, str, os.PathLike))
-  job, found, batches = sweep.prepare(job, targets, wanted, a_hat, classes=job.classes if known else None, seed=seed)
+  job, found, batches = planning.prepare(job, targets, wanted, a_hat, classes=job.classes if known else None, seed=seed)
   stimuli: dict[tuple[Any, ...], Stimulus] = {}
   for batch, made in zip(batches, sweep.search(job, batches, on_step), strict=True):
     for row, stimulus in zip(batch.rows, made, strict=True):
       stimuli[row.key] = stimulus
       if on_stimulus:
         on_stimulus(stimulus)
-  return [stimuli[sweep.Row(target, setting, seed).key] for target in found for setting in wanted]
+  return [stimuli[planning.Row(target, setting, seed).key] for target in found for setting in wanted]
 
 
 MaximizationConfig = config_lib.MaximizationConfig

@@ -15,7 +15,7 @@ from tbvis.maximization import canvas as canvas_lib
 from tbvis.models import geometry
 
 if TYPE_CHECKING:
-  from tbvis.maximization.sweep import Batch, Job
+  from tbvis.maximization.planning import Batch, Job
 
 _MATRIX = 1024
 _SECONDS = 0.2

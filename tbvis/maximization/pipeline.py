@@ -20,7 +20,7 @@ from absl import logging
 from tbvis import beam as beam_lib
 from tbvis import files, plans, startup, summaries
 from tbvis.maximization import config as config_lib
-from tbvis.maximization import provenance, sweep
+from tbvis.maximization import planning, provenance, sweep
 from tbvis.maximization.stimulus import Stimulus
 from tbvis.records import StimulusRecord
 
@@ -52,7 +52,7 @@ class Recipe:
   statistics: str | None
   dtype: str
   wanted: tuple[str, ...]
-  settings: tuple[sweep.Setting, ...]
+  settings: tuple[planning.Setting, ...]
   config: config_lib.MaximizationConfig
   seed: int = 0
   logdir: str = ""
@@ -84,9 +84,9 @@ class Recipe:
 class Opened:
   """A recipe with its network, its targets and its plan."""
 
-  job: sweep.Job
-  targets: list[sweep.Target]
-  batches: list[sweep.Batch]
+  job: planning.Job
+  targets: list[planning.Target]
+  batches: list[planning.Batch]
   statistics: Any
 
   @functools.cached_property
@@ -108,7 +108,7 @@ def open_recipe(recipe: Recipe) -> Opened:
   startup.import_modules(recipe.modules)
   job = api.make_job(recipe.checkpoint, recipe.config, dtype=recipe.dtype)
   statistics = statistics_lib.UnitStatistics.load(recipe.statistics, classes=job.classes) if recipe.statistics else None
-  job, found, batches = sweep.prepare(job, recipe.wanted, recipe.settings, statistics, seed=recipe.seed)
+  job, found, batches = planning.prepare(job, recipe.wanted, recipe.settings, statistics, seed=recipe.seed)
   return Opened(job, found, batches, statistics)
 
 
@@ -128,7 +128,7 @@ def planned(recipe: Recipe, finished: Container[Any]) -> Iterator[plans.SignOfLi
   rows = [row for batch in opened.batches for row in batch.rows]
   done = [index for index, row in enumerate(rows) if row.key in finished]
   if folder and len(done) < len(rows):
-    order = sweep.layer_order(opened.job.model)
+    order = planning.layer_order(opened.job.model)
     wanted = [row.target for row in rows[:: len(recipe.settings)]]
     targets = [(t.name, t.layer, order(t), t.channel, t.class_name) for t in wanted]
     settings = [dataclasses.astuple(setting) for setting in recipe.settings]
@@ -143,7 +143,7 @@ def search(
   recipe: Recipe,
   indices: Sequence[int],
   finished: Container[Any],
-  on_step: Callable[[sweep.Batch], None] | None = None,
+  on_step: Callable[[planning.Batch], None] | None = None,
   life: plans.SignOfLife | None = None,
 ) -> Iterator[tuple[Stimulus, StimulusRecord]]:
   """Searches batches of a recipe, and yields what is missing among the keys of `finished`, stimulus by stimulus.
@@ -157,7 +157,7 @@ def search(
   """
   opened = open_recipe(recipe)
 
-  def stepped(batch: sweep.Batch) -> None:
+  def stepped(batch: planning.Batch) -> None:
     if life:
       life.stepped()
     if on_step:

@@ -12,7 +12,7 @@ from tbvis.maximization import measures
 from tbvis.records import INPUTS
 
 if TYPE_CHECKING:
-  from tbvis.maximization.sweep import Target
+  from tbvis.maximization.planning import Target
   from tbvis.records import KeptSteps, StimulusRecord
 
 

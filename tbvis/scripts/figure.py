@@ -108,10 +108,10 @@ def _fingerprint(inputs: dict[str, Any]) -> str:
 
 def _description() -> figure.Description:
   from tbvis.diagnostics.figures import figure, units
-  from tbvis.maximization import sweep
+  from tbvis.maximization import planning
 
   chi, isotropic = app.parse_floats(_CHI.value, "chi"), app.parse_floats(_ISOTROPIC.value, "isotropic")
-  settings = sorted(sweep.settings(chi, _KAPPA.value, isotropic), key=lambda setting: not setting.isotropic)
+  settings = sorted(planning.settings(chi, _KAPPA.value, isotropic), key=lambda setting: not setting.isotropic)
   wishes = tuple(units.parse_wish(text) for text in _UNITS.value)
   return figure.Description(
     _LAYOUT.value, wishes, tuple(settings), tuple(_CLIPS.value), _CLIPS_EACH.value, tuple(_PAIR.value), _REGIONS.value, _STRIP.value

@@ -317,7 +317,7 @@ def main() -> None:
   chi, isotropic = app.parse_floats(_CHI.value, "chi"), app.parse_floats(_ISOTROPIC.value, "isotropic")
   app.load_tensorflow()
   from tbvis import summaries
-  from tbvis.maximization import estimate, pipeline, sweep
+  from tbvis.maximization import estimate, pipeline, planning
 
   dataset = None
   if data_dir:
@@ -330,7 +330,7 @@ def main() -> None:
     statistics=str(statistics_path) if statistics_path else None,
     dtype=_DTYPE.value,
     wanted=tuple(_wanted()),
-    settings=tuple(sweep.settings(chi, _KAPPA.value, isotropic)),
+    settings=tuple(planning.settings(chi, _KAPPA.value, isotropic)),
     config=_config(),
     seed=_SEED.value,
     logdir=str(logdir or ""),

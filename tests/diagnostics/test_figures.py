@@ -13,7 +13,7 @@ from tbvis.diagnostics import predictions as predictions_lib
 from tbvis.diagnostics import statistics as statistics_lib
 from tbvis.diagnostics.figures import clips, figure, schematic, stimuli, units
 from tbvis.errors import UsageError
-from tbvis.maximization import sweep
+from tbvis.maximization import planning
 from tbvis.maximization.config import MaximizationConfig
 
 FLAGFILES = sorted((pathlib.Path(__file__).resolve().parents[2] / "flags" / "figures").glob("*.flags"))
@@ -107,7 +107,7 @@ def test_regions_are_where_one_class_moves_more_and_the_effect_has_its_sign():
 
 def _description(**more):
   wishes = tuple(map(units.parse_wish, ("prediction/Bowing", "prediction/Rolling")))
-  return figure.Description("rows", wishes, (sweep.Setting(1.0, 10.0), sweep.Setting(1.0, 0.0)), **more)
+  return figure.Description("rows", wishes, (planning.Setting(1.0, 10.0), planning.Setting(1.0, 0.0)), **more)
 
 
 @pytest.mark.slow
@@ -135,7 +135,7 @@ def test_a_figure_with_clips_confusions_and_regions(checkpoint, dataset, tmp_pat
   # Another figure of the same stimuli searches none; one more setting searches that alone.
   again = figure.make(_description(), sources, cabinet, lambda total: pytest.fail("searched again"))
   assert (again.blocks[0].rows[0].cells[1].frames == rows.rows[0].cells[1].frames).all()
-  more = dataclasses.replace(_description(), settings=(sweep.Setting(1.0, 10.0), sweep.Setting(5.0, 5.0, True)))
+  more = dataclasses.replace(_description(), settings=(planning.Setting(1.0, 10.0), planning.Setting(5.0, 5.0, True)))
   totals = []
   figure.make(more, sources, cabinet, lambda total: totals.append(total) or steps.append)
   assert totals == [2 * 2]
@@ -145,7 +145,7 @@ def test_a_figure_with_clips_confusions_and_regions(checkpoint, dataset, tmp_pat
 def test_mosaics_and_settings(checkpoint, tmp_path):
   cabinet = stimuli.Cabinet(checkpoint, MaximizationConfig(steps=1, kept_steps=0), None, tmp_path)
   wish = units.parse_wish("conv1_2/f001-f004")
-  told = figure.Description("rows", (wish,), (sweep.Setting(1.0, 0.0),))
+  told = figure.Description("rows", (wish,), (planning.Setting(1.0, 0.0),))
   (block,) = figure.make(told, figure.Sources(checkpoint), cabinet, lambda total: lambda step: None).blocks
   appearance, motion = block.rows[0].cells
   assert block.rows[0].label == "conv1_2\nf001-f004" and appearance.frames.shape[0] == 1 and motion.frames.shape[0] == 10

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tbvis
 from tbvis import limits
 from tbvis.errors import UsageError
-from tbvis.maximization import api, ascent, streams, sweep
+from tbvis.maximization import api, ascent, planning, streams, sweep
 from tbvis.maximization.config import MaximizationConfig
 from tbvis.maximization.network import CutNetwork, Leak, Tap
 from tbvis.records import StimulusRecord
@@ -230,21 +230,21 @@ def test_isotropic_settings_and_records(network):
 
 def test_the_plan_keeps_targets_whole_and_layers_together(network):
   job = api.make_job(network, MaximizationConfig(batch_size=6))
-  found = sweep.targets(["conv5_fusion/f001-f005", "prediction/f001"], network)
-  wanted = sweep.settings([0, 1, 10], 1.0)
-  batches = sweep.plan(job, found, wanted)
+  found = planning.targets(["conv5_fusion/f001-f005", "prediction/f001"], network)
+  wanted = planning.settings([0, 1, 10], 1.0)
+  batches = planning.plan(job, found, wanted)
   assert [len(batch.rows) for batch in batches] == [6, 6, 3, 3]
   assert [batch.layers for batch in batches][-1] == ("prediction",)
-  assert sweep.plan(job, found, wanted) == batches
+  assert planning.plan(job, found, wanted) == batches
 
 
 def test_a_batch_that_does_not_fit_into_memory_is_refused_before_it_is_compiled(network, monkeypatch):
   job = api.make_job(network, MaximizationConfig(canvas=64, batch_size=2, batch_memory=1))
-  arguments = sweep.targets(["conv2_1_motion/f001-f002"], network), sweep.settings([0], 1.0)
-  assert len(sweep.plan(job, *arguments)) == 1
+  arguments = planning.targets(["conv2_1_motion/f001-f002"], network), planning.settings([0], 1.0)
+  assert len(planning.plan(job, *arguments)) == 1
   monkeypatch.setattr(limits, "available_bytes", lambda: 1 << 20)
   with pytest.raises(UsageError, match=r"--canvas, --batch_size: 2 stimuli of 64 x 64 pixels for layer conv2_1_motion need about"):
-    sweep.plan(job, *arguments)
+    planning.plan(job, *arguments)
 
 
 def test_a_place_beyond_the_map_is_told_as_a_mistake_of_the_user(network):

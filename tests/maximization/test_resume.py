@@ -10,7 +10,7 @@ import pytest
 
 from tb_plugin import store, sweeps
 from tbvis import files, summaries
-from tbvis.maximization import api, ascent, pipeline, sweep
+from tbvis.maximization import api, ascent, pipeline, planning, sweep
 from tbvis.maximization.config import MaximizationConfig
 from tbvis.models import checkpoint as checkpoint_lib
 
@@ -19,7 +19,7 @@ CONFIG = MaximizationConfig(steps=9, log_every=2, temporal_jitter=2)
 
 def _plan(network, config=CONFIG):
   job = api.make_job(network, config)
-  return job, sweep.plan(job, sweep.targets(["conv2_2/f001-f002", "conv3_1_motion/f001"], network), sweep.settings([0, 5], 1.0))
+  return job, planning.plan(job, planning.targets(["conv2_2/f001-f002", "conv3_1_motion/f001"], network), planning.settings([0, 5], 1.0))
 
 
 class _Stop(Exception):
@@ -132,7 +132,7 @@ def test_who_looks_on_is_told_what_is_planned_running_and_interrupted(checkpoint
 
 def _recipe(checkpoint, logdir, **changed):
   recipe = pipeline.Recipe(
-    str(checkpoint), None, "float32", ("conv2_2/f001-f003", "prediction/*"), tuple(sweep.settings([0, 10], 1.0)),
+    str(checkpoint), None, "float32", ("conv2_2/f001-f003", "prediction/*"), tuple(planning.settings([0, 10], 1.0)),
     MaximizationConfig(steps=5, batch_size=4), logdir=str(logdir), save_every=2,
   )  # fmt: skip
   return dataclasses.replace(recipe, **changed)

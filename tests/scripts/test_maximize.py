@@ -11,7 +11,7 @@ import pytest
 
 from tbvis import summaries
 from tbvis.diagnostics import statistics as statistics_lib
-from tbvis.maximization import config, pipeline, sweep
+from tbvis.maximization import config, pipeline, planning
 from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.rendering import animation, export
 from tbvis.scripts import maximize
@@ -130,7 +130,7 @@ def test_a_stimulus_that_is_written_leaves_the_memory(network, tmp_path, monkeyp
 
   monkeypatch.setattr(pipeline, "search", watched)
   recipe = pipeline.Recipe(
-    str(network), None, "float32", ("conv2_2_motion/f001-f006",), tuple(sweep.settings([0, 10], 1.0)),
+    str(network), None, "float32", ("conv2_2_motion/f001-f006",), tuple(planning.settings([0, 10], 1.0)),
     config.MaximizationConfig(steps=1, batch_size=2),
   )  # fmt: skip
   summary = maximize._search(recipe, maximize._Pictures(tmp_path, 5), None, None, set(), None)

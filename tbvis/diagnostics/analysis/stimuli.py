@@ -12,9 +12,9 @@ import tensorflow as tf
 
 from tbvis import summaries
 from tbvis.errors import UsageError
-from tbvis.maximization import api, network, sweep
+from tbvis.maximization import api, network, planning, sweep
 from tbvis.maximization import config as config_lib
-from tbvis.maximization.sweep import Batch, Job
+from tbvis.maximization.planning import Batch, Job
 from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.models import geometry, two_stream
 from tbvis.records import StimulusRecord
@@ -56,7 +56,7 @@ class Study:
     job = api.make_job(self.checkpoint, self.config)
     batches = []
     for seed in self.seeds:
-      job, _, of_seed = sweep.prepare(job, list(self.units), sweep.settings(self.chi, 1.0), self.a_hat, seed=seed)
+      job, _, of_seed = planning.prepare(job, list(self.units), planning.settings(self.chi, 1.0), self.a_hat, seed=seed)
       batches += of_seed
     return job, batches
 

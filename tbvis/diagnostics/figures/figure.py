@@ -16,7 +16,7 @@ from tbvis.diagnostics.figures import clips as clips_lib
 from tbvis.diagnostics.figures import stimuli as stimuli_lib
 from tbvis.diagnostics.figures import units as units_lib
 from tbvis.errors import UsageError
-from tbvis.maximization import sweep
+from tbvis.maximization import planning
 from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.rendering import grid, mosaic
 from tbvis.rendering.flow_color import PIXELS_PER_UNIT, flow_to_rgb, motion_frames
@@ -44,7 +44,7 @@ class Description:
 
   layout: str
   units: tuple[units_lib.Wish, ...]
-  settings: tuple[sweep.Setting, ...]
+  settings: tuple[planning.Setting, ...]
   clips: tuple[str, ...] = ()
   clips_each: int = 1
   pair: tuple[str, ...] = ()
@@ -88,10 +88,10 @@ class Made:
   numbers: dict[str, Any]
 
 
-def setting_name(setting: sweep.Setting) -> str:
+def setting_name(setting: planning.Setting) -> str:
   """Returns a column head.
 
-  >>> setting_name(sweep.Setting(1.0, 10.0)), setting_name(sweep.Setting(5.0, 5.0, True))
+  >>> setting_name(planning.Setting(1.0, 10.0)), setting_name(planning.Setting(5.0, 5.0, True))
   ('kappa = 1, chi = 10\\nslowest', 'kappa = chi = 5\\nisotropic')
   """
   if setting.isotropic:
@@ -139,7 +139,7 @@ class _Assembly:
   def __init__(self, description: Description, sources: Sources):
     self.description, self.sources = description, sources
     self.rows, self.notes = choose_units(description.units, sources)
-    self.found: Mapping[tuple[str, sweep.Setting], stimuli_lib.Found] = {}
+    self.found: Mapping[tuple[str, planning.Setting], stimuli_lib.Found] = {}
     self.samples: dict[str, list[clips_lib.Sample]] = {}
 
   @property
@@ -166,7 +166,7 @@ class _Assembly:
     if lacking:
       self.notes.append(f"The prepared set {self.sources.dataset.name!r} has no {self.sources.split} clips of {', '.join(lacking)}.")
 
-  def appearance(self, row: units_lib.Chosen, setting: sweep.Setting) -> grid.Cell:
+  def appearance(self, row: units_lib.Chosen, setting: planning.Setting) -> grid.Cell:
     """Returns the cell of a row's appearances."""
     pictures = [(unit, self.found[unit.name, setting]) for unit in row.units]
     drawn = [found.played() for _, found in pictures if found.appearance is not None]
@@ -177,7 +177,7 @@ class _Assembly:
     """Whether any stimulus has one: a network of videos or of pictures alone has none."""
     return any(found.motion is not None for found in self.found.values())
 
-  def stimulus(self, row: units_lib.Chosen, setting: sweep.Setting) -> tuple[grid.Cell, ...]:
+  def stimulus(self, row: units_lib.Chosen, setting: planning.Setting) -> tuple[grid.Cell, ...]:
     """Returns the cells of a row's stimuli under a setting: appearance and motion, or the appearance alone."""
     return (self.appearance(row, setting), *((self.motion(row, setting),) if self.has_motion else ()))
 
@@ -186,7 +186,7 @@ class _Assembly:
     """What `stimulus` gives."""
     return ("appearance", "motion") if self.has_motion else ("appearance",)
 
-  def motion(self, row: units_lib.Chosen, setting: sweep.Setting) -> grid.Cell:
+  def motion(self, row: units_lib.Chosen, setting: planning.Setting) -> grid.Cell:
     """Returns the cell of a row's motions, each film on a scale of its own."""
     pictures = [(unit, self.found[unit.name, setting]) for unit in row.units]
     drawn = [flow_to_rgb(motion_frames(found.motion)) for _, found in pictures if found.motion is not None]
@@ -203,7 +203,7 @@ class _Assembly:
   def _cell(
     self,
     row: units_lib.Chosen,
-    setting: sweep.Setting,
+    setting: planning.Setting,
     stream: str,
     drawn: list[np.ndarray],
     pictures: Sequence[tuple[Any, stimuli_lib.Found]],

@@ -14,7 +14,7 @@ import numpy as np
 from tbvis import files, npz
 from tbvis.diagnostics import passes
 from tbvis.errors import present
-from tbvis.maximization import api, sweep
+from tbvis.maximization import api, planning, sweep
 from tbvis.maximization import config as config_lib
 from tbvis.maximization.stimulus import Stimulus
 from tbvis.models import checkpoint as checkpoint_lib
@@ -80,8 +80,8 @@ class Cabinet:
     self._constants = json.dumps(dataclasses.asdict(config), sort_keys=True)
 
   def get(
-    self, units: Sequence[str], settings: Sequence[sweep.Setting], progress: Callable[[int], Callable[[int], Any]]
-  ) -> dict[tuple[str, sweep.Setting], Found]:
+    self, units: Sequence[str], settings: Sequence[planning.Setting], progress: Callable[[int], Callable[[int], Any]]
+  ) -> dict[tuple[str, planning.Setting], Found]:
     """Returns the stimuli of units, and searches those that are missing.
 
     Args:
@@ -96,15 +96,15 @@ class Cabinet:
       UsageError: for an unknown unit, or an a_hat of another network.
     """
     # Checks the units and the network, and knows a_hat.
-    job, targets, _ = sweep.prepare(self._job, list(units), list(settings), self._a_hat, classes=self._classes, seed=self._seed)
+    job, targets, _ = planning.prepare(self._job, list(units), list(settings), self._a_hat, classes=self._classes, seed=self._seed)
     paths = {(target.name, setting): self._path(job, target, setting) for target in targets for setting in settings}
     # Targets that miss the same settings are searched together.
-    groups: dict[tuple[sweep.Setting, ...], list[sweep.Target]] = {}
+    groups: dict[tuple[planning.Setting, ...], list[planning.Target]] = {}
     for target in targets:
       missing = tuple(setting for setting in settings if not paths[target.name, setting].is_file())
       if missing:
         groups.setdefault(missing, []).append(target)
-    batches = [batch for missing, wanted in groups.items() for batch in sweep.plan(job, wanted, missing, self._seed)]
+    batches = [batch for missing, wanted in groups.items() for batch in planning.plan(job, wanted, missing, self._seed)]
     if batches:
       advance = progress(sum(len(batch.rows) for batch in batches) * job.config.steps)
       made = sweep.search(job, batches, lambda batch: advance(len(batch.rows)), self.folder / "unfinished", _SAVE_EVERY)
@@ -113,7 +113,7 @@ class Cabinet:
           _write(paths[row.target.name, row.setting], stimulus)
     return {key: _read(path) for key, path in paths.items()}
 
-  def _path(self, job: sweep.Job, target: sweep.Target, setting: sweep.Setting) -> pathlib.Path:
+  def _path(self, job: planning.Job, target: planning.Target, setting: planning.Setting) -> pathlib.Path:
     scale = [program.scale for program in job.lower(target)]
     dtypes = [str(job.model.get_layer(layer).compute_dtype) for layer in target.layers]
     digest = hashlib.sha256(json.dumps([self._constants, target.name, scale, dtypes]).encode()).hexdigest()[:8]
