@@ -98,7 +98,7 @@ def main() -> None:
   import tbvis
   from tbvis import progress, units
   from tbvis.datasets import reader
-  from tbvis.diagnostics import controls, statistics
+  from tbvis.diagnostics import collection, controls, statistics
   from tbvis.maximization.config import MaximizationConfig
   from tbvis.models import checkpoint as checkpoint_lib
   from tbvis.models import precision
@@ -118,7 +118,7 @@ def main() -> None:
     if name == "trained" and statistics_path:
       known = statistics.UnitStatistics.load(statistics_path, classes=network.classes)
     else:
-      known = statistics.collect(network, dataset, groups=groups, count=1 if _QUICK.value else 5)
+      known = collection.collect(network, dataset, groups=groups, count=1 if _QUICK.value else 5)
     total = len(units.parse_units(_UNITS.value, network.model, network.classes)) * len(set(chi)) * len(seeds)
     with progress.bar(total=total, description=f"stimuli of {name}", unit="stimulus") as bar:
       arguments = {"chi": chi, "config": config, "a_hat": known, "on_stimulus": lambda _, bar=bar: bar.update()}

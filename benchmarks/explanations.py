@@ -122,10 +122,10 @@ def train(dataset: Any, folder: pathlib.Path, start: Any, steps: list[int], grou
 
 
 def _statistics(checkpoint: Any, dataset: Any, path: pathlib.Path) -> Any:
-  from tbvis.diagnostics import statistics
+  from tbvis.diagnostics import collection, statistics
 
   if not path.is_file():
-    statistics.collect(checkpoint, dataset, count=3).save(path)
+    collection.collect(checkpoint, dataset, count=3).save(path)
   return statistics.UnitStatistics.load(path, classes=checkpoint.classes)
 
 
@@ -167,7 +167,7 @@ def try_plant(bench: Bench, plant: planted.Plant, changed: Any) -> dict[str, Any
   """Explains the confusion that a reversed cause makes; returns the row of the table, with nulls of its own."""
   import numpy as np
 
-  from tbvis.diagnostics import evaluation, statistics
+  from tbvis.diagnostics import collection, evaluation
   from tbvis.diagnostics.explanations import explain, record, verdicts
 
   started = time.monotonic()
@@ -185,7 +185,7 @@ def try_plant(bench: Bench, plant: planted.Plant, changed: Any) -> dict[str, Any
   )
   confusion = explain.confusion_of(predictions, plant.first, plant.second, _TOWER.value)
   found = explain.explain(
-    bench.checkpoint, explained, confusion, bench.config, held_out=("train", statistics.validation_groups(bench.checkpoint, None)),
+    bench.checkpoint, explained, confusion, bench.config, held_out=("train", collection.validation_groups(bench.checkpoint, None)),
     a_hat=bench.a_hat, folder=bench.work_dir / "stimuli",
   )  # fmt: skip
   told = record.to_json(found)
@@ -249,7 +249,7 @@ def chosen_nulls(rows: list[dict[str, Any]], count: int) -> list[dict[str, Any]]
 def split_null(bench: Bench, name: str, dtype: str) -> dict[str, Any]:
   """Trains on a class whose odd and even groups bear two labels, and asks why clips of one are taken for the other."""
   from tbvis.datasets import views
-  from tbvis.diagnostics import evaluation, statistics
+  from tbvis.diagnostics import collection, evaluation
   from tbvis.diagnostics.explanations import explain
   from tbvis.models import checkpoint as checkpoint_lib
 
@@ -266,7 +266,7 @@ def split_null(bench: Bench, name: str, dtype: str) -> dict[str, Any]:
   training = views.Relabelled(bench.dataset, (*halves, *(classes[i] for i in others)), halved)
   testing = views.Relabelled(bench.dataset, training.classes, lambda label, _: 0 if label == split else None)
   both = views.Joined(f"{name} split", [(training, ("train",)), (testing, ("test",))])
-  held_out = list(statistics.validation_groups(bench.checkpoint, None) or bench.dataset.groups("train")[-4:])
+  held_out = list(collection.validation_groups(bench.checkpoint, None) or bench.dataset.groups("train")[-4:])
   groups = [g for g in bench.dataset.groups("train") if g not in held_out]
   folder = bench.work_dir / f"split_{name}"
   start = checkpoint_lib.load_checkpoint(app.required_path(_START.value or _CHECKPOINT.value, "start"))

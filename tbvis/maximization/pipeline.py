@@ -19,6 +19,7 @@ from absl import logging
 
 from tbvis import beam as beam_lib
 from tbvis import files, plans, startup, summaries
+from tbvis.diagnostics import statistics as statistics_lib
 from tbvis.maximization import config as config_lib
 from tbvis.maximization import planning, provenance, sweep
 from tbvis.maximization.stimulus import Stimulus
@@ -102,7 +103,6 @@ def open_recipe(recipe: Recipe) -> Opened:
   Raises:
     UsageError: for a missing file, an unknown unit, weights that are not finite, or statistics of another network.
   """
-  from tbvis.diagnostics import statistics as statistics_lib
   from tbvis.maximization import api
 
   startup.import_modules(recipe.modules)

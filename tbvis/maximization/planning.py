@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tbvis import limits
+from tbvis.diagnostics import statistics as statistics_lib
 from tbvis.errors import UsageError
 from tbvis.maximization import ascent, canvas, network, objectives
 from tbvis.maximization import config as config_lib
@@ -276,8 +277,6 @@ def a_hat_by_layer(source: Any, model: keras.Model, layers: Sequence[str], class
   Raises:
     UsageError: if an array's length is not the layer's number of units.
   """
-  from tbvis.diagnostics import statistics as statistics_lib  # Reads data sets, which nothing else here needs.
-
   if isinstance(source, (str, os.PathLike)):
     source = statistics_lib.UnitStatistics.load(source, classes=classes)
   result = {}

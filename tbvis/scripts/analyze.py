@@ -163,19 +163,19 @@ class _Work:
 
   def pass_clips(self) -> None:
     """Passes held-out clips through the networks, for what is asked."""
-    from tbvis.diagnostics import statistics as statistics_lib
+    from tbvis.diagnostics import collection
     from tbvis.diagnostics.analysis import responses
     from tbvis.diagnostics.controls import FUSION
 
     if self.dataset is None:
       return
     # Of the trained network: controls know of no training, and must see the same clips.
-    groups = statistics_lib.validation_groups(self.networks[_TRAINED])
+    groups = collection.validation_groups(self.networks[_TRAINED])
     for name, checkpoint in self.networks.items():
       chosen = self.own_units(name)
       layers = list(dict.fromkeys(layer for unit in chosen for layer in unit.layers))
       if name == _TRAINED and "selectivity" in self.wanted:
-        layers = statistics_lib.unit_layers(checkpoint.model)
+        layers = collection.unit_layers(checkpoint.model)
       blanked = [FUSION] if FUSION in layers and "fusion" in self.wanted and name != _UNTRAINED else []
       needed = name != _TRAINED or blanked or "selectivity" in self.wanted or not self.statistics
       if layers and needed:

@@ -200,7 +200,7 @@ def main() -> None:
   statistics_groups = catalogue.parse_numbers(_STATISTICS_GROUPS.value, "statistics_groups")
   output_dir, logdir = app.expand_path(_OUTPUT_DIR.value, "output_dir"), app.expand_path(_LOGDIR.value, "logdir")
   app.load_tensorflow()
-  from tbvis.diagnostics import evaluation, statistics, thumbnails
+  from tbvis.diagnostics import evaluation, thumbnails
   from tbvis.diagnostics import predictions as predictions_lib
   from tbvis.errors import unknown_name
   from tbvis.models import precision
@@ -240,19 +240,21 @@ def main() -> None:
   numbers |= {"snippets": _SNIPPETS.value, "seconds": round(seconds, 2), "temporal_fraction": fraction}
   numbers["statistics_clips"] = 0
   if _STATISTICS_SNIPPETS.value and output_dir and not _BLANK.value:
-    numbers |= _take_statistics(statistics, checkpoint, dataset, statistics_groups, output_dir / "statistics.npz")
+    numbers |= _take_statistics(checkpoint, dataset, statistics_groups, output_dir / "statistics.npz")
   numbers["peak_memory_mib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
   print(f"{numbers['clips']} clips scored in {numbers['seconds']:.1f} s; {numbers['peak_memory_mib']} MiB at most.")
   app.report_json(_JSON.value, numbers)
 
 
-def _take_statistics(statistics: Any, checkpoint: Any, dataset: Any, groups: frozenset[int] | None, path: pathlib.Path) -> dict[str, Any]:
+def _take_statistics(checkpoint: Any, dataset: Any, groups: frozenset[int] | None, path: pathlib.Path) -> dict[str, Any]:
   """Takes the unit statistics, or says why there are none; the predictions are on disk already."""
+  from tbvis.diagnostics import collection
+
   if "train" not in dataset.splits:
     logging.warning("No unit statistics: prepared set %s has no training clips, and test clips are never used for them.", dataset.name)
     return {}
   started = time.monotonic()
-  found = statistics.collect(checkpoint, dataset, groups=groups, count=_STATISTICS_SNIPPETS.value, partial=path)
+  found = collection.collect(checkpoint, dataset, groups=groups, count=_STATISTICS_SNIPPETS.value, partial=path)
   print(f"Unit statistics of {len(found.layers)} layers over {len(found.clips)} clips ({found.source}).")
   return {"statistics_clips": len(found.clips), "statistics_seconds": round(time.monotonic() - started, 2)}
 

@@ -140,7 +140,7 @@ def main() -> None:
 
   from tb_plugin import explanations
   from tbvis import summaries
-  from tbvis.diagnostics import attribution, statistics
+  from tbvis.diagnostics import attribution, collection, statistics
   from tbvis.diagnostics import predictions as predictions_lib
   from tbvis.diagnostics.explanations import explain
   from tbvis.maximization.config import MaximizationConfig
@@ -173,7 +173,7 @@ def main() -> None:
     shown=_SHOWN.value,
     layer=_LAYER.value or attribution.last_layer(checkpoint.model),
   )
-  held_out = ("train", statistics.validation_groups(checkpoint, groups))
+  held_out = ("train", collection.validation_groups(checkpoint, groups))
   numbers = []
   for a, b in pairs:
     started = time.monotonic()

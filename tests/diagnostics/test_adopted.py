@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from tbvis.diagnostics import attribution, evaluation, statistics
+from tbvis.diagnostics import attribution, collection, evaluation
 from tbvis.models import adoption, checkpoint
 from tests.diagnostics.conftest import CLASSES
 
@@ -36,7 +36,7 @@ def clip_of(made, dataset, split, name, count):
 def test_scores_and_statistics_are_those_of_the_middle_of_frames(adopted, dataset):
   predictions = evaluation.evaluate(adopted, dataset, count=2, flips=False)
   assert predictions.towers == ("appearance", "fused")
-  stats = statistics.collect(adopted, dataset, groups=[8], count=2)
+  stats = collection.collect(adopted, dataset, groups=[8], count=2)
   assert list(stats.layers) == ["conv", "dense", "scores", "prediction_appearance"]
   name = stats.clips[0]
   clip = clip_of(adopted, dataset, "train", name, 2)
@@ -82,6 +82,6 @@ def test_a_film_network_goes_through_evaluation_and_statistics(dataset):
   assert clip.inputs["appearance"].shape[:2] == (2, 4) and np.diff(clip.frames, axis=1).tolist() == [[1] * 3] * 2
   wanted = made.model(clip.inputs, training=False)["scores_appearance"].numpy().mean(axis=0)
   np.testing.assert_allclose(predictions.scores["fused"][0], wanted, rtol=1e-4, atol=1e-7)
-  stats = statistics.collect(made, dataset, groups=[8], count=1)
+  stats = collection.collect(made, dataset, groups=[8], count=1)
   assert "conv5b_appearance" in stats.layers and attribution.last_layer(made.model) == "relu5b"
   assert stats.layers["conv2a_appearance"].frames[:, 0].min() >= 0

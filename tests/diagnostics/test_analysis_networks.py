@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tbvis import summaries
-from tbvis.diagnostics import controls, statistics
+from tbvis.diagnostics import collection, controls
 from tbvis.diagnostics.analysis import fusion, invariance, responses, stimuli
 from tbvis.errors import UsageError
 from tbvis.maximization.config import MaximizationConfig
@@ -158,7 +158,7 @@ def test_responses_are_those_of_the_statistics_and_go_on_where_they_stopped(chec
   layers = ["conv3_3_motion", "conv5_fusion"]
   journal = tmp_path / "responses.progress"
   found = responses.collect(checkpoint, dataset, layers, blanked=["conv5_fusion"], count=3, journal=journal)
-  known = statistics.collect(checkpoint, dataset, count=3)
+  known = collection.collect(checkpoint, dataset, count=3)
   assert sorted(found.clips) == sorted(known.clips) and set(found.groups) == {8, 9}
   for layer in layers:
     np.testing.assert_allclose(found.values[layer].max(axis=0), known.largest(layer), rtol=1e-5)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tbvis.datasets import snippets
-from tbvis.diagnostics import attribution, effects, evaluation, interventions, passes, statistics
+from tbvis.diagnostics import attribution, collection, effects, evaluation, interventions, passes
 from tbvis.diagnostics import probes as probes_lib
 from tbvis.diagnostics.analysis import responses
 from tbvis.diagnostics.explanations import clips as clips_lib
@@ -89,8 +89,8 @@ def test_a_blank_must_be_a_stream_of_the_network(network, dataset):
 
 
 def test_statistics_equal_brute_force(network, dataset):
-  found = statistics.collect(network, dataset, count=2)
-  layers = [name for name in statistics.unit_layers(network.model)]
+  found = collection.collect(network, dataset, count=2)
+  layers = [name for name in collection.unit_layers(network.model)]
   assert list(found.layers) == layers
   import keras
 
@@ -148,7 +148,7 @@ def test_clips_are_measured_and_played(network, dataset):
 
 
 def test_responses_with_a_stream_blank(network, dataset):
-  layer = next(name for name in statistics.unit_layers(network.model)[::-1] if name.startswith("prediction"))
+  layer = next(name for name in collection.unit_layers(network.model)[::-1] if name.startswith("prediction"))
   found = responses.collect(network, dataset, [layer], blanked=[layer], count=1)
   assert set(found.without) == set(network.sampling.streams)
   for values in (found.values, *found.without.values()):

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tbvis.datasets import snippets
-from tbvis.diagnostics import passes, places, statistics
+from tbvis.diagnostics import collection, passes, places, statistics
 from tbvis.errors import UsageError
 from tbvis.models import geometry, two_stream
 
@@ -19,13 +19,13 @@ COUNT = 2
 
 @pytest.fixture(scope="module")
 def found(checkpoint, dataset):
-  return statistics.collect(checkpoint, dataset, count=COUNT)
+  return collection.collect(checkpoint, dataset, count=COUNT)
 
 
 @pytest.fixture(scope="module")
 def outputs(checkpoint, dataset):
   """Pre-ReLU values by layer and clip, and frames by clip, by plain calls of the model."""
-  layers = statistics.unit_layers(checkpoint.model)
+  layers = collection.unit_layers(checkpoint.model)
   probe = keras.Model(checkpoint.model.inputs, [checkpoint.model.get_layer(n).output for n in layers])
   values, frames = {name: [] for name in layers}, []
   for clip in dataset.clips("train", [8, 9]):
@@ -81,7 +81,7 @@ def test_values_are_taken_before_the_relu(found, outputs):
 def test_location_maxima_against_argmax(shape, dtype):
   # Few distinct values, so that there are ties.
   array = np.random.default_rng(1).integers(-3, 3, shape).astype(np.float32)
-  best = {k: v.numpy() for k, v in statistics.location_maxima(tf.cast(array, dtype)).items()}
+  best = {k: v.numpy() for k, v in collection.location_maxima(tf.cast(array, dtype)).items()}
   flat = array.reshape(-1, shape[-1])
   number, y, x = np.unravel_index(flat.argmax(axis=0), shape[:-1])
   assert np.array_equal(best["value"], flat.max(axis=0))
@@ -100,7 +100,7 @@ def test_place_in_the_input_is_the_centre_of_what_the_location_sees(layer):
   model = two_stream.two_stream_fusion_vgg16(2, width=0.05, input_size=64, fc_units=4)
   geometries, offsets = geometry.layer_geometry(model), places.centre_offsets(model)
   linear = keras.models.clone_model(model, clone_function=mean_pool)
-  for name in statistics.unit_layers(linear):
+  for name in collection.unit_layers(linear):
     kernel = linear.get_layer(name).kernel
     kernel.assign(np.full(kernel.shape, 0.1))
   stream, side = geometries[layer].streams[0], 288
@@ -163,7 +163,7 @@ def test_only_the_nine_best_are_kept_earlier_first():
 
 def test_save_load_and_resume_are_equal(checkpoint, dataset, found, tmp_path, monkeypatch):
   path = tmp_path / "statistics.npz"
-  monkeypatch.setattr(statistics, "_SAVE_EVERY_S", 0)
+  monkeypatch.setattr(collection, "_SAVE_EVERY_S", 0)
   save, calls = statistics.UnitStatistics.save, []
   # Both runs share one compiled program, only to save time.
   program, compiled = passes.program, []
@@ -181,9 +181,9 @@ def test_save_load_and_resume_are_equal(checkpoint, dataset, found, tmp_path, mo
   with monkeypatch.context() as patch:
     patch.setattr(statistics.UnitStatistics, "save", fail_after_four)
     with pytest.raises(Interrupted):
-      statistics.collect(checkpoint, dataset, count=COUNT, partial=path)
+      collection.collect(checkpoint, dataset, count=COUNT, partial=path)
   assert len(statistics.UnitStatistics.load(path).clips) == 4
-  resumed = statistics.collect(checkpoint, dataset, count=COUNT, partial=path)
+  resumed = collection.collect(checkpoint, dataset, count=COUNT, partial=path)
   for back in (resumed, statistics.UnitStatistics.load(path, classes=checkpoint.classes)):
     assert (back.clips, back.classes, back.source, back.key) == (found.clips, found.classes, found.source, found.key)
     for name, layer in found.layers.items():
@@ -197,13 +197,13 @@ def test_never_test_clips(checkpoint, dataset, found):
   tested = {clip["clip"] for clip in dataset.content["test"]}
   assert not tested & set(found.clips)
   with pytest.raises(UsageError, match=r"groups 1, 2 of split 'train'.*its groups are 8, 9, 10"):
-    statistics.collect(checkpoint, dataset, groups=[1, 2])
+    collection.collect(checkpoint, dataset, groups=[1, 2])
 
 
 def test_without_held_out_groups_all_training_clips_count_and_it_says_so(checkpoint, monkeypatch):
   said = []
   monkeypatch.setattr(logging, "warning", lambda text, *values: said.append(text))
-  assert statistics.validation_groups(dataclasses.replace(checkpoint, metadata={})) is None
+  assert collection.validation_groups(dataclasses.replace(checkpoint, metadata={})) is None
   assert len(said) == 1
-  assert statistics.validation_groups(checkpoint) == [8, 9]
-  assert statistics.validation_groups(checkpoint, [10]) == [10]
+  assert collection.validation_groups(checkpoint) == [8, 9]
+  assert collection.validation_groups(checkpoint, [10]) == [10]

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tbvis import progress
 from tbvis.datasets import reader as reader_lib
-from tbvis.diagnostics import passes, statistics
+from tbvis.diagnostics import collection, passes, statistics
 from tbvis.diagnostics import predictions as predictions_lib
 from tbvis.models import checkpoint as checkpoint_lib
 
@@ -71,8 +71,8 @@ def drops(values: np.ndarray, without: np.ndarray, top: int) -> np.ndarray:
 
 
 def _at(values: tf.Tensor, number: tf.Tensor, yx: tf.Tensor) -> tf.Tensor:
-  """Returns float32 (C,): of values as `statistics.as_maps` takes them each channel's at its own map (C,) and place (C, 2)."""
-  values = statistics.as_maps(values)
+  """Returns float32 (C,): of values as `collection.as_maps` takes them each channel's at its own map (C,) and place (C, 2)."""
+  values = collection.as_maps(values)
   channel = tf.range(tf.shape(values)[-1])
   return tf.cast(tf.gather_nd(values, tf.stack([number, yx[:, 0], yx[:, 1], channel], axis=1)), tf.float32)
 
@@ -82,7 +82,7 @@ def _program(model: keras.Model, layers: Sequence[str], blanked: Sequence[str]) 
   rest = keras.Model(model.input, {name: model.get_layer(name).output for name in blanked}) if blanked else None
 
   def outputs(inputs: dict[str, tf.Tensor]) -> dict[str, dict[str, Any]]:
-    best = {name: statistics.location_maxima(value) for name, value in probe(inputs, training=False).items()}
+    best = {name: collection.location_maxima(value) for name, value in probe(inputs, training=False).items()}
     if rest is not None:
       for stream in inputs:
         without = {**inputs, stream: tf.zeros_like(inputs[stream])}
@@ -129,7 +129,7 @@ def collect(
   """
   passes.check_backend()
   predictions_lib.check_classes(checkpoint.classes, "the checkpoint", dataset.classes, f"prepared set {dataset.name!r}")
-  groups = statistics.validation_groups(checkpoint, groups)
+  groups = collection.validation_groups(checkpoint, groups)
   total = passes.clip_count(dataset, "train", groups)
   identity = passes.dataset_identity(dataset, "train")
   key = passes.network_key(
