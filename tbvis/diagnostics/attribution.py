@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from tbvis.diagnostics import excitation, places
 from tbvis.errors import UsageError, unknown_name
-from tbvis.maximization import network, objectives
+from tbvis.maximization import network, objectives, programs
 from tbvis.models import activations, geometry
 from tbvis.records import INPUTS, TOWERS, fusion_weights
 from tbvis.units import Unit, unit_layers
@@ -188,7 +188,7 @@ class Attributor:
       raise UsageError(f"Expected as many inputs of every stream, received {rows}.")
     return tensors
 
-  def _compile(self, program: objectives.Program, tensors: Mapping[str, tf.Tensor], parameters: Sequence[tf.Tensor]) -> Callable[..., Any]:
+  def _compile(self, program: programs.Program, tensors: Mapping[str, tf.Tensor], parameters: Sequence[tf.Tensor]) -> Callable[..., Any]:
     """Returns the function of inputs and parameters for all targets of a form and any number of rows.
 
     Raises:
@@ -210,7 +210,7 @@ class Attributor:
     return tf.function(run, autograph=False).get_concrete_function(specs, [tf.TensorSpec.from_tensor(x) for x in parameters])
 
   def _run(
-    self, net: network.CutNetwork, program: objectives.Program, inputs: dict[str, tf.Tensor], parameters: Sequence[tf.Tensor]
+    self, net: network.CutNetwork, program: programs.Program, inputs: dict[str, tf.Tensor], parameters: Sequence[tf.Tensor]
   ) -> tuple[tf.Tensor, dict[str, tf.Tensor], dict[str, tf.Tensor], dict[str, tf.Tensor]]:
     rules = excitation.Rules(self.model) if self.method == "excitation_backprop" else None
     rows = tf.shape(next(iter(inputs.values())))[0]
@@ -238,13 +238,13 @@ class Attributor:
 
 
 def _seeds(
-  program: objectives.Program, targets: Mapping[network.Tap, tf.Tensor], parameters: Sequence[tf.Tensor]
+  program: programs.Program, targets: Mapping[network.Tap, tf.Tensor], parameters: Sequence[tf.Tensor]
 ) -> tuple[tf.Tensor, dict[network.Tap, tf.Tensor]]:
   """Returns the target's values, and their gradient with respect to what is tapped."""
   targets = {tap: tf.stop_gradient(tensor) for tap, tensor in targets.items()}
   with tf.GradientTape() as tape:
     tape.watch(targets)
-    values = objectives.values(program.form, targets, parameters)
+    values = programs.values(program.form, targets, parameters)
   return values, tape.gradient(values, targets)
 
 
@@ -252,17 +252,17 @@ def _fits(wanted: Sequence[int | None], received: Sequence[int]) -> bool:
   return len(wanted) == len(received) and all(w in (None, r) for w, r in zip(wanted, received, strict=True))
 
 
-def _lowered(target: str | Unit | objectives.Objective, model: keras.Model, classes: Sequence[str], location: str) -> objectives.Program:
+def _lowered(target: str | Unit | objectives.Objective, model: keras.Model, classes: Sequence[str], location: str) -> programs.Program:
   """Finds a target in a network: after its ReLU, but before any softmax."""
   if isinstance(target, str):
     target = objectives.parse(target)
   elif isinstance(target, Unit):
     target = objectives.unit(target)
 
-  def lower(after: bool) -> objectives.Program:
-    return objectives.lower(target, model, classes=classes, location=location, after=after)
+  def lower(after: bool) -> programs.Program:
+    return programs.lower(target, model, classes=classes, location=location, after=after)
 
-  def softmaxes(program: objectives.Program) -> list[str]:
+  def softmaxes(program: programs.Program) -> list[str]:
     return [tap.layer for tap in program.taps if activations.is_softmax(model.get_layer(tap.layer), tap.after)]
 
   program = lower(after=True)

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tbvis import files
 from tbvis.errors import UsageError
-from tbvis.maximization import adam, kept, network, objectives, parameterizations, regularizers, transforms
+from tbvis.maximization import adam, kept, network, parameterizations, programs, regularizers, transforms
 from tbvis.maximization import config as config_lib
 from tbvis.maximization.streams import Stream
 from tbvis.models import geometry
@@ -58,7 +58,7 @@ def _level(relative: tf.Tensor) -> tf.Tensor:
 class Term:
   """One target of a row, with a data weight of its own: its form and the places in the network that it reads."""
 
-  form: objectives.Form
+  form: programs.Form
   taps: tuple[network.Tap, ...]
 
 
@@ -256,7 +256,7 @@ class Ascent:
     }
     self._locations = [_summed_locations(term.form, maps) for term in self.terms]
     chunked = self._chunked(maps)
-    found = [objectives.values(term.form, maps, own, chunked) for term, own in zip(self.terms, parameters, strict=True)]
+    found = [programs.values(term.form, maps, own, chunked) for term, own in zip(self.terms, parameters, strict=True)]
     return tf.stack(found, axis=1)
 
   def _chunked(self, maps: Mapping[network.Tap, tf.Tensor]) -> frozenset[network.Tap]:
@@ -535,7 +535,7 @@ def _whole_stride(table: Mapping[str, geometry.LayerGeometry], streams: Sequence
   return max(g.stride for g in table.values() if g.stride and set(g.streams) <= set(streams))
 
 
-def _summed_locations(form: objectives.Form, maps: Mapping[network.Tap, tf.Tensor]) -> int:
+def _summed_locations(form: programs.Form, maps: Mapping[network.Tap, tf.Tensor]) -> int:
   """Returns how many locations a form adds up, 1 where it takes one or their mean."""
   if form[0] in ("unit", "direction"):
     return int(np.prod(maps[form[1]].shape[1:-1], dtype=int)) if form[2] == "sum" else 1

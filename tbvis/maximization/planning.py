@@ -16,7 +16,7 @@ import tensorflow as tf
 from tbvis import limits
 from tbvis.diagnostics import statistics as statistics_lib
 from tbvis.errors import UsageError
-from tbvis.maximization import ascent, canvas, network, objectives
+from tbvis.maximization import ascent, canvas, network, objectives, programs
 from tbvis.maximization import config as config_lib
 from tbvis.maximization.stimulus import kind
 from tbvis.maximization.streams import Stream
@@ -62,7 +62,7 @@ class Target:
   @classmethod
   def of_objective(cls, objective: objectives.Objective, model: keras.Model, classes: Sequence[str]) -> Target:
     """Returns the target of an objective."""
-    program = objectives.lower(objective, model, classes=classes)
+    program = programs.lower(objective, model, classes=classes)
     layers = tuple(dict.fromkeys(tap.layer for tap in program.taps))
     channel = next((int(p) for p in program.parameters if p.dtype == np.int32), 0)
     name = objective.name if "/" in objective.name else f"{objective.name}/all"
@@ -181,10 +181,10 @@ class Job:
       checksum = zlib.crc32(np.ascontiguousarray(np.asarray(weight)).view(np.uint8).data, checksum)
     return checksum
 
-  def lower(self, target: Target) -> list[objectives.Program]:
+  def lower(self, target: Target) -> list[programs.Program]:
     """Returns the target's parts as found in the network."""
     return [
-      objectives.lower(
+      programs.lower(
         part,
         self.model,
         classes=self.classes,

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import tbvis
 from tbvis.errors import UsageError
-from tbvis.maximization import measures, objectives, parameterizations, regularizers, streams, transforms
+from tbvis.maximization import measures, parameterizations, programs, regularizers, streams, transforms
 from tbvis.maximization.config import MaximizationConfig
 from tbvis.maximization.network import Tap
 from tbvis.maximization.streams import Stream
@@ -85,7 +85,7 @@ def test_the_value_of_a_unit_is_the_mean_over_chunks_and_a_named_one_its_own():
   tap, maps = Tap("conv"), np.random.default_rng(0).normal(size=(2, 3, 5, 5, 4)).astype(np.float32)
 
   def value(location, chunked=(tap,)):
-    return objectives.values(("unit", tap, location), {tap: tf.constant(maps)}, [tf.constant([1, 2])], chunked).numpy()
+    return programs.values(("unit", tap, location), {tap: tf.constant(maps)}, [tf.constant([1, 2])], chunked).numpy()
 
   rows, units = np.arange(2), [1, 2]
   np.testing.assert_allclose(value("center"), maps[:, :, 2, 2][rows, :, units].mean(axis=1), rtol=1e-5)

@@ -9,6 +9,7 @@ import tensorflow as tf
 import tbvis
 from tbvis import objectives
 from tbvis.errors import UsageError
+from tbvis.maximization import programs
 from tbvis.maximization.config import MaximizationConfig
 from tbvis.maximization.network import Tap
 
@@ -18,12 +19,12 @@ QUICK = MaximizationConfig(steps=8, log_every=1, calibrate=False, data_weight=1e
 
 def _value(network, objective, maps, **options):
   """Values of one objective on maps of TAP, by the form and the parameters that the search uses, and their gradient."""
-  program = objectives.lower(objective, network, **options)
+  program = programs.lower(objective, network, **options)
   parameters = [tf.constant(np.stack([p] * len(maps))) for p in program.parameters]
   x = tf.constant(maps)
   with tf.GradientTape() as tape:
     tape.watch(x)
-    values = objectives.values(program.form, {TAP: x}, parameters)
+    values = programs.values(program.form, {TAP: x}, parameters)
     total = tf.reduce_sum(values)
   return values.numpy(), tape.gradient(total, x).numpy(), program
 
@@ -90,22 +91,22 @@ def test_the_scale_is_that_of_the_units_largest_values(network):
   a_hat = {"conv2_1_motion": np.arange(1.0, 9.0)}
   one, two = objectives.unit("conv2_1_motion/f003"), objectives.unit("conv2_1_motion/f005")
   for objective, expected in ((one, 3.0), (one - two, 8.0), (2 * one, 6.0), (one * two, 15.0)):
-    assert objectives.lower(objective, network, a_hat=a_hat).scale == pytest.approx(expected)
+    assert programs.lower(objective, network, a_hat=a_hat).scale == pytest.approx(expected)
 
 
 def test_after_the_relu_is_the_relu_layer_that_follows(network):
-  program = objectives.lower(objectives.unit("conv2_1_motion/f001", after=True), network)
+  program = programs.lower(objectives.unit("conv2_1_motion/f001", after=True), network)
   assert program.taps == (Tap("relu2_1_motion", after=True),)
 
 
 @pytest.mark.parametrize(
   ("make", "words"),
   [
-    (lambda n: objectives.lower(objectives.unit("conv2_9/f001"), n), "Unknown layer.*Nearest: conv2_2"),
-    (lambda n: objectives.lower(objectives.layer("conv2_9"), n), "Unknown layer"),
-    (lambda n: objectives.lower(objectives.layer("conv2_1"), n), "one tower, one of conv2_1_appearance, conv2_1_motion"),
-    (lambda n: objectives.lower(objectives.direction("conv2_1_motion", [1, 2]), n), "vector of 8 units"),
-    (lambda n: objectives.lower(objectives.unit("conv2_1_motion/f001-f003"), n), "expected one unit.*names 3"),
+    (lambda n: programs.lower(objectives.unit("conv2_9/f001"), n), "Unknown layer.*Nearest: conv2_2"),
+    (lambda n: programs.lower(objectives.layer("conv2_9"), n), "Unknown layer"),
+    (lambda n: programs.lower(objectives.layer("conv2_1"), n), "one tower, one of conv2_1_appearance, conv2_1_motion"),
+    (lambda n: programs.lower(objectives.direction("conv2_1_motion", [1, 2]), n), "vector of 8 units"),
+    (lambda n: programs.lower(objectives.unit("conv2_1_motion/f001-f003"), n), "expected one unit.*names 3"),
     (lambda n: objectives.direction("conv2_1_motion", [0, 0]), "not all zero"),
     (lambda n: objectives.total([]), "at least one"),
     (lambda n: objectives.unit("a/f001") + 3, "Expected an objective"),
@@ -119,7 +120,7 @@ def test_bad_objectives_are_refused(network, make, words):
   with pytest.raises(UsageError, match=words):
     found = make(network)
     if isinstance(found, objectives.Objective):
-      objectives.lower(found, network)
+      programs.lower(found, network)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tbvis.errors import UsageError
-from tbvis.maximization import adam, canvas, measures, objectives, regularizers, transforms
+from tbvis.maximization import adam, canvas, measures, programs, regularizers, transforms
 from tbvis.maximization.config import PAPER, MaximizationConfig
 from tbvis.maximization.network import Tap
 from tbvis.models.geometry import LayerGeometry
@@ -107,7 +107,7 @@ def test_unit_values_take_each_rows_own_channel(location):
   expected = {
     "center": own[:, 2, 2], "mean": own.mean(axis=(1, 2)), "sum": own.sum(axis=(1, 2)), "1,4": own[:, 1, 4], "-1,-2": own[:, 4, 3],
   }[location]  # fmt: skip
-  found = objectives.values(("unit", Tap("conv"), location), {Tap("conv"): tf.constant(maps)}, [tf.constant([2, 0, 3])])
+  found = programs.values(("unit", Tap("conv"), location), {Tap("conv"): tf.constant(maps)}, [tf.constant([2, 0, 3])])
   np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
