@@ -11,6 +11,7 @@ import random
 import shutil
 import signal
 import subprocess
+from typing import Any
 
 from tbvis import progress
 from tests.faults import programs
@@ -194,46 +195,40 @@ def second_process(world: World, work: Work, dice: random.Random, times: int = _
   return tally
 
 
+def _disturbed(fault: str, world: World, work: Work, times: int, runs: Callable[[int], list[dict[str, Any]]]) -> Tally:
+  """Gives the command under each of the disturbances that `runs` has for a try, and then in peace; they are arguments of `World.run`."""
+  tally = Tally(fault, work.name)
+  whole, _ = world.whole(work)
+  for number in range(times):
+    out, before = world.fresh(), State({}, 0.0)
+    tally.times += 1
+    for disturbance in runs(number):
+      tally.heard(world.run(work, out, **disturbance))
+      before = _compare(tally, work, out, before, whole)
+    _finish(tally, world, work, out, before, whole)
+  return tally
+
+
 def jumping_clock(world: World, work: Work, dice: random.Random, times: int = 1) -> Tally:
   """Lets the clock jump while it works, kills it, and goes on a day earlier."""
-  tally = Tally("clock that jumps", work.name)
-  whole, undisturbed = world.whole(work)
-  for _ in range(times):
-    out = world.fresh()
+  _, undisturbed = world.whole(work)
+
+  def runs(number: int) -> list[dict[str, Any]]:
     harm = programs.kill_after(dice.uniform(0.3, 0.9) * undisturbed.seconds)
-    ended = world.run(work, out, began=work.began, disturb=harm, clock=[DAY, DAY - 3600.0, 3 * DAY])
-    tally.times += 1
-    tally.heard(ended)
-    before = _compare(tally, work, out, State({}, 0.0), whole)
-    ended = world.run(work, out, clock=[0.0, -DAY, 60.0])
-    tally.heard(ended)
-    _finish(tally, world, work, out, _compare(tally, work, out, before, whole), whole)
-  return tally
+    return [{"began": work.began, "disturb": harm, "clock": [DAY, DAY - 3600.0, 3 * DAY]}, {"clock": [0.0, -DAY, 60.0]}]
+
+  return _disturbed("clock that jumps", world, work, times, runs)
 
 
 def missing_gpu(world: World, work: Work, dice: random.Random, times: int = 1) -> Tally:
   """Names a GPU that is not there, as a queue of jobs may, and asks a training for all GPUs there are."""
-  tally = Tally("missing GPU", work.name)
-  whole, _ = world.whole(work)
-  for number in range(times):
-    out = world.fresh()
-    tally.heard(world.run(work, out, environment={"CUDA_VISIBLE_DEVICES": ("7", "", "GPU-none")[number % 3]}))
-    tally.times += 1
-    _finish(tally, world, work, out, _compare(tally, work, out, State({}, 0.0), whole), whole)
-  return tally
+  names = ("7", "", "GPU-none")
+  return _disturbed("missing GPU", world, work, times, lambda number: [{"environment": {"CUDA_VISIBLE_DEVICES": names[number % 3]}}])
 
 
 def little_memory(world: World, work: Work, dice: random.Random, times: int = _TIMES) -> Tally:
   """Lets the program have a few megabytes more than what it holds when its libraries are loaded."""
-  tally = Tally("out of memory", work.name)
-  whole, _ = world.whole(work)
-  for _ in range(times):
-    out = world.fresh()
-    ended = world.run(work, out, memory=int(2 ** dice.uniform(24, 29)))
-    tally.times += 1
-    tally.heard(ended)
-    _finish(tally, world, work, out, _compare(tally, work, out, State({}, 0.0), whole), whole)
-  return tally
+  return _disturbed("out of memory", world, work, times, lambda number: [{"memory": int(2 ** dice.uniform(24, 29))}])
 
 
 def truncated_events(world: World, work: Work, dice: random.Random, times: int = 6) -> Tally:
