@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import dataclasses
-import os
-import pathlib
 from typing import TYPE_CHECKING, Any
-import zipfile
 
-from absl import logging
 import numpy as np
 import tensorflow as tf
 
-from tbvis import files
 from tbvis.errors import UsageError
 from tbvis.maximization import adam, kept, network, parameterizations, programs, regularizers, transforms
 from tbvis.maximization import config as config_lib
+from tbvis.maximization.snapshot import Snapshot
 from tbvis.maximization.streams import Stream
 from tbvis.models import geometry
 
@@ -52,14 +48,6 @@ def _own_errors() -> Iterator[None]:
 def _level(relative: tf.Tensor) -> tf.Tensor:
   """Returns the logarithm of activation over a_hat, of `_OFF` at least."""
   return tf.math.log(tf.maximum(relative, _OFF))
-
-
-@dataclasses.dataclass(frozen=True)
-class Term:
-  """One target of a row, with a data weight of its own: its form and the places in the network that it reads."""
-
-  form: programs.Form
-  taps: tuple[network.Tap, ...]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -116,49 +104,6 @@ class Result:
   kept: Mapping[str, np.ndarray]
 
 
-class Snapshot:
-  """The state of an ascent on disk, from which it goes on bit for bit.
-
-  Args:
-    path: an npz, written in one step.
-    every: steps between two of them.
-    identity: what the ascent is of; a state of another one is not taken up.
-  """
-
-  def __init__(self, path: str | os.PathLike[str], every: int, identity: str):
-    self._path = pathlib.Path(path)
-    self._every = every
-    self._identity = identity
-
-  def due(self, step: int) -> bool:
-    """Tells whether the state after the 0-based `step` is to be kept."""
-    return self._every > 0 and (step + 1) % self._every == 0
-
-  def save(self, state: Mapping[str, Any]) -> None:
-    """Writes the state."""
-    # Another process that has just ended the same search takes away what it finds of it.
-    with contextlib.suppress(FileNotFoundError), files.atomic_path(self._path) as temporary, open(temporary, "wb") as stream:
-      np.savez(stream, identity=self._identity, **state)
-
-  def load(self) -> dict[str, np.ndarray] | None:
-    """Returns the state, None where there is none of this ascent."""
-    if not self._path.exists():
-      return None
-    try:
-      with np.load(self._path) as stored:
-        state = {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-      logging.warning("%s: expected the state of a search, found %s; the search starts anew.", self._path, error)
-      return None
-    return state if str(state.pop("identity", "")) == self._identity else None
-
-  def remove(self) -> None:
-    """Removes the state of an ascent whose results are kept elsewhere, and what a killed process left of one."""
-    self._path.unlink(missing_ok=True)
-    for part in self._path.parent.glob(f".{self._path.stem}-*"):
-      part.unlink(missing_ok=True)
-
-
 class Ascent:
   """Finds inputs that excite targets of given forms; compiled once, used for any number of batches.
 
@@ -173,7 +118,7 @@ class Ascent:
   def __init__(
     self,
     model: keras.Model,
-    terms: Sequence[Term],
+    terms: Sequence[programs.Term],
     streams: Mapping[str, Stream],
     canvas: int,
     config: config_lib.MaximizationConfig,

@@ -16,7 +16,7 @@ import tensorflow as tf
 from tbvis import limits
 from tbvis.diagnostics import statistics as statistics_lib
 from tbvis.errors import UsageError
-from tbvis.maximization import ascent, canvas, network, objectives, programs
+from tbvis.maximization import canvas, network, objectives, programs
 from tbvis.maximization import config as config_lib
 from tbvis.maximization.stimulus import kind
 from tbvis.maximization.streams import Stream
@@ -231,7 +231,7 @@ def plan(job: Job, wanted: Sequence[Target], settings: Sequence[Setting], seed: 
   by_form: dict[Any, list[Row]] = {}
   sides: dict[Any, int] = {}
   for target in wanted:
-    key = tuple(ascent.Term(program.form, program.taps) for program in job.lower(target))
+    key = tuple(programs.Term(program.form, program.taps) for program in job.lower(target))
     tapped = [tap.layer for term in key for tap in term.taps]
     largest = max(tapped, key=lambda layer: table[layer].field or float("inf"))
     sides[key] = canvas.canvas_size(table[largest], job.config, job.input_size)

@@ -42,6 +42,14 @@ class Program:
   scale: float
 
 
+@dataclasses.dataclass(frozen=True)
+class Term:
+  """One target of a row, with a data weight of its own: its form and the places in the network that it reads."""
+
+  form: Form
+  taps: tuple[network.Tap, ...]
+
+
 def lower(
   objective: objectives.Objective,
   model: keras.Model,

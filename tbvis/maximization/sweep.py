@@ -19,6 +19,8 @@ import numpy as np
 from tbvis.maximization import ascent
 from tbvis.maximization import config as config_lib
 from tbvis.maximization.planning import Batch, Job, Row, Target, layer_order
+from tbvis.maximization.programs import Term
+from tbvis.maximization.snapshot import Snapshot
 from tbvis.maximization.stimulus import Stimulus
 from tbvis.models import activations
 
@@ -44,7 +46,7 @@ def identity(job: Job, batch: Batch) -> str:
 _ASCENTS: weakref.WeakKeyDictionary[Any, dict[Any, ascent.Ascent]] = weakref.WeakKeyDictionary()
 
 
-def _ascent(job: Job, terms: tuple[ascent.Term, ...], side: int) -> ascent.Ascent:
+def _ascent(job: Job, terms: tuple[Term, ...], side: int) -> ascent.Ascent:
   """Returns the compiled search of these terms, made once for a network."""
   kept = _ASCENTS.setdefault(job.model, {})
   dtypes = tuple(str(job.model.get_layer(tap.layer).compute_dtype) for term in terms for tap in term.taps)
@@ -76,7 +78,7 @@ def search(
   order = layer_order(job.model)
   for batch in batches:
     programs = [job.lower(row.target) for row in batch.rows]
-    terms = tuple(ascent.Term(program.form, program.taps) for program in programs[0])
+    terms = tuple(Term(program.form, program.taps) for program in programs[0])
     engine = _ascent(job, terms, batch.canvas)
     scale = np.array([[program.scale for program in row] for row in programs], np.float32)
     parameters = tuple(
@@ -94,7 +96,7 @@ def search(
     snapshot = None
     if state and save_every:
       name = identity(job, batch)
-      snapshot = ascent.Snapshot(pathlib.Path(state) / f"{name}.npz", save_every, name)
+      snapshot = Snapshot(pathlib.Path(state) / f"{name}.npz", save_every, name)
     started = time.monotonic()
     found = engine.run(rows, on_step=functools.partial(_tell, on_step, batch) if on_step else None, snapshot=snapshot)
     seconds = (time.monotonic() - started) / len(batch.rows)

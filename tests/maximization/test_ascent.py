@@ -10,7 +10,7 @@ import tensorflow as tf
 import tbvis
 from tbvis import limits
 from tbvis.errors import UsageError
-from tbvis.maximization import api, ascent, planning, streams, sweep
+from tbvis.maximization import api, ascent, planning, programs, streams, sweep
 from tbvis.maximization.config import MaximizationConfig
 from tbvis.maximization.network import CutNetwork, Leak, Tap
 from tbvis.records import StimulusRecord
@@ -23,7 +23,7 @@ def _a_hat(network, *layers, value=1.0):
 
 
 def _ascent(network, layer, canvas, config):
-  term = ascent.Term(("unit", Tap(layer), config.location), (Tap(layer),))
+  term = programs.Term(("unit", Tap(layer), config.location), (Tap(layer),))
   return ascent.Ascent(network, [term], streams.streams_of(network), canvas, config)
 
 

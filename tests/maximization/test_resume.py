@@ -10,8 +10,9 @@ import pytest
 
 from tb_plugin import store, sweeps
 from tbvis import files, summaries
-from tbvis.maximization import api, ascent, pipeline, planning, sweep
+from tbvis.maximization import api, pipeline, planning, sweep
 from tbvis.maximization.config import MaximizationConfig
+from tbvis.maximization.snapshot import Snapshot
 from tbvis.models import checkpoint as checkpoint_lib
 
 CONFIG = MaximizationConfig(steps=9, log_every=2, temporal_jitter=2)
@@ -68,10 +69,10 @@ def test_the_state_of_another_search_is_not_taken_up(network, tmp_path):
     sweep.identity(dataclasses.replace(job, a_hat={"conv2_2_motion": np.full(8, 2.0)}), batches[0]),
   ]
   assert identity not in others
-  snapshot = ascent.Snapshot(tmp_path / "a.npz", 1, identity)
+  snapshot = Snapshot(tmp_path / "a.npz", 1, identity)
   snapshot.save({"step": np.array(3)})
   assert int(snapshot.load()["step"]) == 3
-  assert ascent.Snapshot(tmp_path / "a.npz", 1, "other").load() is None
+  assert Snapshot(tmp_path / "a.npz", 1, "other").load() is None
   (tmp_path / "a.npz").write_bytes(b"PK cut short")
   assert snapshot.load() is None
   # A process killed while it saved leaves its temporary file; another search's is not ours to remove.
