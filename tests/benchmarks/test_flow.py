@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import subprocess
-import sys
 
 import cv2
 import numpy as np
 import pytest
 
+from tests import calls
 from tests.datasets.conftest import write_video
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "benchmarks" / "flow.py"
@@ -34,7 +33,7 @@ def _write_rubberwhale(folder: pathlib.Path) -> pathlib.Path:
 
 def _run(*arguments):
   environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
-  return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, check=False, env=environment)
+  return calls.run(SCRIPT, *arguments, env=environment)
 
 
 @pytest.mark.slow

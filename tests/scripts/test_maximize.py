@@ -1,8 +1,6 @@
 """tbvis-maximize as a user calls it."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -11,6 +9,7 @@ from tbvis import summaries
 from tbvis.diagnostics import statistics as statistics_lib
 from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.rendering import animation, export
+from tests import calls
 
 # Every test starts programs or passes clips through a network.
 pytestmark = pytest.mark.slow
@@ -29,7 +28,7 @@ def network(tmp_path_factory):
 
 
 def _run(*arguments):
-  return subprocess.run([sys.executable, "-m", "tbvis.scripts.maximize", *map(str, arguments)], capture_output=True, text=True, check=False)
+  return calls.call("maximize", *arguments)
 
 
 def test_stimuli_are_written_and_a_second_run_skips_them(network, tmp_path):
