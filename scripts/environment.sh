@@ -39,7 +39,10 @@ check_code() {
   .venv/bin/python -m mypy
 }
 
-# run_pytest ARGUMENTS, in place of this shell. A file's tests share what they set up, and so stay with one worker.
+# run_pytest ARGUMENTS, in place of this shell. A file's tests share what they set up, and so stay with one worker. Files come in order
+# of their names: by their number of tests, long ones of few tests would come last and one worker would wait for the other.
+# The programs that tests start would compile the project each time where Python is forbidden to keep what it compiled.
 run_pytest() {
-  exec .venv/bin/python -m pytest -n "${TBVIS_TEST_WORKERS:-2}" --dist loadfile "$@"
+  unset PYTHONDONTWRITEBYTECODE
+  exec .venv/bin/python -m pytest -n "${TBVIS_TEST_WORKERS:-2}" --dist loadfile --no-loadscope-reorder "$@"
 }

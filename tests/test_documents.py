@@ -4,14 +4,13 @@ import contextlib
 import importlib
 import inspect
 import io
-import os
 import pathlib
 import re
 import shlex
-import subprocess
-import sys
 
 import pytest
+
+from tests import calls
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCUMENTS = [*(ROOT / f"{name}.md" for name in ("README", "CONTRIBUTING", "CHANGELOG")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -40,8 +39,7 @@ names = {{flag.name for flag in flags.FLAGS.get_key_flags_for_module("{module}")
 names |= {{"no" + name for name in names if flags.FLAGS[name].boolean}}
 print(" ".join(sorted(names)))
 """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    done = calls.run("-c", code)
     assert done.returncode == 0, done.stderr
     found[verb] = set(done.stdout.split())
   return found

@@ -9,10 +9,11 @@ import json
 import os
 import pathlib
 import re
-import subprocess
 import sys
 
 import pytest
+
+from tests import calls
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NOTEBOOK = json.loads((ROOT / "notebooks" / "tbvis.ipynb").read_text())
@@ -44,9 +45,7 @@ def test_nothing_of_a_run_is_kept_in_it():
 def test_it_runs(tmp_path):
   # Clips that it films go where temporary files go.
   environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "TMPDIR": str(tmp_path)}
-  done = subprocess.run(
-    [sys.executable, "-c", PROGRAM], input=json.dumps(CELLS), capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
-  )
+  done = calls.run("-c", PROGRAM, input=json.dumps(CELLS), cwd=tmp_path, env=environment)
   assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-3000:]}"
   said = done.stdout
   # Every stimulus reaches what clips do; slow ones are slow.

@@ -75,7 +75,7 @@ def test_the_suite_runs_after_installation_and_style(with_browser):
   assert set(torch) == {"-c import torch"}
   assert installation.endswith("--editable .[test]")
   assert (style, layout, types) == ("-m ruff check .", "-m ruff format --check --quiet .", "-m mypy")
-  assert suite == "-m pytest -n 2 --dist loadfile -m not slow tests/test_errors.py"
+  assert suite == "-m pytest -n 2 --dist loadfile --no-loadscope-reorder -m not slow tests/test_errors.py"
 
 
 def test_pytorch_is_installed_where_it_is_asked_for(with_browser):
@@ -123,7 +123,7 @@ def test_check_runs_the_fast_tests_alone(checkout):
   assert done.returncode == 0, done.stderr
   _, style, layout, types, tests = checkout.calls
   assert (style, layout, types) == ("-m ruff check .", "-m ruff format --check --quiet .", "-m mypy")
-  assert tests == "-m pytest -n 0 --dist loadfile -m not slow tests/test_errors.py"
+  assert tests == "-m pytest -n 0 --dist loadfile --no-loadscope-reorder -m not slow tests/test_errors.py"
 
 
 def test_without_a_browser_it_says_what_is_skipped(checkout):

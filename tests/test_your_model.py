@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import os
 import pathlib
 import re
 import shlex
-import subprocess
 import sys
 
 import numpy as np
@@ -15,6 +13,7 @@ import pytest
 
 from tbvis import summaries
 from tbvis.rendering import export
+from tests import calls
 from tests.datasets.conftest import prepare_folder, write_video
 
 # Starts a program a command.
@@ -31,7 +30,7 @@ def blocks(kind):
 
 def run(folder, *command):
   environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-  done = subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=folder, env=environment, check=False)
+  done = calls.run(*command, cwd=folder, env=environment)
   assert done.returncode == 0, f"{command}\n{done.stderr[-3000:]}"
   return done
 
@@ -60,10 +59,7 @@ def done(tmp_path_factory):
     own = [text for text in commands if f"--flagfile={name}.flags" in text]
     return {(text.split()[0], name): run(folder, *command(text)) for text in own}
 
-  # The models do not know of each other.
-  with concurrent.futures.ThreadPoolExecutor(2) as pool:
-    for found in pool.map(one_model, ("two_inputs", "film")):
-      said |= found
+  said |= one_model("two_inputs") | one_model("film")
   assert len(said) == 1 + len(commands)
   said["adopting"] = run(folder, "-c", adopting)
   return folder, said

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import subprocess
-import sys
 
 import pytest
 
 from tbvis.models import checkpoint as checkpoint_lib
+from tests import calls
 from tests.datasets.conftest import prepare_folder, write_video
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "benchmarks" / "chi.py"
@@ -29,7 +28,7 @@ def test_the_network_and_its_control_are_measured(tmp_path):
   arguments = [f"--checkpoint={tmp_path / 'net.keras'}", f"--data_dir={tmp_path / 'data'}", f"--json={tmp_path / 'out.json'}"]
 
   def run(*more):
-    return subprocess.run([sys.executable, str(SCRIPT), *arguments, *more], capture_output=True, text=True, check=False, env=environment)
+    return calls.run(SCRIPT, *arguments, *more, env=environment)
 
   done = run("--dataset=moves_split1_dis", "--units=conv2_2/f001-f002,prediction/*", "--steps=10")
   assert done.returncode == 0, done.stderr[-3000:]

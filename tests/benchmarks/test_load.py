@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import subprocess
-import sys
 
 import pytest
 
 from benchmarks import processes
 from tbvis.errors import UsageError
+from tests import calls
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "benchmarks" / "load.py"
 
 
 def run(*arguments):
   environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
-  return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, check=False, env=environment)
+  return calls.run(SCRIPT, *arguments, env=environment)
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ import pytest
 from benchmarks.peers import common, environments, report
 from tbvis.errors import UsageError
 from tbvis.models import two_stream
+from tests import calls
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "benchmarks" / "maximization.py"
 
@@ -164,7 +165,7 @@ def test_an_environment_that_is_there_is_used(tmp_path):
 def _run(*arguments):
   # In a checkout that is not installed the project is found all the same.
   environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
-  done = subprocess.run([sys.executable, str(SCRIPT), *map(str, arguments)], capture_output=True, text=True, check=False, env=environment)
+  done = calls.run(SCRIPT, *arguments, env=environment)
   assert "Traceback" not in done.stderr, done.stderr[-3000:]
   return done
 

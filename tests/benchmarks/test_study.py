@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,6 +12,7 @@ import pytest
 from tbvis.diagnostics import statistics
 from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.rendering import animation
+from tests import calls
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "benchmarks" / "study.py"
 
@@ -28,9 +27,9 @@ def test_variants_are_drawn_and_told(tmp_path):
   statistics.UnitStatistics(classes, ("v_Right_g08_c01",), np.array([1]), {"conv2_2_motion": layer}).save(tmp_path / "statistics.npz")
 
   def run(*more):
-    command = [sys.executable, str(SCRIPT), f"--checkpoint={tmp_path / 'net.keras'}", f"--statistics={tmp_path / 'statistics.npz'}", *more]
     environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    given = (f"--checkpoint={tmp_path / 'net.keras'}", f"--statistics={tmp_path / 'statistics.npz'}")
+    return calls.run(SCRIPT, *given, *more, env=environment)
 
   pictures = tmp_path / "pictures"
   done = run("--quick", "--units=conv2_2_motion/f003", "--dtype=float32", f"--pictures={pictures}", f"--json={tmp_path / 'out.json'}")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from tbvis.models import checkpoint as checkpoint_lib
+from tests import calls
 
 SCRIPT = pathlib.Path(__file__).resolve().parents[2] / "benchmarks" / "transfer.py"
 CLASSES = ("Left", "Right")
@@ -34,8 +33,7 @@ def networks(tmp_path_factory):
 def _run(*arguments):
   # In a checkout that is not installed the project is found all the same.
   environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
-  command = [sys.executable, str(SCRIPT), *map(str, arguments)]
-  done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+  done = calls.run(SCRIPT, *arguments, env=environment)
   assert "Traceback" not in done.stderr, done.stderr[-3000:]
   return done
 

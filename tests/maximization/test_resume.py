@@ -14,6 +14,7 @@ from tbvis.maximization import api, pipeline, planning, sweep
 from tbvis.maximization.config import MaximizationConfig
 from tbvis.maximization.snapshot import Snapshot
 from tbvis.models import checkpoint as checkpoint_lib
+from tests import calls
 
 CONFIG = MaximizationConfig(steps=9, log_every=2, temporal_jitter=2)
 
@@ -167,11 +168,12 @@ def test_a_batch_is_tried_again_and_then_told_by_name(checkpoint, tmp_path, monk
 def test_beam_finds_what_one_process_finds_and_goes_on_past_a_failure(checkpoint, tmp_path):
   pytest.importorskip("apache_beam", reason="Apache Beam (the extra `beam`) is not installed")
   parallel = ("--runner=DirectRunner", "--direct_num_workers=2")
-  done = subprocess.run(_command(checkpoint, tmp_path / "one"), capture_output=True, text=True, check=False)
+  steps = "--steps=20"
+  done = calls.run(*_command(checkpoint, tmp_path / "one", steps)[1:])
   assert done.returncode == 0, done.stderr[-2000:]
   # A file where a folder has to be: this stimulus cannot be written.
   files.write_bytes(tmp_path / "beam" / "stimuli" / "tbvis" / "stimuli" / "prediction", b"")
-  command = _command(checkpoint, tmp_path / "beam", *parallel, f"--json={tmp_path / 'out.json'}")
+  command = _command(checkpoint, tmp_path / "beam", steps, *parallel, f"--json={tmp_path / 'out.json'}")
   done = subprocess.run(command, capture_output=True, text=True, check=False)
   assert done.returncode == 2 and "Failed: prediction/Left, prediction/Right" in done.stdout, done.stderr[-3000:]
   assert [path.suffix for path in (tmp_path / "beam/stimuli/tbvis/sweeps").iterdir()] == [".json"], "the plan stays, nobody lives"
@@ -185,7 +187,6 @@ def test_beam_finds_what_one_process_finds_and_goes_on_past_a_failure(checkpoint
 
 @pytest.mark.parametrize("flag", ["--runner=DirectRunner", "--unknown_flag=3"])
 def test_beam_needs_a_logdir_and_flags_are_checked_without_it(flag):
-  command = [sys.executable, "-m", "tbvis.scripts.maximize", "--checkpoint=x", "--units=a/f001", flag]
-  done = subprocess.run(command, capture_output=True, text=True, check=False)
+  done = calls.call("maximize", "--checkpoint=x", "--units=a/f001", flag)
   assert done.returncode == 2 and "Traceback" not in done.stderr
   assert ("--logdir, --pictures or --export" if "runner" in flag else "unknown flag") in done.stderr

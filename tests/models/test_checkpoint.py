@@ -263,6 +263,7 @@ def test_weights_are_copied_and_other_classes_keep_their_own_classifier():
     copied(("a", "b"), width=0.1)
 
 
+@pytest.mark.slow
 def test_towers_of_their_own_files_are_paired():
   arguments = {"width": 0.02, "input_size": 32}
   towers = {

@@ -1,8 +1,6 @@
 """tbvis-analyze as a user calls it, on a tiny network and a really prepared set."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -11,6 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tbvis import summaries
 from tbvis.diagnostics import statistics
 from tbvis.models import checkpoint as checkpoint_lib
+from tests import calls
 from tests.datasets.conftest import prepare_folder, write_video
 
 # Every test starts programs that pass clips through a network.
@@ -20,7 +19,7 @@ CLASSES = ("Left", "Right")
 
 
 def _run(*arguments):
-  return subprocess.run([sys.executable, "-m", "tbvis.scripts.analyze", *map(str, arguments)], capture_output=True, text=True, check=False)
+  return calls.call("analyze", *arguments)
 
 
 @pytest.fixture(scope="module")

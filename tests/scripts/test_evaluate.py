@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,6 +12,7 @@ from tbvis import summaries
 from tbvis.diagnostics.predictions import Predictions
 from tbvis.diagnostics.statistics import UnitStatistics
 from tbvis.models import checkpoint as checkpoint_lib
+from tests import calls
 from tests.datasets.conftest import prepare_folder, write_video
 
 # Every test starts programs or passes clips through a network.
@@ -42,7 +41,7 @@ def work(tmp_path_factory):
 
 
 def _run(*arguments):
-  return subprocess.run([sys.executable, "-m", "tbvis.scripts.evaluate", *map(str, arguments)], capture_output=True, text=True, check=False)
+  return calls.call("evaluate", *arguments)
 
 
 def test_everything_is_written(work, tmp_path):
@@ -125,9 +124,7 @@ def test_mistakes_are_named_and_a_blank_stream_is_left_out(work, tmp_path):
       "",
     ),
   ]
-  done = subprocess.run(
-    [sys.executable, "-c", _DRIVER], input=json.dumps([arguments for arguments, _ in cases]), capture_output=True, text=True, check=False
-  )
+  done = calls.run("-c", _DRIVER, input=json.dumps([arguments for arguments, _ in cases]))
   assert done.returncode == 0, done.stderr[-3000:]
   said = json.loads(done.stdout.splitlines()[-1])
   for message, (arguments, expected) in zip(said, cases, strict=True):

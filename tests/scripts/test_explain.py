@@ -1,8 +1,6 @@
 """tbvis-explain as a user calls it, on a tiny network and a really prepared set."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -11,6 +9,7 @@ from tb_plugin import explanations
 from tbvis import summaries
 from tbvis.diagnostics import predictions as predictions_lib
 from tbvis.models import checkpoint as checkpoint_lib
+from tests import calls
 from tests.datasets.conftest import prepare_folder, write_video
 
 # Every test starts programs that load TensorFlow.
@@ -22,7 +21,7 @@ GROUPS = (1, 2, 8, 9)
 
 
 def _run(*arguments):
-  return subprocess.run([sys.executable, "-m", "tbvis.scripts.explain", *map(str, arguments)], capture_output=True, text=True, check=False)
+  return calls.call("explain", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +91,7 @@ def test_what_the_clips_and_the_network_do_not_have_is_told_before_the_search(gi
     ("--pair=Left,Right", "--dataset=others"): "Unknown prepared set 'others'",
   }
   texts = json.dumps([[*always, *more] for more in cases])
-  done = subprocess.run([sys.executable, "-c", _DRIVER], input=texts, capture_output=True, text=True, check=False)
+  done = calls.run("-c", _DRIVER, input=texts)
   assert done.returncode == 0, done.stderr[-3000:]
   for (more, told), said in zip(cases.items(), json.loads(done.stdout.splitlines()[-1]), strict=True):
     assert told in said, (more, said)

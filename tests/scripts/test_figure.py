@@ -2,13 +2,12 @@
 
 import json
 import pathlib
-import subprocess
-import sys
 
 import pytest
 
 from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.rendering import animation
+from tests import calls
 from tests.datasets.conftest import prepare_folder, write_video
 
 # Every test starts programs that load TensorFlow.
@@ -19,8 +18,7 @@ CLASSES = ("PlayingCello", "PlayingTabla")
 
 
 def _run(folder, *arguments):
-  command = [sys.executable, "-m", "tbvis.scripts.figure", f"--output_dir={folder / 'figures'}", "--steps=2", *map(str, arguments)]
-  return subprocess.run(command, capture_output=True, text=True, check=False)
+  return calls.call("figure", f"--output_dir={folder / 'figures'}", "--steps=2", *arguments)
 
 
 @pytest.fixture(scope="module")

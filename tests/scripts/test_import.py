@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from tbvis.models import checkpoint as checkpoint_lib
+from tests import calls
 from tests.weights import exporter
 
 # Every test starts programs.
@@ -35,8 +34,7 @@ def work(tmp_path_factory):
 
 
 def call(script, *arguments):
-  command = [sys.executable, "-m", f"tbvis.scripts.{script}", *map(str, arguments)]
-  return subprocess.run(command, capture_output=True, text=True, check=False)
+  return calls.call(script, *arguments)
 
 
 def test_two_unfused_towers_in_one_file_start_the_fused_head(tmp_path):
@@ -147,9 +145,7 @@ def test_mistakes_are_named_and_nothing_is_written(work, tmp_path):
     ([matconvnet, f"--weights={img}", "--cross_modality", "--allow_partial", "--dry_run"], ""),
     ([matconvnet, f"--weights={work / 'fusion.mat'}", "--dry_run", "--chunks=2"], ""),
   ]
-  driven = subprocess.run(
-    [sys.executable, "-c", _DRIVER], input=json.dumps([arguments for arguments, _ in cases]), capture_output=True, text=True, check=False
-  )
+  driven = calls.run("-c", _DRIVER, input=json.dumps([arguments for arguments, _ in cases]))
   assert driven.returncode == 0, driven.stderr[-3000:]
   said = json.loads(driven.stdout.splitlines()[-1])
   for message, (arguments, expected) in zip(said, cases, strict=True):

@@ -2,8 +2,6 @@
 
 import gc
 import json
-import subprocess
-import sys
 import weakref
 
 import numpy as np
@@ -15,6 +13,7 @@ from tbvis.maximization import config, pipeline, planning
 from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.rendering import animation, export
 from tbvis.scripts import maximize
+from tests import calls
 
 # Every test starts programs or passes clips through a network.
 pytestmark = pytest.mark.slow
@@ -33,7 +32,7 @@ def network(tmp_path_factory):
 
 
 def _run(*arguments):
-  return subprocess.run([sys.executable, "-m", "tbvis.scripts.maximize", *map(str, arguments)], capture_output=True, text=True, check=False)
+  return calls.call("maximize", *arguments)
 
 
 def test_stimuli_are_written_and_a_second_run_skips_them(network, tmp_path):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import subprocess
 import sys
 
 import pytest
+
+from tests import calls
 
 # Starts programs that load TensorFlow.
 pytestmark = pytest.mark.slow
@@ -95,8 +96,7 @@ def test_networks_are_read_and_kept_and_mistakes_are_told(tmp_path):
   environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
 
   def run(*arguments):
-    made_there = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
-    done = subprocess.run([sys.executable, *arguments], check=False, **made_there)
+    done = calls.run(*arguments, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import pytest
 
 from tbvis.models import checkpoint as checkpoint_lib
+from tests import calls
 from tests.datasets.conftest import write_video
 
 # Every test starts programs or passes clips through a network.
@@ -16,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 
 def _run(verb, *arguments, check=None):
-  done = subprocess.run([sys.executable, "-m", f"tbvis.scripts.{verb}", *map(str, arguments)], capture_output=True, text=True, check=False)
+  done = calls.call(verb, *arguments)
   if check is not None:
     assert done.returncode == check, done.stderr[-3000:]
   return done

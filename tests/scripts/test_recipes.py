@@ -7,8 +7,6 @@ import math
 import pathlib
 import re
 import shutil
-import subprocess
-import sys
 
 import pytest
 
@@ -20,6 +18,7 @@ from tbvis.errors import UsageError
 from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.scripts import demo_steps, recipe_steps
 from tbvis.training import recipe as recipe_lib
+from tests import calls
 from tests.datasets.conftest import write_video
 
 SPLIT1 = "ucf101_split1.flags"
@@ -40,7 +39,7 @@ print(json.dumps({flag.name: flag.value for flag in known}))
 
 def _flags(verb, *names):
   arguments = [f"--flagfile={resources.flags_path(name)}" for name in names]
-  done = subprocess.run([sys.executable, "-c", _PARSE, verb, *arguments], capture_output=True, text=True, check=False)
+  done = calls.run("-c", _PARSE, verb, *arguments)
   assert done.returncode == 0, done.stderr[-2000:]
   return json.loads(done.stdout)
 
@@ -298,6 +297,12 @@ _REHEARSAL = """
 """
 
 
+def _begun_sooner(step):
+  done = calls.call(step.verb, *step.arguments)
+  assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+  return done.returncode
+
+
 @pytest.mark.slow
 def test_rehearsal_of_the_whole_command(tmp_path):
   """All 101 class names, two or three clips each of a moving texture: a rehearsal, no result."""
@@ -311,11 +316,14 @@ def test_rehearsal_of_the_whole_command(tmp_path):
   recipe = tmp_path / "rehearsal.flags"
   recipe.write_text(text + _REHEARSAL)
   data, logs = tmp_path / "data", tmp_path / "logs"
-  command = [sys.executable, "-m", "tbvis.scripts.demo", f"--recipe={recipe}", f"--videos={tmp_path / 'videos'}", f"--data_dir={data}",
-             f"--logdir={logs}", "--notensorboard", f"--json={tmp_path / 'n.json'}"]  # fmt: skip
-  done = subprocess.run(command, capture_output=True, text=True, check=False)
-  assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
   plan = recipe_steps.recipe_steps(recipe_steps.read_recipe(recipe), data, logs, videos=tmp_path / "videos")
+  assert [step.verb for step in plan.steps] == ["prepare", "train", "evaluate", "maximize"]
+  # The steps as the command does them, each begun sooner; the second command below begins its own.
+  demo_steps.run_steps(plan.steps, plan.state, _begun_sooner)
+  given = [f"--recipe={recipe}", f"--data_dir={data}", "--notensorboard"]
+  done = calls.call("demo", *given, f"--videos={tmp_path / 'videos'}", f"--logdir={logs}", f"--json={tmp_path / 'n.json'}")
+  assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+  assert done.stdout.count("finished by an earlier run") == 4
   network = checkpoint_lib.load_checkpoint(plan.checkpoint)
   assert network.classes == classes and network.metadata["validation_groups"] == [23]
   assert network.metadata["recipe"]["motion"]["dropout"] == 0.9
@@ -327,13 +335,10 @@ def test_rehearsal_of_the_whole_command(tmp_path):
   stimuli = summaries.read_run(logs, plan.stimuli_run).stimuli
   assert {(s.unit, s.chi) for s in stimuli} == {(f"prediction/{c}", chi) for c in ("PlayingCello", "PlayingViolin") for chi in (0.0, 10.0)}
   assert all(s.a_hat for s in stimuli)
-  again = subprocess.run(command, capture_output=True, text=True, check=False)
-  assert again.returncode == 0 and again.stdout.count("finished by an earlier run") == 4, again.stderr[-2000:]
   # The same clips, and weights from elsewhere: what was trained stands for them.
   elsewhere = tmp_path / "published.keras"
   elsewhere.write_bytes(plan.checkpoint.read_bytes())
-  command = [*command[:4], f"--data_dir={data}", f"--logdir={tmp_path / 'imported'}", "--notensorboard"]
-  done = subprocess.run([*command, f"--weights={elsewhere}", "--format=keras"], capture_output=True, text=True, check=False)
+  done = calls.call("demo", *given, f"--logdir={tmp_path / 'imported'}", f"--weights={elsewhere}", "--format=keras")
   assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
   assert "[1/3] Import the weights" in done.stdout and "PlayingCello -> PlayingViolin: " in done.stdout
   assert len(summaries.read_run(tmp_path / "imported", plan.stimuli_run).stimuli) == 4
@@ -356,6 +361,5 @@ def test_rehearsal_of_the_whole_command(tmp_path):
 def test_mistakes_are_one_line_and_status_2(tmp_path, arguments, expected):
   places = {"NONE": str(tmp_path / "none"), "RECIPE": str(resources.flags_path(SPLIT1))}
   given = [re.sub("NONE|RECIPE", lambda m: places[m[0]], a) for a in arguments]
-  command = [sys.executable, "-m", "tbvis.scripts.demo", *given, f"--data_dir={tmp_path / 'data'}", f"--logdir={tmp_path / 'logdir'}"]
-  done = subprocess.run(command, capture_output=True, text=True, check=False)
+  done = calls.call("demo", *given, f"--data_dir={tmp_path / 'data'}", f"--logdir={tmp_path / 'logdir'}")
   assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and expected in done.stderr

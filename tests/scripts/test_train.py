@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -13,6 +11,7 @@ from tbvis.datasets import reader
 from tbvis.diagnostics.predictions import Predictions
 from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.training import train
+from tests import calls
 from tests.datasets.conftest import prepare_folder, write_video
 
 # One process for many calls: TensorFlow takes seconds to load.
@@ -38,7 +37,7 @@ _NETWORK = {"width": 0.05, "input_size": 32, "fc_units": 4}
 
 def _call(cases):
   texts = json.dumps([[str(argument) for argument in arguments] for arguments, *_ in cases])
-  done = subprocess.run([sys.executable, "-c", _DRIVER], input=texts, capture_output=True, text=True, check=False)
+  done = calls.run("-c", _DRIVER, input=texts)
   assert done.returncode == 0, done.stderr[-3000:]
   said = json.loads(done.stdout.splitlines()[-1])
   for text, (arguments, *expected) in zip(said, cases, strict=True):
@@ -138,9 +137,10 @@ def test_some_classes_first_and_then_all(tmp_path):
   found = train.validate(start, chosen, [23], ("motion",))
   assert found["validation_accuracy_motion"] == start.metadata["training"]["validation_accuracy_motion"]
   # A network of some classes is scored on the clips of these, of a set that has more.
-  command = [sys.executable, "-m", "tbvis.scripts.evaluate", f"--checkpoint={first / 'checkpoint.keras'}", "--statistics_snippets=0"]
-  command += [f"--data_dir={tmp_path / 'data'}", "--dataset=moves_split1_dis", f"--output_dir={tmp_path / 'scores'}", "--snippets=1"]
-  done = subprocess.run(command, capture_output=True, text=True, check=False)
+  done = calls.call(
+    "evaluate", f"--checkpoint={first / 'checkpoint.keras'}", "--statistics_snippets=0", "--snippets=1",
+    f"--data_dir={tmp_path / 'data'}", "--dataset=moves_split1_dis", f"--output_dir={tmp_path / 'scores'}",
+  )  # fmt: skip
   assert done.returncode == 0, done.stderr[-2000:]
   assert "The network knows 2 of the 3 classes of moves_split1_dis; the others are left out." in done.stdout
   scored = Predictions.load(tmp_path / "scores" / "predictions.npz")

@@ -15,6 +15,7 @@ import pytest
 from tbvis.errors import UsageError
 from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.training import distribution
+from tests import calls
 from tests.datasets.conftest import prepare_folder, write_video
 
 # Trains a small model on fixed batches: strategy, steps, result, backup, "normalised" or "plain". Two logical CPUs stand for two devices.
@@ -61,8 +62,7 @@ np.savez(result, *model.get_weights(), **found)
 
 def _child(name, tmp_path, label, steps=6, backup=None, check=True, kind="plain"):
   result = tmp_path / f"{label}.npz"
-  command = [sys.executable, "-c", _CHILD, name, str(steps), str(result), str(tmp_path / (backup or f"backup_{label}")), kind]
-  done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+  done = calls.run("-c", _CHILD, name, steps, result, tmp_path / (backup or f"backup_{label}"), kind)
   if not check:
     return done
   assert done.returncode == 0, done.stderr[-3000:]
@@ -123,9 +123,9 @@ def test_two_workers_train_the_network_of_one(tmp_path):
     *(f"--{p}_{k}={v}" for p in ("appearance", "motion", "fusion") for k, v in (("steps", 3), ("batch_size", 4), ("learning_rate", 0.01))),
   ]  # fmt: skip
 
-  def start(output, strategy, config=None):
-    command = [sys.executable, "-m", "tbvis.scripts.train", *flags, f"--output_dir={output}", f"--strategy={strategy}"]
-    environment = {**os.environ, **({"TF_CONFIG": json.dumps(config)} if config else {})}
+  def start(output, config):
+    command = [sys.executable, "-m", "tbvis.scripts.train", *flags, f"--output_dir={output}", "--strategy=multiworker"]
+    environment = {**os.environ, "TF_CONFIG": json.dumps(config)}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
   def finish(processes):
@@ -133,12 +133,13 @@ def test_two_workers_train_the_network_of_one(tmp_path):
     assert [process.returncode for process in processes] == [0] * len(processes), "\n".join(error[-3000:] for _, error in said)
     return [out for out, _ in said]
 
-  finish([start(tmp_path / "one", "none")])
+  done = calls.call("train", *flags, f"--output_dir={tmp_path / 'one'}", "--strategy=none")
+  assert done.returncode == 0, done.stderr[-3000:]
   workers = [f"localhost:{port}" for port in _free_ports(2)]
   # The second worker's own folder shows that it writes nothing.
   folders = [tmp_path / "two", tmp_path / "other"]
   configs = [{"cluster": {"worker": workers}, "task": {"type": "worker", "index": index}} for index in range(2)]
-  chief, other = finish([start(folder, "multiworker", config) for folder, config in zip(folders, configs, strict=True)])
+  chief, other = finish([start(folder, config) for folder, config in zip(folders, configs, strict=True)])
   assert "Phase fusion:" in chief and "validation_accuracy_fused" in chief and "the chief has written" in other
   assert not any(folders[1].rglob("*"))
   one, two = (checkpoint_lib.load_checkpoint(tmp_path / name / "checkpoint.keras") for name in ("one", "two"))
@@ -149,8 +150,8 @@ def test_two_workers_train_the_network_of_one(tmp_path):
     moved += not np.array_equal(np.array(first), np.array(start_value))
   assert moved > 30
   assert set(two.metadata["training"]) == set(one.metadata["training"])
-  again = finish([start(folders[0], "mirrored")])[0]
-  assert again.count("is finished already") == 3
+  again = calls.call("train", *flags, f"--output_dir={folders[0]}", "--strategy=mirrored")
+  assert again.returncode == 0 and again.stdout.count("is finished already") == 3, again.stderr[-3000:]
 
 
 @pytest.mark.parametrize(

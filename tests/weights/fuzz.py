@@ -9,10 +9,11 @@ import os
 import pathlib
 import resource
 import signal
-import subprocess
 import sys
 
 import numpy as np
+
+from tests import calls
 
 # What a reader may take beside three times what a file declares; the samples here declare next to nothing.
 MEMORY_MIB = 256
@@ -96,9 +97,7 @@ def outcomes(reader: str, sample: pathlib.Path, folder: pathlib.Path, *, count: 
   Raises:
     AssertionError: if another exception came, memory rose above `MEMORY_MIB`, or a copy took longer than 60 seconds.
   """
-  command = [sys.executable, "-m", "tests.weights.fuzz", reader, str(sample), str(folder), str(count), str(seed)]
-  environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TF_CPP_MIN_LOG_LEVEL": "3"}
-  done = subprocess.run(command, capture_output=True, text=True, errors="replace", env=environment, timeout=600, check=False)
+  done = calls.run("-m", "tests.weights.fuzz", reader, sample, folder, count, seed, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
   assert done.returncode == 0, f"{reader}: {(done.stdout + done.stderr)[-3000:]}"
   return json.loads(done.stdout.splitlines()[-1])
 
