@@ -1,18 +1,14 @@
 """tbvis-maximize as a user calls it."""
 
-import gc
 import json
-import weakref
 
 import numpy as np
 import pytest
 
 from tbvis import summaries
 from tbvis.diagnostics import statistics as statistics_lib
-from tbvis.maximization import config, pipeline, planning
 from tbvis.models import checkpoint as checkpoint_lib
 from tbvis.rendering import animation, export
-from tbvis.scripts import maximize
 from tests import calls
 
 # Every test starts programs or passes clips through a network.
@@ -116,28 +112,44 @@ def test_layers_times_units_sums_and_a_plan(network, tmp_path):
   np.testing.assert_allclose(inputs["motion"], found["prediction/PlayingCello - prediction/PlayingViolin"].motion, atol=0.1)
 
 
-def test_a_stimulus_that_is_written_leaves_the_memory(network, tmp_path, monkeypatch):
-  search, yielded, alive = pipeline.search, [], []
+# The script, with weak references kept to all that its search yields.
+_WATCHED = """
+import gc, json, sys, weakref
+from absl import flags
+from tbvis.maximization import pipeline
+from tbvis.scripts import maximize
 
-  def watched(*arguments):
-    for stimulus, record in search(*arguments):
-      # The rows of a batch are parts of one array.
-      yielded.extend(weakref.ref(one) for one in (stimulus, record, stimulus.inputs["motion"].base))
-      gc.collect()
-      alive.append(len({id(ref()) for ref in yielded if ref() is not None}))
-      yield stimulus, record
+search, yielded, alive = pipeline.search, [], []
 
-  monkeypatch.setattr(pipeline, "search", watched)
-  recipe = pipeline.Recipe(
-    str(network), None, "float32", ("conv2_2_motion/f001-f006",), tuple(planning.settings([0, 10], 1.0)),
-    config.MaximizationConfig(steps=1, batch_size=2),
-  )  # fmt: skip
-  summary = maximize._search(recipe, maximize._Pictures(tmp_path, 5), None, None, set(), None)
-  assert summary.count == 12 and summary.show()["units_conv2_2_motion_chi=10"] == 6
-  # No more of the sixth batch and the one before it than of the second and the first.
-  assert max(alive[4:]) <= max(alive[:4]) <= 6, alive
+def there():
   gc.collect()
-  assert not any(ref() is not None for ref in yielded)
+  return len({id(ref()) for ref in yielded if ref() is not None})
+
+def watched(*arguments):
+  for stimulus, record in search(*arguments):
+    # The rows of a batch are parts of one array.
+    yielded.extend(weakref.ref(one) for one in (stimulus, record, stimulus.inputs["motion"].base))
+    alive.append(there())
+    yield stimulus, record
+
+pipeline.search = watched
+flags.FLAGS(sys.argv)
+maximize.main()
+print(json.dumps({"alive": alive, "left": there()}))
+"""
+
+
+def test_a_stimulus_that_is_written_leaves_the_memory(network, tmp_path):
+  done = calls.run(
+    "-c", _WATCHED, f"--checkpoint={network}", f"--pictures={tmp_path / 'pictures'}", "--dtype=float32", "--steps=1", "--batch_size=2",
+    "--units=conv2_2_motion/f001-f006", "--chi=0,10",
+  )  # fmt: skip
+  assert done.returncode == 0, done.stderr[-3000:]
+  found = json.loads(done.stdout.splitlines()[-1])
+  assert len(found["alive"]) == 12 and "12 stimuli in" in done.stdout
+  # No more of the sixth batch and the one before it than of the second and the first.
+  assert max(found["alive"][4:]) <= max(found["alive"][:4]) <= 6, found
+  assert found["left"] == 0
 
 
 @pytest.mark.parametrize(
