@@ -34,11 +34,12 @@ _JSON = app.define_json()
 
 _CLASSES = 101
 _FORMAT_OF = {"caffemodel": "caffe", "pth": "pytorch", "safetensors": "pytorch", "mat": "matconvnet"}
-# A process of its own: its largest memory is that of the reader, beside what the imports take.
+# A process of its own: its largest memory is that of the reader, beside what the imports take. Not by getrusage, whose largest is at
+# least that of the process that started it.
 _READ = """
-import importlib, json, pathlib, resource, sys, time
+import importlib, json, pathlib, re, sys, time
 module = importlib.import_module(sys.argv[1])
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+peak = lambda: int(re.search("VmHWM:\\s*(\\d+)", pathlib.Path("/proc/self/status").read_text())[1]) / 1024
 before, started = peak(), time.monotonic()
 source = module.read(pathlib.Path(sys.argv[2]))
 module.targets(source, sys.argv[3] or None)
