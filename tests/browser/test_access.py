@@ -270,6 +270,7 @@ def test_the_confusions_are_operated_by_keys(address, open_tab):
   _press(page, "Tab", "Enter")
   matrix = frame.eval_on_selector("tbvis-matrix", "(m) => m.order.map((i) => m.order.map((j) => String(m.counts[i][j])))")
   rows = "(all) => all.map((row) => [...row.children].slice(1, -1).map((cell) => cell.textContent))"
+  frame.wait_for_selector(".matrix-table tbody tr")  # It is filled once it is open, which the browser tells a moment later.
   assert frame.eval_on_selector_all(".matrix-table tbody tr", rows) == matrix, "the table has what the picture has"
   _tab_to(page, "#pairs")
   _press(page, "ArrowDown")
