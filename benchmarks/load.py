@@ -29,6 +29,7 @@ import urllib.error
 from absl import flags
 import processes
 
+from tbvis import datasets
 from tbvis.errors import UsageError
 from tbvis.scripts import app
 
@@ -173,7 +174,7 @@ def _prepare(room: pathlib.Path, clips: int) -> dict[str, float]:
   ]  # fmt: skip
 
   def finished() -> int:
-    rooms = data / ".preparing"
+    rooms = data / datasets.PREPARING_FOLDER
     return sum(name.endswith(".zip") for _, _, names in os.walk(rooms) for name in names)
 
   looks = _watch(command, room / "prepare.log", finished)
