@@ -220,13 +220,16 @@ class Stimulus extends HTMLElement {
     }
     const at = placeOf(kept.steps, wanted);
     const step = kept.steps[at];
+    const loading = step === this.step ? null : (this.kept ??= Kept.load(this.run, this.stimulus, kept));
     try {
-      const copies = step === this.step ? null : await (this.kept ??= Kept.load(this.run, this.stimulus, kept));
+      const copies = await loading;
       if (chosenStep() !== wanted) return;
       if (step !== this.step) this.put(step, copies.at(at));
       this.say(step === wanted ? "" : `step ${step}`);
     } catch (error) {
-      this.kept = null;
+      if (this.kept === loading) this.kept = null;
+      // Another step, or the end, was chosen while this one was loading: what failed is no longer asked for.
+      if (chosenStep() !== wanted) return;
       if (this.step !== null) this.put(null, this.end);
       this.say("only the end: its steps failed to load", error.message);
     }

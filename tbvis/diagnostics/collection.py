@@ -29,7 +29,7 @@ _WITH_UNITS = (
 _SAVE_EVERY_S = 60
 
 
-def unit_layers(model: keras.Model) -> list[str]:
+def layers_with_units(model: keras.Model) -> list[str]:
   """Returns the layers whose channels are units: every convolution and dense layer, and class units, in the order of the graph."""
 
   def has_units(layer: Any) -> bool:
@@ -142,7 +142,7 @@ def collect(
   total = passes.clip_count(dataset, "train", groups)
   key = passes.network_key(checkpoint, dataset=passes.dataset_identity(dataset, "train"), groups=groups, count=count, kind="statistics")
   model = checkpoint.model
-  layers = unit_layers(model)
+  layers = layers_with_units(model)
   table, offsets = geometry.layer_geometry(model, whole=True), places.centre_offsets(model)
   probe = keras.Model(model.input, {name: model.get_layer(name).output for name in layers})
 

@@ -175,7 +175,7 @@ class _Work:
       chosen = self.own_units(name)
       layers = list(dict.fromkeys(layer for unit in chosen for layer in unit.layers))
       if name == _TRAINED and "selectivity" in self.wanted:
-        layers = collection.unit_layers(checkpoint.model)
+        layers = collection.layers_with_units(checkpoint.model)
       blanked = [FUSION] if FUSION in layers and "fusion" in self.wanted and name != _UNTRAINED else []
       needed = name != _TRAINED or blanked or "selectivity" in self.wanted or not self.statistics
       if layers and needed:

@@ -28,8 +28,27 @@ def browser(chromium):
   sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright: pip install playwright")
   with sync_api.sync_playwright() as playwright:
     launched = playwright.chromium.launch(executable_path=chromium, args=_ARGUMENTS)
+    _slow_down(launched, float(os.environ.get("TBVIS_SLOW_BROWSER", "1")))
     yield launched
     launched.close()
+
+
+def _slow_down(launched, times):
+  """Has every page compute `times` as slowly, and wait for every answer: that brings out what a test does not wait for."""
+  if times == 1:
+    return
+  new_page = launched.new_page
+
+  def new_slow_page(**options):
+    page = new_page(**options)
+    session = page.context.new_cdp_session(page)
+    session.send("Emulation.setCPUThrottlingRate", {"rate": times})
+    session.send("Network.enable")
+    limits = {"offline": False, "latency": 100 * times, "downloadThroughput": -1, "uploadThroughput": -1}
+    session.send("Network.emulateNetworkConditions", limits)
+    return page
+
+  launched.new_page = new_slow_page
 
 
 @pytest.fixture(scope="module")

@@ -173,7 +173,7 @@ def test_the_grid_and_the_toolbar_are_operated_by_keys(address, open_tab):
   frame.wait_for_function("() => document.querySelectorAll('tr.unit').length === 7")
   _tab_to(page, "#size")
   _press(page, "End")
-  frame.wait_for_function("() => document.querySelector('tr.unit .tile').getBoundingClientRect().width > 200")
+  frame.wait_for_function("() => document.querySelector('tr.unit .tile')?.getBoundingClientRect().width > 200")
   assert page.evaluate("document.activeElement.id") == "size"
   _press(page, "Home")
   _tab_to(page, "#sort")

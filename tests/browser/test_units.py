@@ -252,7 +252,7 @@ def test_cells_without_a_stimulus_say_why(address, open_tab):
   assert _units(page)[0] == "conv1/f002" and said("conv1/f002", 0) == "planned"
   assert said("conv1/f002", 5) == "interrupted at step 40 of 200" and said("conv1/f002", 10) == "not run: interrupted"
   assert said("prediction/PlayingCello", 10) == "step 120 of 200" and said("prediction/PlayingViolin", 10) == "planned"
-  assert page.locator("tr[data-unit='prediction/PlayingViolin'] td[data-variant='chi=5'] canvas.flow").count() == 1
+  page.wait_for_selector("tr[data-unit='prediction/PlayingViolin'] td[data-variant='chi=5'] canvas.flow")
   assert said("prediction/BrushingTeeth", 10) in ("still loading", "not run")
   page.focus("tr[data-unit='prediction/BrushingTeeth'] td[data-variant='chi=10'] .note")
   planned[0]["step"] = 160

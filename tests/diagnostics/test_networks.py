@@ -90,7 +90,7 @@ def test_a_blank_must_be_a_stream_of_the_network(network, dataset):
 
 def test_statistics_equal_brute_force(network, dataset):
   found = collection.collect(network, dataset, count=2)
-  layers = [name for name in collection.unit_layers(network.model)]
+  layers = [name for name in collection.layers_with_units(network.model)]
   assert list(found.layers) == layers
   import keras
 
@@ -148,7 +148,7 @@ def test_clips_are_measured_and_played(network, dataset):
 
 
 def test_responses_with_a_stream_blank(network, dataset):
-  layer = next(name for name in collection.unit_layers(network.model)[::-1] if name.startswith("prediction"))
+  layer = next(name for name in collection.layers_with_units(network.model)[::-1] if name.startswith("prediction"))
   found = responses.collect(network, dataset, [layer], blanked=[layer], count=1)
   assert set(found.without) == set(network.sampling.streams)
   for values in (found.values, *found.without.values()):

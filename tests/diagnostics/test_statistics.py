@@ -25,7 +25,7 @@ def found(checkpoint, dataset):
 @pytest.fixture(scope="module")
 def outputs(checkpoint, dataset):
   """Pre-ReLU values by layer and clip, and frames by clip, by plain calls of the model."""
-  layers = collection.unit_layers(checkpoint.model)
+  layers = collection.layers_with_units(checkpoint.model)
   probe = keras.Model(checkpoint.model.inputs, [checkpoint.model.get_layer(n).output for n in layers])
   values, frames = {name: [] for name in layers}, []
   for clip in dataset.clips("train", [8, 9]):
@@ -100,7 +100,7 @@ def test_place_in_the_input_is_the_centre_of_what_the_location_sees(layer):
   model = two_stream.two_stream_fusion_vgg16(2, width=0.05, input_size=64, fc_units=4)
   geometries, offsets = geometry.layer_geometry(model), places.centre_offsets(model)
   linear = keras.models.clone_model(model, clone_function=mean_pool)
-  for name in collection.unit_layers(linear):
+  for name in collection.layers_with_units(linear):
     kernel = linear.get_layer(name).kernel
     kernel.assign(np.full(kernel.shape, 0.1))
   stream, side = geometries[layer].streams[0], 288

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import contextlib
 import dataclasses
-import json
 import os
 import pathlib
 import random
 import re
 import signal
-import subprocess
-import sys
 import time
 from typing import Any
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+from tests import forks
+
 # What a person may be shown when a program ends otherwise than it should: one line of the program's own.
 _OWN_LINE = re.compile(r"tbvis-\w+: error: \S.{20,1200}")
 _POLL_SECONDS = 0.003
@@ -51,26 +49,14 @@ class Ended:
 
 
 class Programs:
-  """Starts programs one after another, each a process of its own (see `server`); use it in a `with`."""
+  """Starts programs one after another, each a process of its own (see `forks`); use it in a `with`."""
 
   def __enter__(self) -> Programs:
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    self._server = subprocess.Popen(
-      [sys.executable, "-m", "tests.faults.server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT,
-      env={**os.environ, "PYTHONPATH": path},
-    )  # fmt: skip
-    self._answer()
+    self._server = forks.Server()
     return self
 
   def __exit__(self, *_: Any) -> None:
-    self._server.stdin.close()
-    self._server.wait()
-    self._server.stdout.close()
-
-  def _answer(self) -> Any:
-    line = self._server.stdout.readline()
-    assert line, "the process that starts the others has ended"
-    return json.loads(line)
+    self._server.close()
 
   def run(
     self, verb: str, arguments: Sequence[str], log: pathlib.Path, began: str = "", disturb: Callable[[int], None] | None = None, **how: Any
@@ -83,31 +69,33 @@ class Programs:
       log: file that takes what it writes.
       began: what it writes when its work begins.
       disturb: called with its process' number once it has begun; returns when it has done its harm.
-      **how: see `server`: "memory" (bytes), "clock" (offsets in seconds), "environment".
+      **how: see `forks`: "memory" (bytes), "clock" (offsets in seconds); "environment" is added to this one's.
     """
-    (process,) = self._start(verb, arguments, [log], how)
+    (process,) = self._start(verb, arguments, [log], **how)
     while began and is_running(process) and not (log.exists() and began in log.read_text(errors="replace")):
       time.sleep(_POLL_SECONDS)
     started = time.monotonic()
     if disturb:
       disturb(process)
-    (status,) = self._answer()
+    (status,) = self._server.wait()
     return Ended(status, log.read_text(errors="replace"), time.monotonic() - started)
 
   def run_twice(self, verb: str, arguments: Sequence[str], log: pathlib.Path) -> list[Ended]:
     """Runs one command in two processes at once."""
     logs = [log, log.with_suffix(".second.txt")]
-    self._start(verb, arguments, logs, {})
+    self._start(verb, arguments, logs)
     started = time.monotonic()
-    statuses = self._answer()
+    statuses = self._server.wait()
     return [Ended(status, log.read_text(errors="replace"), time.monotonic() - started) for status, log in zip(statuses, logs, strict=True)]
 
-  def _start(self, verb: str, arguments: Sequence[str], logs: Sequence[pathlib.Path], how: dict[str, Any]) -> list[int]:
+  def _start(
+    self, verb: str, arguments: Sequence[str], logs: Sequence[pathlib.Path], environment: Mapping[str, str] | None = None, **how: Any
+  ) -> list[int]:
     for log in logs:
       log.unlink(missing_ok=True)
-    self._server.stdin.write(json.dumps({"verb": verb, "arguments": list(arguments), "logs": list(map(str, logs)), **how}) + "\n")
-    self._server.stdin.flush()
-    return self._answer()
+    streams = [(os.devnull, log, log) for log in logs]
+    env = {**os.environ, **(environment or {})}
+    return self._server.start(["-m", f"tbvis.scripts.{verb}", *arguments], streams, forks.ROOT, env, alone=True, **how)
 
 
 def is_running(process: int) -> bool:

@@ -62,7 +62,7 @@ def default_layers(checkpoint: checkpoint_lib.Checkpoint) -> list[str]:
     return list(_PATH)
   table = geometry.layer_geometry(checkpoint.model, whole=True)
   stream = "motion" if "motion" in checkpoint.sampling.streams else "appearance"
-  names = [name for name in collection.unit_layers(checkpoint.model) if name in table and stream in table[name].streams]
+  names = [name for name in collection.layers_with_units(checkpoint.model) if name in table and stream in table[name].streams]
   places = np.linspace(min(1, len(names) - 1), len(names) - 1, num=min(len(_PATH), len(names)))
   return [names[place] for place in dict.fromkeys(places.round().astype(int))]
 
