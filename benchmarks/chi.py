@@ -19,7 +19,7 @@ import numpy as np
 
 from tbvis.datasets import catalogue
 from tbvis.errors import UsageError
-from tbvis.scripts import app
+from tbvis.scripts import app, flag_values
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The trained network.")
 _STATISTICS = flags.DEFINE_string("statistics", None, "Its statistics.npz (tbvis-evaluate); taken anew without it.")
@@ -80,12 +80,15 @@ def _report(name: str, runs: list[list[Any]]) -> dict[str, Any]:
 
 def main() -> None:
   """Runs the benchmark."""
-  path = app.required_path(_CHECKPOINT.value, "checkpoint")
-  data_dir = app.required_path(_DATA_DIR.value, "data_dir")
-  statistics_path, weights = app.expand_path(_STATISTICS.value, "statistics"), app.expand_path(_IMAGENET.value, "imagenet_weights")
+  path = flag_values.required_path(_CHECKPOINT.value, "checkpoint")
+  data_dir = flag_values.required_path(_DATA_DIR.value, "data_dir")
+  statistics_path, weights = (
+    flag_values.expand_path(_STATISTICS.value, "statistics"),
+    flag_values.expand_path(_IMAGENET.value, "imagenet_weights"),
+  )
   if not _DATASET.value:
     raise UsageError("--dataset is required. See --help.")
-  chi = app.parse_floats(_CHI.value, "chi")
+  chi = flag_values.parse_floats(_CHI.value, "chi")
   if len(set(chi)) < 2:
     raise UsageError(f"--chi: expected at least two different numbers, received {','.join(_CHI.value)!r}.")
 

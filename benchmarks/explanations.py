@@ -30,7 +30,7 @@ from absl import flags
 from benchmarks import planted
 from tbvis import events, files
 from tbvis.errors import UsageError
-from tbvis.scripts import app
+from tbvis.scripts import app, flag_values
 
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "The network; with --stage_script one is trained instead.")
 _STATISTICS = flags.DEFINE_string("statistics", None, "statistics.npz of the network, for a_hat.")
@@ -135,7 +135,7 @@ def _filmed_and_trained(work: pathlib.Path, dtype: str) -> tuple[Any, Any, Any]:
   from tbvis.datasets.stage import film
   from tbvis.models import checkpoint as checkpoint_lib
 
-  start_path, script_path = app.required_path(_START.value, "start"), app.required_path(_SCRIPT.value, "stage_script")
+  start_path, script_path = flag_values.required_path(_START.value, "start"), flag_values.required_path(_SCRIPT.value, "stage_script")
   groups = catalogue.parse_numbers(_GROUPS.value, "groups")
   film.film_stage(work / "videos", groups=groups, script=script_path)
   clips = dataclasses.replace(film.stage_catalogue(work / "videos", groups=groups), dataset=script_path.stem)
@@ -269,7 +269,7 @@ def split_null(bench: Bench, name: str, dtype: str) -> dict[str, Any]:
   held_out = list(collection.validation_groups(bench.checkpoint, None) or bench.dataset.groups("train")[-4:])
   groups = [g for g in bench.dataset.groups("train") if g not in held_out]
   folder = bench.work_dir / f"split_{name}"
-  start = checkpoint_lib.load_checkpoint(app.required_path(_START.value or _CHECKPOINT.value, "start"))
+  start = checkpoint_lib.load_checkpoint(flag_values.required_path(_START.value or _CHECKPOINT.value, "start"))
   steps = [max(1, int(s) // 3) for s in _STEPS.value]
   network = train(both, folder, start, steps, groups, held_out, dtype)
   predictions = evaluation.evaluate(network, both, "test", count=5, flips=False)
@@ -324,7 +324,7 @@ def _kept(path: pathlib.Path, make: Any) -> dict[str, Any]:
 
 def main() -> None:
   """Runs the benchmark."""
-  work = files.ensure_writable(app.required_path(_WORK.value, "work_dir"), "work_dir")
+  work = files.ensure_writable(flag_values.required_path(_WORK.value, "work_dir"), "work_dir")
   app.load_tensorflow()
   from tbvis.datasets import preparation, reader
   from tbvis.datasets.stage.script import load_script
@@ -332,16 +332,16 @@ def main() -> None:
   from tbvis.models import checkpoint as checkpoint_lib
   from tbvis.models import precision
 
-  script = load_script(app.expand_path(_SCRIPT.value, "stage_script"))
+  script = load_script(flag_values.expand_path(_SCRIPT.value, "stage_script"))
   plants, left = planted.find_plants(script, _CAUSES.value)
   plants = plants[:1] if _QUICK.value else plants
   dtype = precision.resolve_dtype(_DTYPE.value)
   if _SCRIPT.value:
     checkpoint, dataset, a_hat = _filmed_and_trained(work, dtype)
   else:
-    checkpoint = checkpoint_lib.load_checkpoint(app.required_path(_CHECKPOINT.value, "checkpoint"), dtype=dtype)
-    dataset = reader.open_dataset(app.required_path(_DATA_DIR.value, "data_dir"), _DATASET.value or "")
-    path = app.expand_path(_STATISTICS.value, "statistics")
+    checkpoint = checkpoint_lib.load_checkpoint(flag_values.required_path(_CHECKPOINT.value, "checkpoint"), dtype=dtype)
+    dataset = reader.open_dataset(flag_values.required_path(_DATA_DIR.value, "data_dir"), _DATASET.value or "")
+    path = flag_values.expand_path(_STATISTICS.value, "statistics")
     a_hat = statistics.UnitStatistics.load(path, classes=checkpoint.classes) if path else None
   missing = [name for name in script.classes if name not in checkpoint.classes]
   if missing:

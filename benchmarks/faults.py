@@ -17,7 +17,7 @@ import time
 from absl import flags
 
 from tbvis.errors import unknown_name
-from tbvis.scripts import app
+from tbvis.scripts import app, flag_values
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from tests.faults import faults, programs, work
@@ -65,7 +65,7 @@ def main() -> None:
     if name not in faults.FAULTS:
       raise unknown_name("fault", name, faults.FAULTS, "--faults")
   started = time.monotonic()
-  folder = app.expand_path(_FOLDER.value, "folder")
+  folder = flag_values.expand_path(_FOLDER.value, "folder")
   if folder:
     folder.mkdir(parents=True, exist_ok=True)
     tallies = _run(folder)

@@ -29,7 +29,7 @@ import numpy as np
 from tbvis.datasets import flow as flow_lib
 from tbvis.datasets import media
 from tbvis.errors import UsageError
-from tbvis.scripts import app
+from tbvis.scripts import app, flag_values
 
 _MIDDLEBURY = flags.DEFINE_string("middlebury", None, "Folder of Middlebury's rubberwhale1.png, rubberwhale2.png and flow10.flo.")
 _VIDEOS = flags.DEFINE_list("videos", [], "Video files; pairs are taken evenly from each, at short side 256.")
@@ -160,12 +160,12 @@ def _speeds(pairs: list[Pair], processes: int, repeats: int) -> dict[str, float]
 
 def main() -> None:
   """Runs the benchmark."""
-  folder = app.expand_path(_MIDDLEBURY.value, "middlebury")
-  videos = [app.required_path(video, "videos") for video in _VIDEOS.value]
+  folder = flag_values.expand_path(_MIDDLEBURY.value, "middlebury")
+  videos = [flag_values.required_path(video, "videos") for video in _VIDEOS.value]
   if folder is None and not videos:
     raise UsageError("Expected --middlebury, --videos or both. See --help.")
   available = len(os.sched_getaffinity(0))
-  wanted = app.parse_floats(_CORES.value, "cores") or ([1] if _QUICK.value else sorted({1, available}))
+  wanted = flag_values.parse_floats(_CORES.value, "cores") or ([1] if _QUICK.value else sorted({1, available}))
   if any(number not in range(1, available + 1) for number in wanted):
     raise UsageError(f"--cores: expected numbers from 1 to {available}, received {','.join(_CORES.value)!r}.")
 

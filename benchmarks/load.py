@@ -31,7 +31,7 @@ import processes
 
 from tbvis import datasets
 from tbvis.errors import UsageError
-from tbvis.scripts import app
+from tbvis.scripts import app, flag_values
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 # How the tests start TensorBoard, whether or not the project is installed.
@@ -193,7 +193,7 @@ def main() -> None:
   """Runs the benchmark."""
   if not (_UNITS.value or _CLIPS.value):
     raise UsageError("Expected --units or --clips above 0, received 0 for both.")
-  named = app.expand_path(_WORK_DIR.value, "work_dir")
+  named = flag_values.expand_path(_WORK_DIR.value, "work_dir")
   with tempfile.TemporaryDirectory() as temporary:
     room = pathlib.Path(named or temporary)
     room.mkdir(parents=True, exist_ok=True)

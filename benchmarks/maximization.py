@@ -46,7 +46,7 @@ from peers import common, environments, report
 
 from tbvis.datasets import catalogue
 from tbvis.errors import UsageError, unknown_name
-from tbvis.scripts import app
+from tbvis.scripts import app, flag_values
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 _WORKERS = pathlib.Path(__file__).resolve().parent / "peers"
@@ -435,7 +435,7 @@ def _print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 def main() -> None:
   """Runs the benchmark."""
   works, cores = _works(), _cores()
-  weights_path, cache = app.expand_path(_WEIGHTS.value, "weights"), app.required_path(_CACHE.value, "cache")
+  weights_path, cache = flag_values.expand_path(_WEIGHTS.value, "weights"), flag_values.required_path(_CACHE.value, "cache")
   quick = _QUICK.value
   arrays = _given_weights(weights_path) if weights_path else common.random_weights(_SEED.value, _WIDTH.value)
   if arrays["block3_conv3_b"].size <= max(_UNITS):

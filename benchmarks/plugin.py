@@ -34,7 +34,7 @@ import logdirs
 import processes
 
 from tbvis.errors import UsageError
-from tbvis.scripts import app
+from tbvis.scripts import app, flag_values
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 # How the tests start TensorBoard, whether or not the project is installed.
@@ -229,7 +229,7 @@ def main() -> None:
     raise UsageError(f"--items: expected whole numbers separated by commas, received {','.join(_ITEMS.value)!r}.") from None
   if not items or not 1 <= items[0] <= items[-1] <= logdirs.LARGEST:
     raise UsageError(f"--items: expected numbers from 1 to {logdirs.LARGEST}, received {','.join(_ITEMS.value)!r}.")
-  named = app.expand_path(_WORK_DIR.value, "work_dir")
+  named = flag_values.expand_path(_WORK_DIR.value, "work_dir")
   with tempfile.TemporaryDirectory() as temporary:
     found = {count: _measure(count, pathlib.Path(named or temporary)) for count in items[: 1 if _QUICK.value else None]}
   names = next(iter(found.values()))

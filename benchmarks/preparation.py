@@ -24,7 +24,7 @@ import numpy as np
 
 from tbvis.datasets import decoding, inventory, media, workroom
 from tbvis.datasets import flow as flow_lib
-from tbvis.scripts import app
+from tbvis.scripts import app, flag_values
 
 _VIDEOS = flags.DEFINE_string("videos", None, "Folder of videos.")
 _CLIPS = flags.DEFINE_integer("clips", 12, "How many of them, evenly over the folder.", lower_bound=2)
@@ -99,7 +99,7 @@ def _time_archive(paths: list[str]) -> Timed:
 
 def main() -> None:
   """Runs the benchmark."""
-  files = inventory.find_videos(app.required_path(_VIDEOS.value, "videos"))
+  files = inventory.find_videos(flag_values.required_path(_VIDEOS.value, "videos"))
   paths = [str(files[i]) for i in np.linspace(0, len(files) - 1, min(_CLIPS.value, len(files))).astype(int)]
   cores = len(os.sched_getaffinity(0))
   one, size = _time_clips(paths, 1)

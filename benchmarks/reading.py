@@ -17,7 +17,7 @@ from typing import Any
 
 from absl import flags
 
-from tbvis.scripts import app
+from tbvis.scripts import app, flag_values
 
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder given to tbvis-prepare.")
 _DATASET = flags.DEFINE_string("dataset", None, "Name of the prepared set.")
@@ -77,7 +77,7 @@ def main() -> None:
   from tbvis.models import sampling as sampling_lib
   from tbvis.training import data
 
-  dataset = reader.open_dataset(app.required_path(_DATA_DIR.value, "data_dir"), _DATASET.value or "")
+  dataset = reader.open_dataset(flag_values.required_path(_DATA_DIR.value, "data_dir"), _DATASET.value or "")
 
   def batches(streams: tuple[str, ...]) -> Any:
     return data.training_batches(

@@ -21,7 +21,7 @@ import numpy as np
 from tbvis import files
 from tbvis.errors import unknown_name
 from tbvis.maximization.config import PRESETS, MaximizationConfig
-from tbvis.scripts import app
+from tbvis.scripts import app, flag_values
 
 if TYPE_CHECKING:
   from tbvis.maximization.stimulus import Stimulus
@@ -79,13 +79,16 @@ def _medians(stimuli: Sequence[Stimulus]) -> dict[str, float]:
 
 def main() -> None:
   """Runs the study."""
-  path, statistics_path = app.required_path(_CHECKPOINT.value, "checkpoint"), app.required_path(_STATISTICS.value, "statistics")
-  pictures = app.required_path(_PICTURES.value, "pictures")
+  path, statistics_path = (
+    flag_values.required_path(_CHECKPOINT.value, "checkpoint"),
+    flag_values.required_path(_STATISTICS.value, "statistics"),
+  )
+  pictures = flag_values.required_path(_PICTURES.value, "pictures")
   chosen = list(PRESETS) if _QUICK.value else _VARIANTS.value
   for name in chosen:
     if name not in VARIANTS:
       raise unknown_name("variant", name, VARIANTS)
-  chi = app.parse_floats(_CHI.value, "chi")
+  chi = flag_values.parse_floats(_CHI.value, "chi")
   folder = files.ensure_writable(pictures, "pictures")
 
   app.load_tensorflow()

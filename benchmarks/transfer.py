@@ -19,7 +19,7 @@ from absl import flags
 
 from tbvis.datasets import catalogue
 from tbvis.errors import UsageError, unknown_name
-from tbvis.scripts import app
+from tbvis.scripts import app, flag_values
 
 _MAKER = flags.DEFINE_string("maker", None, "Checkpoint of the network whose stimuli are judged.")
 _JUDGE = flags.DEFINE_string("judge", None, "Checkpoint of the network that judges, trained apart.")
@@ -73,9 +73,9 @@ def _make(checkpoint: Any, classes: list[str], seeds: list[int], a_hat: Any) -> 
 
 def main() -> None:
   """Runs the benchmark."""
-  judge_path = app.required_path(_JUDGE.value, "judge")
-  maker_path, statistics_path = app.expand_path(_MAKER.value, "maker"), app.expand_path(_STATISTICS.value, "statistics")
-  logdir, npz = app.expand_path(_LOGDIR.value, "stimuli_logdir"), app.expand_path(_STIMULI.value, "stimuli")
+  judge_path = flag_values.required_path(_JUDGE.value, "judge")
+  maker_path, statistics_path = flag_values.expand_path(_MAKER.value, "maker"), flag_values.expand_path(_STATISTICS.value, "statistics")
+  logdir, npz = flag_values.expand_path(_LOGDIR.value, "stimuli_logdir"), flag_values.expand_path(_STIMULI.value, "stimuli")
   if maker_path is None and logdir is None and npz is None:
     raise UsageError("Expected --maker (stimuli are made), or stimuli in --stimuli_logdir with --run or in --stimuli. See --help.")
   if logdir is not None and not _RUN.value:
@@ -97,7 +97,9 @@ def main() -> None:
   maker = checkpoint_lib.load_checkpoint(maker_path, dtype=dtype) if maker_path else None
   started = time.monotonic()
   if logdir is not None:
-    stimuli = transfer.from_records(summaries.read_run(logdir, app.given(_RUN.value, "run")).stimuli, f"run {_RUN.value!r} of {logdir}")
+    stimuli = transfer.from_records(
+      summaries.read_run(logdir, flag_values.given(_RUN.value, "run")).stimuli, f"run {_RUN.value!r} of {logdir}"
+    )
   elif npz is not None:
     stimuli = transfer.load_npz(npz)
   elif maker is not None:

@@ -15,7 +15,7 @@ from absl import flags, logging
 from tbvis import files
 from tbvis.datasets import catalogue
 from tbvis.errors import UsageError, unknown_name
-from tbvis.scripts import app, networks
+from tbvis.scripts import app, flag_values, networks
 
 if TYPE_CHECKING:
   from tbvis.diagnostics import statistics as statistics_lib
@@ -72,7 +72,7 @@ def _asked() -> tuple[list[str], list[float], list[int]]:
   for name in wanted:
     if name not in FINDINGS:
       raise unknown_name("finding", name, FINDINGS, "--findings")
-  chi = list(dict.fromkeys(app.parse_floats(_CHI.value, "chi", low=0)))
+  chi = list(dict.fromkeys(flag_values.parse_floats(_CHI.value, "chi", low=0)))
   seeds = sorted(catalogue.parse_numbers(_SEEDS.value, "seeds") or ())
   if len(chi) < 2:
     raise UsageError(f"--chi: expected at least two different numbers, received {','.join(_CHI.value)!r}.")
@@ -199,11 +199,11 @@ def _open(wanted: Sequence[str], chi: Sequence[float], seeds: Sequence[int], log
   from tbvis.maximization.config import MaximizationConfig
   from tbvis.models import precision
 
-  statistics_path, data_dir = app.expand_path(_STATISTICS.value, "statistics"), app.expand_path(_DATA_DIR.value, "data_dir")
+  statistics_path, data_dir = flag_values.expand_path(_STATISTICS.value, "statistics"), flag_values.expand_path(_DATA_DIR.value, "data_dir")
   dtype = precision.resolve_dtype(_DTYPE.value)
   trained = _NETWORK.open(dtype)
   statistics = statistics_lib.UnitStatistics.load(statistics_path, classes=trained.classes) if statistics_path else None
-  dataset = networks.open_clips(data_dir, app.given(_DATASET.value, "dataset"), trained) if data_dir else None
+  dataset = networks.open_clips(data_dir, flag_values.given(_DATASET.value, "dataset"), trained) if data_dir else None
   compared = {_TRAINED: trained}
   has_fusion = controls.FUSION in {layer.name for layer in trained.model.layers}
   if not has_fusion:
@@ -215,7 +215,7 @@ def _open(wanted: Sequence[str], chi: Sequence[float], seeds: Sequence[int], log
     if "fusion" in wanted:
       compared[_START] = controls.initialised_fusion(trained, dtype)
     if "invariance" in wanted:
-      compared[_UNTRAINED] = controls.untrained_motion(trained, app.expand_path(_IMAGENET.value, "imagenet_weights"), dtype)
+      compared[_UNTRAINED] = controls.untrained_motion(trained, flag_values.expand_path(_IMAGENET.value, "imagenet_weights"), dtype)
   config = MaximizationConfig(steps=_STEPS.value) if _STEPS.value else MaximizationConfig()
   return _Work(logdir, _RUN.value, wanted, chi, seeds, compared, _units(trained, statistics), statistics, dataset, config)
 
@@ -329,7 +329,7 @@ def check_flags() -> None:
     UsageError: naming the flag.
   """
   _asked()
-  app.given(_LOGDIR.value, "logdir")
+  flag_values.given(_LOGDIR.value, "logdir")
   _NETWORK.check()
   if not _FINDINGS.value:
     raise UsageError(f"--findings: expected some of {', '.join(FINDINGS)}, received none.")
@@ -338,21 +338,21 @@ def check_flags() -> None:
   for name in ("layers", "per_layer"):
     if _UNITS.value and flags.FLAGS[name].present:
       raise UsageError(f"Expected --units or --{name}, received both.")
-  app.existing_path(_STATISTICS.value, "statistics")
-  app.existing_path(_DATA_DIR.value, "data_dir", "folder")
-  app.existing_path(_IMAGENET.value, "imagenet_weights")
-  app.check_run(_RUN.value)
-  app.check_run(_EVALUATION_RUN.value, "evaluation_run")
+  flag_values.existing_path(_STATISTICS.value, "statistics")
+  flag_values.existing_path(_DATA_DIR.value, "data_dir", "folder")
+  flag_values.existing_path(_IMAGENET.value, "imagenet_weights")
+  flag_values.check_run(_RUN.value)
+  flag_values.check_run(_EVALUATION_RUN.value, "evaluation_run")
   if not _PLAN_ONLY.value:
-    app.output_folder(_LOGDIR.value, "logdir")
-  app.output_file(_JSON.value, "json")
+    flag_values.output_folder(_LOGDIR.value, "logdir")
+  flag_values.output_file(_JSON.value, "json")
 
 
 def main() -> None:
   """Runs the script."""
   check_flags()
   wanted, chi, seeds = _asked()
-  logdir = app.required_path(_LOGDIR.value, "logdir")
+  logdir = flag_values.required_path(_LOGDIR.value, "logdir")
   app.load_tensorflow()
   from tbvis.diagnostics.analysis import report
 

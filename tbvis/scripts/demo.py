@@ -16,7 +16,7 @@ from absl import flags
 
 from tbvis import weights
 from tbvis.errors import UsageError
-from tbvis.scripts import app, demo_steps, recipe_steps
+from tbvis.scripts import app, demo_steps, flag_values, recipe_steps
 
 _DATA_DIR = flags.DEFINE_string("data_dir", "demo/data", "Folder for films, prepared clips, scores and the retrained network.")
 _LOGDIR = flags.DEFINE_string("logdir", "demo/logdir", "Folder that TensorBoard shows.")
@@ -42,7 +42,7 @@ _JSON = app.define_json()
 
 def _existing(value: str, flag: str, kind: str = "file") -> pathlib.Path:
   """Returns the whole path of what is there."""
-  return app.given(app.existing_path(value, flag, kind), flag).resolve()
+  return flag_values.given(flag_values.existing_path(value, flag, kind), flag).resolve()
 
 
 def _existing_if_given(value: str | None, flag: str, kind: str = "file") -> pathlib.Path | None:
@@ -55,7 +55,7 @@ def _import_flags() -> tuple[tuple[str, ...], list[pathlib.Path]]:
     return (), []
   named: list[str] = []
   inputs: list[pathlib.Path] = []
-  for stream, name in app.weight_files(_WEIGHTS.value).items():
+  for stream, name in flag_values.weight_files(_WEIGHTS.value).items():
     # The one name that is no file: tbvis-import fetches it.
     if (_FORMAT.value, name) != ("keras", "imagenet"):
       path = _existing(name, "weights")
@@ -67,7 +67,7 @@ def _import_flags() -> tuple[tuple[str, ...], list[pathlib.Path]]:
 
 
 def _recipe_plan(data_dir: pathlib.Path, logdir: pathlib.Path) -> tuple[recipe_steps.Recipe, recipe_steps.Plan]:
-  recipe = recipe_steps.read_recipe(_existing(app.required(_RECIPE.value, "recipe"), "recipe", "flagfile"))
+  recipe = recipe_steps.read_recipe(_existing(flag_values.required(_RECIPE.value, "recipe"), "recipe", "flagfile"))
   imported, weights = _import_flags()
   plan = recipe_steps.recipe_steps(
     recipe,
@@ -109,19 +109,22 @@ def check_flags() -> None:
     raise UsageError("--retrain is for the stage set; a recipe trains unless it is given --checkpoint or --weights.")
   if bool(_WEIGHTS.value) != bool(_FORMAT.value):
     raise UsageError("--weights and --format: expected both or none.")
-  app.required(_HOST.value, "host")
-  data_dir, logdir = app.required_path(_DATA_DIR.value, "data_dir"), app.required_path(_LOGDIR.value, "logdir")
+  flag_values.required(_HOST.value, "host")
+  data_dir, logdir = flag_values.required_path(_DATA_DIR.value, "data_dir"), flag_values.required_path(_LOGDIR.value, "logdir")
   if _RECIPE.value:
     _recipe_plan(data_dir, logdir)
-  app.output_folder(_DATA_DIR.value, "data_dir")
-  app.output_folder(_LOGDIR.value, "logdir")
-  app.output_file(_JSON.value, "json")
+  flag_values.output_folder(_DATA_DIR.value, "data_dir")
+  flag_values.output_folder(_LOGDIR.value, "logdir")
+  flag_values.output_file(_JSON.value, "json")
 
 
 def main() -> None:
   """Runs the script."""
   check_flags()
-  data_dir, logdir = app.required_path(_DATA_DIR.value, "data_dir").resolve(), app.required_path(_LOGDIR.value, "logdir").resolve()
+  data_dir, logdir = (
+    flag_values.required_path(_DATA_DIR.value, "data_dir").resolve(),
+    flag_values.required_path(_LOGDIR.value, "logdir").resolve(),
+  )
   started = time.monotonic()
   recipe = plan = None
   steps: Sequence[recipe_steps.Step]

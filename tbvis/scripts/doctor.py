@@ -23,7 +23,7 @@ from absl import flags
 import tbvis
 from tbvis import datasets, limits
 from tbvis.models import precision
-from tbvis.scripts import app
+from tbvis.scripts import app, flag_values
 
 _LOGDIR = flags.DEFINE_string("logdir", None, "TensorBoard's logdir: what the plugin reads in it is told, and which files are damaged.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder given to tbvis-prepare: which prepared sets it holds is told.")
@@ -208,16 +208,16 @@ def _provider(point: importlib.metadata.EntryPoint) -> str:
 
 
 def _logdir() -> pathlib.Path | None:
-  return app.expand_path(_LOGDIR.value, "logdir")
+  return flag_values.expand_path(_LOGDIR.value, "logdir")
 
 
 def _data_dir() -> pathlib.Path | None:
-  return app.expand_path(_DATA_DIR.value, "data_dir")
+  return flag_values.expand_path(_DATA_DIR.value, "data_dir")
 
 
 def _runs(report: Report) -> None:
   """Tells what the plugin's own code reads of the logdir."""
-  logdir = app.required_path(_LOGDIR.value, "logdir")
+  logdir = flag_values.required_path(_LOGDIR.value, "logdir")
   events = sorted(path for path in logdir.rglob("*tfevents*") if path.is_file())
   size = sum(path.stat().st_size for path in events)
   if size < _LARGE_LOGDIR or not report.numbers.get("tensorflow"):
@@ -287,7 +287,7 @@ def _of_run(store: Any, context: Any, run: dict[str, Any], logdir: pathlib.Path,
 
 def _sets(report: Report) -> None:
   """Tells the prepared sets, by TFDS' own description of each, without TensorFlow."""
-  data_dir = app.required_path(_DATA_DIR.value, "data_dir")
+  data_dir = flag_values.required_path(_DATA_DIR.value, "data_dir")
   found = sorted(data_dir.glob(f"{datasets.PREPARED_FOLDER}/*/*/dataset_info.json"))
   report.numbers["prepared_sets"] = len(found)
   for path in found:
@@ -321,9 +321,9 @@ def check_flags() -> None:
   Raises:
     UsageError: naming the flag.
   """
-  app.existing_path(_LOGDIR.value, "logdir", "folder")
-  app.existing_path(_DATA_DIR.value, "data_dir", "folder")
-  app.output_file(_JSON.value, "json")
+  flag_values.existing_path(_LOGDIR.value, "logdir", "folder")
+  flag_values.existing_path(_DATA_DIR.value, "data_dir", "folder")
+  flag_values.output_file(_JSON.value, "json")
 
 
 def main() -> None:

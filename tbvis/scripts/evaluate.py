@@ -13,7 +13,7 @@ from absl import flags, logging
 from tbvis import records
 from tbvis.datasets import catalogue
 from tbvis.errors import UsageError
-from tbvis.scripts import app, networks
+from tbvis.scripts import app, flag_values, networks
 
 if TYPE_CHECKING:
   from tbvis.diagnostics import predictions as predictions_lib
@@ -131,16 +131,16 @@ def _show_files() -> None:
   """The script where scores come from files: no network, and no TensorFlow."""
   from tbvis.diagnostics import score_files
 
-  output_dir, logdir = app.expand_path(_OUTPUT_DIR.value, "output_dir"), app.expand_path(_LOGDIR.value, "logdir")
-  paths = [app.required_path(name, "predictions") for name in _PREDICTIONS.value]
+  output_dir, logdir = flag_values.expand_path(_OUTPUT_DIR.value, "output_dir"), flag_values.expand_path(_LOGDIR.value, "logdir")
+  paths = [flag_values.required_path(name, "predictions") for name in _PREDICTIONS.value]
   predictions, source, meanings = score_files.read_files(
     paths,
     towers=_PREDICTION_TOWERS.value,
-    weights=app.parse_floats(_PREDICTION_WEIGHTS.value, "prediction_weights"),
+    weights=flag_values.parse_floats(_PREDICTION_WEIGHTS.value, "prediction_weights"),
     norm=_NORM.value if _NORMALISE.value else None,
     dataset=_DATASET.value,
     split=_SPLIT.value if flags.FLAGS["split"].present else None,
-    folder=app.expand_path(_LISTS.value, "lists"),
+    folder=flag_values.expand_path(_LISTS.value, "lists"),
   )
   print(f"{source}:")
   for tower, meaning in meanings.items():
@@ -161,16 +161,16 @@ def _check_sources() -> None:
     _refuse((_DATA_DIR, _GROUPS, _BLANK, _STATISTICS_GROUPS), "--checkpoint")
     _NETWORK.refuse_stray()
     for name in _PREDICTIONS.value:
-      app.existing_path(name, "predictions")
-    app.parse_floats(_PREDICTION_WEIGHTS.value, "prediction_weights", low=0)
-    app.existing_path(_LISTS.value, "lists", "folder")
+      flag_values.existing_path(name, "predictions")
+    flag_values.parse_floats(_PREDICTION_WEIGHTS.value, "prediction_weights", low=0)
+    flag_values.existing_path(_LISTS.value, "lists", "folder")
     return
   # --lists may stand in a flagfile that tbvis-prepare has too.
   _refuse((_PREDICTION_TOWERS, _PREDICTION_WEIGHTS, _NORMALISE), "--predictions")
   _NETWORK.check()
-  app.existing_path(app.required(_DATA_DIR.value, "data_dir"), "data_dir", "folder")
-  app.required(_DATASET.value, "dataset")
-  app.check_split(_SPLIT.value)
+  flag_values.existing_path(flag_values.required(_DATA_DIR.value, "data_dir"), "data_dir", "folder")
+  flag_values.required(_DATASET.value, "dataset")
+  flag_values.check_split(_SPLIT.value)
 
 
 def check_flags() -> None:
@@ -184,10 +184,10 @@ def check_flags() -> None:
     raise UsageError("--norm is for --normalise, which is not given.")
   catalogue.parse_numbers(_GROUPS.value, "groups")
   catalogue.parse_numbers(_STATISTICS_GROUPS.value, "statistics_groups")
-  app.check_run(_RUN.value)
-  app.output_folder(_OUTPUT_DIR.value, "output_dir")
-  app.output_folder(_LOGDIR.value, "logdir")
-  app.output_file(_JSON.value, "json")
+  flag_values.check_run(_RUN.value)
+  flag_values.output_folder(_OUTPUT_DIR.value, "output_dir")
+  flag_values.output_folder(_LOGDIR.value, "logdir")
+  flag_values.output_file(_JSON.value, "json")
 
 
 def main() -> None:
@@ -195,10 +195,10 @@ def main() -> None:
   check_flags()
   if _PREDICTIONS.value:
     return _show_files()
-  data_dir = app.required_path(_DATA_DIR.value, "data_dir")
+  data_dir = flag_values.required_path(_DATA_DIR.value, "data_dir")
   groups = catalogue.parse_numbers(_GROUPS.value, "groups")
   statistics_groups = catalogue.parse_numbers(_STATISTICS_GROUPS.value, "statistics_groups")
-  output_dir, logdir = app.expand_path(_OUTPUT_DIR.value, "output_dir"), app.expand_path(_LOGDIR.value, "logdir")
+  output_dir, logdir = flag_values.expand_path(_OUTPUT_DIR.value, "output_dir"), flag_values.expand_path(_LOGDIR.value, "logdir")
   app.load_tensorflow()
   from tbvis.diagnostics import evaluation, thumbnails
   from tbvis.diagnostics import predictions as predictions_lib
@@ -206,7 +206,7 @@ def main() -> None:
   from tbvis.models import precision
 
   checkpoint = _NETWORK.open(precision.resolve_dtype(_DTYPE.value))
-  dataset = networks.open_clips(data_dir, app.required(_DATASET.value, "dataset"), checkpoint)
+  dataset = networks.open_clips(data_dir, flag_values.required(_DATASET.value, "dataset"), checkpoint)
   if _SPLIT.value not in dataset.splits:
     raise unknown_name("split", _SPLIT.value, dataset.splits, f"prepared set {dataset.name!r} (--split)")
   predictions_lib.check_classes(checkpoint.classes, str(_NETWORK.path()), dataset.classes, f"prepared set {dataset.name!r}")

@@ -11,7 +11,7 @@ from absl import flags
 from tbvis import files
 from tbvis.datasets import catalogue
 from tbvis.errors import UsageError
-from tbvis.scripts import app, networks
+from tbvis.scripts import app, flag_values, networks
 
 if TYPE_CHECKING:
   from tbvis.diagnostics.explanations.record import Explanation
@@ -57,8 +57,8 @@ def _predictions(logdir: pathlib.Path | None, classes: tuple[str, ...]) -> Predi
   from tbvis.diagnostics import predictions as predictions_lib
 
   if _PREDICTIONS.value:
-    return predictions_lib.Predictions.load(app.required_path(_PREDICTIONS.value, "predictions"), classes=classes)
-  found = summaries.read_run(app.given(logdir, "logdir"), _RUN.value).confusions
+    return predictions_lib.Predictions.load(flag_values.required_path(_PREDICTIONS.value, "predictions"), classes=classes)
+  found = summaries.read_run(flag_values.given(logdir, "logdir"), _RUN.value).confusions
   if found is None:
     raise UsageError(f"--run: expected a run with confusions, but {_RUN.value!r} of {logdir} has none (tbvis-evaluate --logdir).")
   predictions_lib.check_classes(classes, "the checkpoint", found.classes, f"run {_RUN.value!r}")
@@ -109,32 +109,32 @@ def check_flags() -> None:
     UsageError: naming the flag.
   """
   _NETWORK.check()
-  app.existing_path(app.required(_DATA_DIR.value, "data_dir"), "data_dir", "folder")
-  app.required(_DATASET.value, "dataset")
-  app.check_split(_SPLIT.value)
+  flag_values.existing_path(flag_values.required(_DATA_DIR.value, "data_dir"), "data_dir", "folder")
+  flag_values.required(_DATASET.value, "dataset")
+  flag_values.check_split(_SPLIT.value)
   if bool(_PAIR.value) == bool(_TOP.value):
     raise UsageError("Expected --pair=TRUE,PREDICTED or --top=N, received both or neither.")
-  app.check_pair(_PAIR.value)
+  flag_values.check_pair(_PAIR.value)
   if not (_PREDICTIONS.value or _LOGDIR.value):
     raise UsageError("Expected --logdir with the confusions of tbvis-evaluate, or --predictions, received neither.")
-  app.existing_path(_PREDICTIONS.value, "predictions")
-  app.existing_path(_STATISTICS.value, "statistics")
-  if not app.parse_floats(_CHI.value, "chi", low=0):
+  flag_values.existing_path(_PREDICTIONS.value, "predictions")
+  flag_values.existing_path(_STATISTICS.value, "statistics")
+  if not flag_values.parse_floats(_CHI.value, "chi", low=0):
     raise UsageError("--chi: expected at least one number, received none.")
   catalogue.parse_numbers(_HELD_OUT.value, "held_out_groups")
-  app.check_run(_RUN.value)
-  app.output_folder(_LOGDIR.value, "logdir")
-  app.output_folder(_OUTPUT_DIR.value, "output_dir")
-  app.output_file(_JSON.value, "json")
+  flag_values.check_run(_RUN.value)
+  flag_values.output_folder(_LOGDIR.value, "logdir")
+  flag_values.output_folder(_OUTPUT_DIR.value, "output_dir")
+  flag_values.output_file(_JSON.value, "json")
 
 
 def main() -> None:
   """Runs the script."""
   check_flags()
-  data_dir = app.required_path(_DATA_DIR.value, "data_dir")
-  chi = tuple(app.parse_floats(_CHI.value, "chi"))
+  data_dir = flag_values.required_path(_DATA_DIR.value, "data_dir")
+  chi = tuple(flag_values.parse_floats(_CHI.value, "chi"))
   groups = catalogue.parse_numbers(_HELD_OUT.value, "held_out_groups")
-  logdir, folder = app.expand_path(_LOGDIR.value, "logdir"), app.expand_path(_OUTPUT_DIR.value, "output_dir")
+  logdir, folder = flag_values.expand_path(_LOGDIR.value, "logdir"), flag_values.expand_path(_OUTPUT_DIR.value, "output_dir")
   app.load_tensorflow()
   import dataclasses
 
@@ -147,7 +147,7 @@ def main() -> None:
   from tbvis.models import precision
 
   checkpoint = _NETWORK.open(precision.resolve_dtype(_DTYPE.value))
-  dataset = networks.open_clips(data_dir, app.required(_DATASET.value, "dataset"), checkpoint)
+  dataset = networks.open_clips(data_dir, flag_values.required(_DATASET.value, "dataset"), checkpoint)
   predictions_lib.check_classes(checkpoint.classes, str(_NETWORK.path()), dataset.classes, f"prepared set {dataset.name!r}")
   networks.check_groups(dataset, "train", groups, "held_out_groups")
   if _LAYER.value:
@@ -161,7 +161,7 @@ def main() -> None:
     folder = logdir / _RUN.value / summaries.MEDIA_FOLDER / explanations.FOLDER
   if folder:
     files.ensure_writable(folder, "output_dir")
-  path = app.expand_path(_STATISTICS.value, "statistics")
+  path = flag_values.expand_path(_STATISTICS.value, "statistics")
   a_hat = statistics.UnitStatistics.load(path, classes=checkpoint.classes) if path else None
   search = MaximizationConfig.preset(_PRESET.value)
   config = explain.ExplainConfig(

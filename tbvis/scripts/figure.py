@@ -14,7 +14,7 @@ import tbvis
 from tbvis import datasets, files, resources
 from tbvis.errors import UsageError
 from tbvis.maximization import config as config_lib
-from tbvis.scripts import app, networks
+from tbvis.scripts import app, flag_values, networks
 
 if TYPE_CHECKING:
   from tbvis.diagnostics.figures import figure
@@ -78,9 +78,9 @@ _ENDINGS = ("png", "html", "gif", "txt")
 def _inputs() -> dict[str, Any]:
   """Returns the files that the figure is made of: what flags name, else what the demo has."""
   demo = not _NETWORK.is_given
-  statistics = app.expand_path(_STATISTICS.value, "statistics")
-  predictions = app.expand_path(_PREDICTIONS.value, "predictions")
-  data_dir = app.expand_path(_DATA_DIR.value, "data_dir")
+  statistics = flag_values.expand_path(_STATISTICS.value, "statistics")
+  predictions = flag_values.expand_path(_PREDICTIONS.value, "predictions")
+  data_dir = flag_values.expand_path(_DATA_DIR.value, "data_dir")
   dataset = _DATASET.value or (_DEMO_SET if data_dir is None else None)
   if data_dir is None and (_DEMO_DATA / datasets.PREPARED_FOLDER / _DEMO_SET).is_dir():
     data_dir = _DEMO_DATA
@@ -110,7 +110,7 @@ def _description() -> figure.Description:
   from tbvis.diagnostics.figures import figure, units
   from tbvis.maximization import planning
 
-  chi, isotropic = app.parse_floats(_CHI.value, "chi"), app.parse_floats(_ISOTROPIC.value, "isotropic")
+  chi, isotropic = flag_values.parse_floats(_CHI.value, "chi"), flag_values.parse_floats(_ISOTROPIC.value, "isotropic")
   settings = sorted(planning.settings(chi, _KAPPA.value, isotropic), key=lambda setting: not setting.isotropic)
   wishes = tuple(units.parse_wish(text) for text in _UNITS.value)
   return figure.Description(
@@ -185,7 +185,7 @@ def _make(name: str, inputs: dict[str, Any], folder: pathlib.Path) -> dict[str, 
     # Kept steps are for the tab's pages.
     config = dataclasses.replace(config, steps=_STEPS.value or config.steps, kept_steps=0)
     sources = _sources(inputs, checkpoint)
-    place = app.expand_path(_STIMULI_DIR.value, "stimuli_dir") or folder / "stimuli"
+    place = flag_values.expand_path(_STIMULI_DIR.value, "stimuli_dir") or folder / "stimuli"
     cabinet = stimuli.Cabinet(checkpoint, config, sources.statistics, place, _SEED.value)
 
     def begin(steps: int) -> Any:
@@ -219,7 +219,7 @@ def check_flags() -> None:
   name = _FIGURE.value
   if not name or not files.PART_OF_NAME.fullmatch(name):
     raise UsageError(f"--figure: expected a name such as fig11 (flags/figures/fig11.flags sets it), received {name!r}.")
-  app.check_name(name, "figure")
+  flag_values.check_name(name, "figure")
   if _NETWORK.is_given:
     _NETWORK.check()
   else:
@@ -233,24 +233,24 @@ def check_flags() -> None:
       raise UsageError("--units is required, such as --units=prediction/PlayingCello, or --layout=schematic. See --help.")
     if _LAYOUT.value == "settings" and len(_UNITS.value) != 1:
       raise UsageError(f"--units: expected one unit with --layout=settings, received {len(_UNITS.value)}.")
-  if not app.parse_floats(_CHI.value, "chi", low=0) + app.parse_floats(_ISOTROPIC.value, "isotropic", low=0):
+  if not flag_values.parse_floats(_CHI.value, "chi", low=0) + flag_values.parse_floats(_ISOTROPIC.value, "isotropic", low=0):
     raise UsageError("--chi: expected at least one value of --chi or --isotropic, received none.")
-  app.check_pair(_PAIR.value)
+  flag_values.check_pair(_PAIR.value)
   if _REGIONS.value and not _PAIR.value:
     raise UsageError("--regions: expected --pair with it, whose clips are measured.")
-  app.existing_path(_STATISTICS.value, "statistics")
-  app.existing_path(_PREDICTIONS.value, "predictions")
-  app.existing_path(_DATA_DIR.value, "data_dir", "folder")
-  app.check_split(_SPLIT.value)
-  app.output_folder(app.required(_OUTPUT_DIR.value, "output_dir"), "output_dir")
-  app.output_folder(_STIMULI_DIR.value, "stimuli_dir")
-  app.output_file(_JSON.value, "json")
+  flag_values.existing_path(_STATISTICS.value, "statistics")
+  flag_values.existing_path(_PREDICTIONS.value, "predictions")
+  flag_values.existing_path(_DATA_DIR.value, "data_dir", "folder")
+  flag_values.check_split(_SPLIT.value)
+  flag_values.output_folder(flag_values.required(_OUTPUT_DIR.value, "output_dir"), "output_dir")
+  flag_values.output_folder(_STIMULI_DIR.value, "stimuli_dir")
+  flag_values.output_file(_JSON.value, "json")
 
 
 def main() -> None:
   """Runs the script."""
   check_flags()
-  name, folder = app.required(_FIGURE.value, "figure"), app.required_path(_OUTPUT_DIR.value, "output_dir")
+  name, folder = flag_values.required(_FIGURE.value, "figure"), flag_values.required_path(_OUTPUT_DIR.value, "output_dir")
   inputs = _inputs()
   told = folder / f"{name}.json"
   fingerprint = _fingerprint(inputs)

@@ -17,7 +17,7 @@ from absl import flags
 
 from tbvis import weights
 from tbvis.errors import UsageError
-from tbvis.scripts import app
+from tbvis.scripts import app, flag_values
 from tbvis.training import recipe
 from tbvis.weights import preprocessing
 
@@ -82,14 +82,14 @@ def _files() -> dict[str | None, pathlib.Path]:
   text = _WEIGHTS.value
   if not text:
     raise UsageError("--weights is required. See --help.")
-  found = app.weight_files(text)
+  found = flag_values.weight_files(text)
   if _STREAM.value and None not in found:
     raise UsageError("--stream is for one base tower; --weights names the streams already.")
-  return {stream or _STREAM.value: app.required_path(name, "weights") for stream, name in found.items()}
+  return {stream or _STREAM.value: flag_values.required_path(name, "weights") for stream, name in found.items()}
 
 
 def _format() -> ModuleType:
-  name = weights.FORMATS[app.required(_FORMAT.value, "format")]
+  name = weights.FORMATS[flag_values.required(_FORMAT.value, "format")]
   try:
     return importlib.import_module(name)
   except ModuleNotFoundError as error:
@@ -98,12 +98,12 @@ def _format() -> ModuleType:
 
 
 def _reader(module: ModuleType) -> Callable[[pathlib.Path], Source]:
-  prototxt = app.expand_path(_PROTOTXT.value, "prototxt")
+  prototxt = flag_values.expand_path(_PROTOTXT.value, "prototxt")
   return module.read if prototxt is None else functools.partial(module.read, prototxt=prototxt)
 
 
 def _out() -> pathlib.Path | None:
-  out = app.expand_path(_OUT.value, "out")
+  out = flag_values.expand_path(_OUT.value, "out")
   if out is None and not _DRY_RUN.value:
     raise UsageError("--out is required (or --dry_run). See --help.")
   if out is not None and out.suffix != ".keras":
@@ -233,15 +233,15 @@ def check_flags() -> None:
   for path in paths.values():
     # The one name that is no file: keras.applications fetches it.
     if (_FORMAT.value, str(path)) != ("keras", "imagenet"):
-      app.existing_path(str(path), "weights")
+      flag_values.existing_path(str(path), "weights")
   if _PROTOTXT.value and (_FORMAT.value != "caffe" or len(paths) > 1):
     raise UsageError(f"--prototxt: expected --format=caffe and one file, received --format={_FORMAT.value} and {len(paths)} files.")
-  app.existing_path(_PROTOTXT.value, "prototxt")
+  flag_values.existing_path(_PROTOTXT.value, "prototxt")
   if _CROSS_MODALITY.value and (_STREAM.value == "motion" or "motion" in paths):
     raise UsageError("--cross_modality: expected one base tower of appearance, received one of motion.")
   if out is not None and not _DRY_RUN.value:
-    app.output_file(str(out), "out")
-  app.output_file(_JSON.value, "json")
+    flag_values.output_file(str(out), "out")
+  flag_values.output_file(_JSON.value, "json")
 
 
 def main() -> None:
@@ -276,7 +276,7 @@ def main() -> None:
   plan.check(where, _ALLOW_PARTIAL.value)
   if not _DRY_RUN.value:
     transfer.apply(plan, checkpoint.model)
-    checkpoint_lib.save_checkpoint(checkpoint, app.given(out, "out"))
+    checkpoint_lib.save_checkpoint(checkpoint, flag_values.given(out, "out"))
     print(f"Checkpoint: {out}")
     if not _CROSS_MODALITY.value:  # A mean over channels sees no motion yet, as is meant.
       app.report_temporal_fraction(checkpoint.model)

@@ -16,7 +16,7 @@ from tbvis import files
 from tbvis.errors import UsageError, present
 from tbvis.maximization import config as config_lib
 from tbvis.rendering import export
-from tbvis.scripts import app, networks
+from tbvis.scripts import app, flag_values, networks
 
 if TYPE_CHECKING:
   from tbvis import summaries
@@ -274,7 +274,7 @@ def _search_by_beam(recipe: pipeline.Recipe, keep: Any, finished: set[Any]) -> N
     return len(summaries.finished_stimuli(recipe.logdir, recipe.run) - finished)
 
   with progress.watch(found, total=total, description="Maximising", unit="stimulus"):
-    pipeline.run(recipe, indices, app.given(_RUNNER.value, "runner"), app.passed_on(), keep)
+    pipeline.run(recipe, indices, flag_values.given(_RUNNER.value, "runner"), app.passed_on(), keep)
 
 
 def check_flags() -> None:
@@ -291,30 +291,30 @@ def check_flags() -> None:
   if bool(_DATA_DIR.value) != bool(_DATASET.value) or (_DATA_DIR.value and not _STATISTICS.value):
     raise UsageError("--data_dir, --dataset and --statistics are given together, or --statistics alone, or none of them. See --help.")
   _NETWORK.check()
-  app.existing_path(_STATISTICS.value, "statistics")
-  app.existing_path(_DATA_DIR.value, "data_dir", "folder")
+  flag_values.existing_path(_STATISTICS.value, "statistics")
+  flag_values.existing_path(_DATA_DIR.value, "data_dir", "folder")
   _config()
-  if not app.parse_floats(_CHI.value, "chi", low=0) + app.parse_floats(_ISOTROPIC.value, "isotropic", low=0):
+  if not flag_values.parse_floats(_CHI.value, "chi", low=0) + flag_values.parse_floats(_ISOTROPIC.value, "isotropic", low=0):
     raise UsageError("--chi: expected at least one value of --chi or --isotropic, received none.")
   if _EXPORT.value or flags.FLAGS["formats"].present:
     try:
       export.check_formats(_FORMATS.value)
     except UsageError as error:
       raise UsageError(f"--formats: {error}") from error
-  app.check_run(_RUN.value)
+  flag_values.check_run(_RUN.value)
   if not _PLAN_ONLY.value:
     for holder in (_LOGDIR, _PICTURES, _EXPORT):
-      app.output_folder(holder.value, holder.name)
-  app.output_file(_JSON.value, "json")
+      flag_values.output_folder(holder.value, holder.name)
+  flag_values.output_file(_JSON.value, "json")
 
 
 def main() -> None:
   """Runs the script."""
   check_flags()
-  statistics_path = app.expand_path(_STATISTICS.value, "statistics")
-  logdir, pictures = app.expand_path(_LOGDIR.value, "logdir"), app.expand_path(_PICTURES.value, "pictures")
-  exported, data_dir = app.expand_path(_EXPORT.value, "export"), app.expand_path(_DATA_DIR.value, "data_dir")
-  chi, isotropic = app.parse_floats(_CHI.value, "chi"), app.parse_floats(_ISOTROPIC.value, "isotropic")
+  statistics_path = flag_values.expand_path(_STATISTICS.value, "statistics")
+  logdir, pictures = flag_values.expand_path(_LOGDIR.value, "logdir"), flag_values.expand_path(_PICTURES.value, "pictures")
+  exported, data_dir = flag_values.expand_path(_EXPORT.value, "export"), flag_values.expand_path(_DATA_DIR.value, "data_dir")
+  chi, isotropic = flag_values.parse_floats(_CHI.value, "chi"), flag_values.parse_floats(_ISOTROPIC.value, "isotropic")
   app.load_tensorflow()
   from tbvis import summaries
   from tbvis.maximization import estimate, pipeline, planning
@@ -323,7 +323,7 @@ def main() -> None:
   if data_dir:
     from tbvis.datasets import reader
 
-    dataset = reader.open_dataset(data_dir, app.given(_DATASET.value, "dataset"))
+    dataset = reader.open_dataset(data_dir, flag_values.given(_DATASET.value, "dataset"))
   recipe = pipeline.Recipe(
     checkpoint=str(_NETWORK.saved(None if _PLAN_ONLY.value else logdir or exported or pictures)),
     modules=_NETWORK.modules,

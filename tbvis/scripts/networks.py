@@ -13,7 +13,7 @@ from absl import flags
 
 from tbvis import startup
 from tbvis.errors import UsageError
-from tbvis.scripts import app
+from tbvis.scripts import flag_values
 
 if TYPE_CHECKING:
   from tbvis.datasets.reader import PreparedDataset
@@ -86,7 +86,7 @@ class Network:
     if self._model.value:
       self._given()
       self._classes()
-    app.existing_path(self._model.value or self._checkpoint.value, self.flag)
+    flag_values.existing_path(self._model.value or self._checkpoint.value, self.flag)
 
   def refuse_stray(self) -> None:
     """Refuses flags of --model without it.
@@ -100,7 +100,7 @@ class Network:
 
   def path(self) -> pathlib.Path:
     """Returns the file that --checkpoint or --model names."""
-    return app.required_path(self._model.value or self._checkpoint.value, self.flag)
+    return flag_values.required_path(self._model.value or self._checkpoint.value, self.flag)
 
   def open(self, dtype: str) -> Checkpoint:
     """Reads the network.
@@ -168,7 +168,7 @@ class Network:
     names = {"appearance": values["appearance_input"] or values["video_input"], "motion": values["motion_input"]}
     numbers: dict[str, Any] = {}
     for flag in ("appearance_scale", "appearance_offset", "appearance_mean", "motion_scale", "motion_offset"):
-      found = app.parse_floats(values[flag], flag)
+      found = flag_values.parse_floats(values[flag], flag)
       wanted = (0, 1) if flag.startswith("motion") else (0, 1, 3)
       if len(found) not in wanted:
         raise UsageError(f"--{flag}: expected {' or '.join(map(str, wanted[1:]))} numbers, received {len(found)}.")
@@ -189,7 +189,7 @@ class Network:
     """
     given = self._of_model["model_classes"].value
     if len(given) == 1 and given[0].endswith(".txt"):
-      path = app.given(app.existing_path(given[0], "model_classes"), "model_classes")
+      path = flag_values.given(flag_values.existing_path(given[0], "model_classes"), "model_classes")
       try:
         given = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
       except (OSError, ValueError) as error:

@@ -15,7 +15,7 @@ from tbvis.datasets import flow as flow_lib
 from tbvis.datasets import inventory
 from tbvis.datasets import lists as lists_lib
 from tbvis.errors import UsageError
-from tbvis.scripts import app
+from tbvis.scripts import app, flag_values
 
 _DATASET = flags.DEFINE_enum(
   "dataset", "folder", ["stage", "ucf101", "hmdb51", "kinetics400", "folder"],
@@ -75,13 +75,13 @@ def _stage(data_dir: pathlib.Path, groups: frozenset[int] | None) -> catalogue_l
   """Films the stage set, and catalogues it as UCF101's videos are."""
   from tbvis.datasets.stage import film  # Only this data set needs it.
 
-  folder = app.expand_path(_VIDEOS.value, "videos") or data_dir / ("stage_masked_videos" if _MASKED.value else "stage_videos")
+  folder = flag_values.expand_path(_VIDEOS.value, "videos") or data_dir / ("stage_masked_videos" if _MASKED.value else "stage_videos")
   film.film_stage(
     folder,
     classes=_CLASSES.value or None,
     groups=groups,
     seed=_SEED.value,
-    script=app.expand_path(_SCRIPT.value, "stage_script"),
+    script=flag_values.expand_path(_SCRIPT.value, "stage_script"),
     processes=_PROCESSES.value,
     mask_action=_MASKED.value,
   )
@@ -96,7 +96,7 @@ def check_flags() -> None:
   """
   if _NAME.value and not files.PART_OF_NAME.fullmatch(_NAME.value):
     raise UsageError(f"--name: expected letters, digits, '_', '-' and '.', received {_NAME.value!r}.")
-  app.check_name(_NAME.value or "", "name")
+  flag_values.check_name(_NAME.value or "", "name")
   dataset = _DATASET.value
   listed = dataset in lists_lib.READERS
   sets = " and ".join(", ".join(lists_lib.READERS).rsplit(", ", 1))
@@ -120,7 +120,7 @@ def check_flags() -> None:
     if flag.value and not _TFDS.value:
       raise UsageError(f"--{name}: expected --tfds with it, which names the set.")
   if dataset == "stage":
-    app.output_folder(_VIDEOS.value, "videos")
+    flag_values.output_folder(_VIDEOS.value, "videos")
   else:
     _check_source()
   if _PATTERN.value:
@@ -130,11 +130,11 @@ def check_flags() -> None:
       raise UsageError(f"--clip_pattern: expected a regular expression, received {_PATTERN.value!r} ({error}).") from error
     if not named or not named <= _PATTERN_GROUPS:
       raise UsageError(f"--clip_pattern: expected the groups (?P<class>...), (?P<group>...) or both, received {_PATTERN.value!r}.")
-  app.existing_path(_LISTS.value, "lists", "folder")
-  app.existing_path(_SCRIPT.value, "stage_script")
+  flag_values.existing_path(_LISTS.value, "lists", "folder")
+  flag_values.existing_path(_SCRIPT.value, "stage_script")
   catalogue_lib.parse_numbers(_GROUPS.value, "groups")
-  app.output_folder(app.given(_DATA_DIR.value, "data_dir"), "data_dir")
-  app.output_file(_JSON.value, "json")
+  flag_values.output_folder(flag_values.given(_DATA_DIR.value, "data_dir"), "data_dir")
+  flag_values.output_file(_JSON.value, "json")
 
 
 def _check_source() -> None:
@@ -145,21 +145,25 @@ def _check_source() -> None:
   if _FLOW_DIR.value and not _FRAMES_DIR.value:
     raise UsageError("--flow_dir: expected --frames_dir with it, which names the frames that the flow belongs to.")
   for name, flag in (("videos", _VIDEOS), ("frames_dir", _FRAMES_DIR), ("flow_dir", _FLOW_DIR)):
-    app.existing_path(flag.value, name, "folder")
+    flag_values.existing_path(flag.value, name, "folder")
   if not _DOWNLOAD.value:
-    app.existing_path(_TFDS_DIR.value, "tfds_dir", "folder")
+    flag_values.existing_path(_TFDS_DIR.value, "tfds_dir", "folder")
 
 
 def _listed(groups: frozenset[int] | None) -> catalogue_lib.Catalogue:
   """Catalogues a data set by its official lists, from videos, released pictures or TFDS."""
-  lists = lists_lib.READERS[_DATASET.value](_SPLIT.value, app.expand_path(_LISTS.value, "lists"))
+  lists = lists_lib.READERS[_DATASET.value](_SPLIT.value, flag_values.expand_path(_LISTS.value, "lists"))
   if _VIDEOS.value:
-    found = inventory.videos_by_name(inventory.find_videos(app.required_path(_VIDEOS.value, "videos")))
+    found = inventory.videos_by_name(inventory.find_videos(flag_values.required_path(_VIDEOS.value, "videos")))
   elif _FRAMES_DIR.value:
-    found = inventory.pictures_by_name(app.required_path(_FRAMES_DIR.value, "frames_dir"), app.expand_path(_FLOW_DIR.value, "flow_dir"))
+    found = inventory.pictures_by_name(
+      flag_values.required_path(_FRAMES_DIR.value, "frames_dir"), flag_values.expand_path(_FLOW_DIR.value, "flow_dir")
+    )
   else:
     keys = {s: [e.names[0] for e in lists.entries if e.split == s] for s in ("train", "test")}
-    found = inventory.tfds_by_name(app.given(_TFDS.value, "tfds"), keys, app.expand_path(_TFDS_DIR.value, "tfds_dir"), _DOWNLOAD.value)
+    found = inventory.tfds_by_name(
+      flag_values.given(_TFDS.value, "tfds"), keys, flag_values.expand_path(_TFDS_DIR.value, "tfds_dir"), _DOWNLOAD.value
+    )
     inventory.check_labels(found, {e.names[0]: e.class_name for e in lists.entries})
   return catalogue_lib.match_lists(lists, found, allow_missing=_ALLOW_MISSING.value, groups=groups)
 
@@ -170,7 +174,7 @@ def _catalogue(data_dir: pathlib.Path, groups: frozenset[int] | None) -> catalog
     return _stage(data_dir, groups)
   if _DATASET.value != "folder":
     return _listed(groups)
-  root = app.required_path(_VIDEOS.value, "videos")
+  root = flag_values.required_path(_VIDEOS.value, "videos")
   return catalogue_lib.folder_catalogue(inventory.find_videos(root), root, pattern=_PATTERN.value, groups=groups)
 
 
@@ -183,7 +187,7 @@ def main() -> None:
   from tbvis.datasets import preparation
 
   started = time.monotonic()
-  data_dir = app.required_path(_DATA_DIR.value, "data_dir")
+  data_dir = flag_values.required_path(_DATA_DIR.value, "data_dir")
   catalogue = _catalogue(data_dir, catalogue_lib.parse_numbers(_GROUPS.value, "groups"))
   catalogue = dataclasses.replace(catalogue, dataset=_NAME.value or catalogue.dataset)
   found = time.monotonic()

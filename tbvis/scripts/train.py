@@ -17,7 +17,7 @@ from absl import flags
 from tbvis import files
 from tbvis.datasets import catalogue as catalogue_lib
 from tbvis.errors import UsageError, unknown_name
-from tbvis.scripts import app
+from tbvis.scripts import app, flag_values
 from tbvis.training import recipe
 
 if TYPE_CHECKING:
@@ -280,8 +280,8 @@ def _open_or_build(path: pathlib.Path, classes: tuple[str, ...], strategy: Any, 
   from tbvis.weights import imagenet, inference
 
   arguments = _arguments()
-  start_paths = [app.required_path(name, "start") for name in _START.value]
-  imagenet_path = app.expand_path(_IMAGENET.value, "imagenet_weights")
+  start_paths = [flag_values.required_path(name, "start") for name in _START.value]
+  imagenet_path = flag_values.expand_path(_IMAGENET.value, "imagenet_weights")
   if path.exists():
     checkpoint = _made(lambda dtype: checkpoint_lib.load_checkpoint(path, dtype=dtype), strategy)
     _check_same(checkpoint, path, {**arguments, "classes": len(classes)}, made_of)
@@ -312,7 +312,7 @@ def _open_dataset() -> tuple[reader.PreparedDataset, list[str]]:
   """Returns the prepared set, of the chosen classes, and the names of the others."""
   from tbvis.datasets import reader
 
-  whole = reader.open_dataset(app.required_path(_DATA_DIR.value, "data_dir"), app.required(_DATASET.value, "dataset"))
+  whole = reader.open_dataset(flag_values.required_path(_DATA_DIR.value, "data_dir"), flag_values.required(_DATASET.value, "dataset"))
   if not _CLASSES.value:
     return whole, []
   dataset = whole.of_classes(_CLASSES.value)
@@ -338,14 +338,14 @@ def check_flags() -> None:
   if _SPACING.value is not None:
     _spacing(_SPACING.value)
   catalogue_lib.parse_numbers(_VALIDATION.value, "validation_groups")
-  app.existing_path(app.required(_DATA_DIR.value, "data_dir"), "data_dir", "folder")
-  app.required(_DATASET.value, "dataset")
+  flag_values.existing_path(flag_values.required(_DATA_DIR.value, "data_dir"), "data_dir", "folder")
+  flag_values.required(_DATASET.value, "dataset")
   for name in _START.value:
-    app.existing_path(name, "start")
-  app.existing_path(_IMAGENET.value, "imagenet_weights")
-  app.output_folder(app.required(_OUTPUT_DIR.value, "output_dir"), "output_dir")
-  app.output_folder(_LOGDIR.value, "logdir")
-  app.output_file(_JSON.value, "json")
+    flag_values.existing_path(name, "start")
+  flag_values.existing_path(_IMAGENET.value, "imagenet_weights")
+  flag_values.output_folder(flag_values.required(_OUTPUT_DIR.value, "output_dir"), "output_dir")
+  flag_values.output_folder(_LOGDIR.value, "logdir")
+  flag_values.output_file(_JSON.value, "json")
 
 
 def main() -> None:
@@ -355,7 +355,7 @@ def main() -> None:
   # Of networks, which are Keras'.
   _arguments()
   _sampling()
-  output_dir = app.required_path(_OUTPUT_DIR.value, "output_dir")
+  output_dir = flag_values.required_path(_OUTPUT_DIR.value, "output_dir")
   from tbvis.training import distribution
 
   # Before TensorFlow makes a tensor: workers' devices are found when it starts.
@@ -377,7 +377,7 @@ def _train(output_dir: pathlib.Path, strategy: Any) -> None:
   from tbvis.training import distribution, train
 
   chief = distribution.is_chief(strategy)
-  logdir = app.expand_path(_LOGDIR.value, "logdir") or output_dir
+  logdir = flag_values.expand_path(_LOGDIR.value, "logdir") or output_dir
   dataset, left_out = _open_dataset()
   validation = catalogue_lib.parse_numbers(_VALIDATION.value, "validation_groups") or frozenset()
   groups = set(dataset.groups("train"))

@@ -59,6 +59,7 @@ def test_multiplications_are_those_of_every_chunk():
   assert report.network_macs(three, "conv5_fusion", 32) == 3 * report.network_macs(alone, "conv5_fusion", 32)
 
 
+@pytest.mark.slow
 def test_the_image_network_is_that_of_keras_applications():
   ours, theirs = common.vgg16(common.random_weights(0)), keras.applications.VGG16(weights=None, include_top=False)
   assert [layer.name for layer in ours.layers[1:]] == [layer.name for layer in theirs.layers[1:]]
@@ -170,6 +171,7 @@ def _run(*arguments):
   return done
 
 
+@pytest.mark.slow
 def test_mistakes_are_one_line(tmp_path):
   np.savez(tmp_path / "other.npz", a=1)
   for arguments, expected in (

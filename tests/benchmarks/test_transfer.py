@@ -68,6 +68,7 @@ def test_stimuli_are_made_and_compared_with_untrained_ones(networks, tmp_path):
   assert numbers["transfer_top1"] == numbers["transfer_untrained_top1"] == numbers["transfer_untrained_motion_top1"] == 0.5
 
 
+@pytest.mark.slow
 def test_mistakes_are_one_line(networks, tmp_path):
   for arguments, expected in (
     ((), "--judge is required"),

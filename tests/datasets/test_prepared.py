@@ -178,6 +178,7 @@ def test_crops_of_both_rules_fit_into_the_frame(prepared):
     snippets._crop(snippets.Augmentation("borders26"), tf.constant([0, 0]), tf.constant([0, 0]), 1)
 
 
+@pytest.mark.slow
 def test_noise_is_white_up_to_its_bound_and_each_input_has_its_own(prepared):
   clip = _clip(prepared, "YoYo")
 

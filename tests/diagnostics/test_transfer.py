@@ -68,6 +68,7 @@ def test_scale_and_mean_of_the_maker_are_translated():
   assert enlarged.shape == (1, 64, 64, 3)
 
 
+@pytest.mark.slow
 def test_a_judge_must_be_one_that_can_be_shown_the_stimuli():
   other = checkpoint_lib.build("tsn_bn_inception", {"width": 0.02, "input_size": 32}, ("a", "b", "c"))
   with pytest.raises(UsageError, match="20 channels of motion"):

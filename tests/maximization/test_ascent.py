@@ -203,6 +203,7 @@ def test_a_unit_of_one_tower_has_one_input(climbed):
   assert climbed.appearance is None and climbed.motion.shape[2:] == (10, 2)
 
 
+@pytest.mark.slow
 def test_a_dead_unit_is_an_error_record_with_its_cause(network):
   from tbvis.models import two_stream
 

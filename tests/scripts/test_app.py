@@ -9,13 +9,13 @@ import textwrap
 import pytest
 
 from tbvis.errors import UsageError
-from tbvis.scripts import app
+from tbvis.scripts import flag_values
 
 PROGRAM = textwrap.dedent('''
     """Does one of several things."""
     from absl import flags
     from tbvis.errors import UsageError
-    from tbvis.scripts import app
+    from tbvis.scripts import app, flag_values
 
     THINGS = ["print", "usage", "interrupt", "bug", "report", "full", "hdf5", "locked", "memory"]
     WHAT = flags.DEFINE_enum("what", "print", THINGS, "What to do.")
@@ -158,21 +158,21 @@ def test_json_that_cannot_be_written_is_one_line(call, tmp_path):
 def test_paths_expand_variables_and_home(monkeypatch):
   monkeypatch.setenv("TBVIS_EXAMPLE", "/somewhere")
   monkeypatch.setenv("HOME", "/home/someone")
-  assert str(app.expand_path("$TBVIS_EXAMPLE/videos", "videos")) == "/somewhere/videos"
-  assert str(app.expand_path("${TBVIS_EXAMPLE}/videos", "videos")) == "/somewhere/videos"
-  assert str(app.expand_path("~/videos", "videos")) == "/home/someone/videos"
-  assert app.expand_path(None, "videos") is None
+  assert str(flag_values.expand_path("$TBVIS_EXAMPLE/videos", "videos")) == "/somewhere/videos"
+  assert str(flag_values.expand_path("${TBVIS_EXAMPLE}/videos", "videos")) == "/somewhere/videos"
+  assert str(flag_values.expand_path("~/videos", "videos")) == "/home/someone/videos"
+  assert flag_values.expand_path(None, "videos") is None
 
 
 def test_a_variable_that_is_not_set_is_said(monkeypatch):
   monkeypatch.delenv("TBVIS_EXAMPLE", raising=False)
   with pytest.raises(UsageError, match=r"--videos: '\$TBVIS_EXAMPLE/videos' names an environment variable that is not set"):
-    app.expand_path("$TBVIS_EXAMPLE/videos", "videos")
+    flag_values.expand_path("$TBVIS_EXAMPLE/videos", "videos")
 
 
 def test_a_required_path_is_asked_for():
   with pytest.raises(UsageError, match="--videos is required"):
-    app.required_path(None, "videos")
+    flag_values.required_path(None, "videos")
 
 
 @pytest.mark.slow
