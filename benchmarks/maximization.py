@@ -28,88 +28,38 @@ conv5_fusion. overhead_percent is what a whole step takes beyond the bare networ
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-import dataclasses
-import json
+from collections.abc import Mapping, Sequence
 import os
 import pathlib
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from typing import Any
 
 from absl import flags, logging
+from machine import Machine, Scorer, matmul_peak
 import numpy as np
 from peers import common, environments, report
+from works import FUSION, WORKS, Job, Work, jobs_of
 
 from tbvis.datasets import catalogue
 from tbvis.errors import UsageError, unknown_name
 from tbvis.scripts import app, flag_values
 
-_ROOT = pathlib.Path(__file__).resolve().parents[1]
-_WORKERS = pathlib.Path(__file__).resolve().parent / "peers"
 _UNITS = range(10, 18)
-_CHI = (0.0, 1.0, 5.0, 10.0)
 _CLASSES = 101
-_FUSION = "two_stream_fusion_vgg16"
 # The one library beside which --quick measures ours: the fastest.
 _PEER_IN_QUICK = "xplique"
 # The one work whose images --quick scores: the cheapest.
 _SCORED_IN_QUICK = "conv3_3"
 # Canvases below this side have steps of some hundredths of a second.
 _SMALL = 112
-# Seconds of a look at what other programs do.
-_GLANCE = 0.5
 
 
-@dataclasses.dataclass(frozen=True)
-class Work:
-  """Units of a layer: of the image network, or of a network of clips, which takes no library but ours.
-
-  Attributes:
-    name: in the paper's way of writing.
-    layer: name of the layer.
-    canvas: side that ours takes for it.
-    network: "vgg16", the image network, or a name of `checkpoint.BUILDERS`.
-    arguments: what its builder is given beside the classes.
-    units: how many units are searched, each with every chi, of a network of clips.
-    chi: which.
-  """
-
-  name: str
-  layer: str
-  canvas: int
-  network: str = "vgg16"
-  arguments: Mapping[str, Any] = dataclasses.field(default_factory=dict, hash=False)
-  units: int = 2
-  chi: tuple[float, ...] = _CHI
-
-  @property
-  def image(self) -> bool:
-    """Whether it is of the image network."""
-    return self.network == "vgg16"
-
-
-_WORKS = {
-  work.name: work
-  for work in (
-    Work("conv3_3", "block3_conv3", report.natural_canvas(40, 4)),
-    Work("conv4_3", "block4_conv3", report.natural_canvas(92, 8)),
-    Work("conv5_3", "block5_conv3", report.natural_canvas(196, 16)),
-    Work("conv5_fusion", "conv5_fusion", report.natural_canvas(196, 16), _FUSION, {"base_classifier": False}),
-    Work("prediction", "prediction", 224, _FUSION, {"base_classifier": False}),
-    Work("st_resnet50", "prediction", 224, "st_resnet50", {"chunks": 5}, 1, (0.0, 10.0)),
-    Work("tsn_bn_inception", "prediction_motion", 224, "tsn_bn_inception", {"stream": "motion"}, 1, (0.0, 10.0)),
-    Work("tsn_inception_v3", "prediction_motion", 299, "tsn_inception_v3", {"stream": "motion"}, 1, (0.0, 10.0)),
-    Work("c3d", "prediction_appearance", 128, "c3d", {}, 1, (0.0, 10.0)),
-  )
-}
-_BY_DEFAULT = [work.name for work in _WORKS.values() if work.network in ("vgg16", _FUSION)]
+_BY_DEFAULT = [work.name for work in WORKS.values() if work.network in ("vgg16", FUSION)]
 
 _NAMES = flags.DEFINE_list(
-  "works", _BY_DEFAULT, f"What is measured, of {', '.join(_WORKS)}; --quick leaves prediction out unless it is named."
+  "works", _BY_DEFAULT, f"What is measured, of {', '.join(WORKS)}; --quick leaves prediction out unless it is named."
 )
 _STEPS = flags.DEFINE_integer("steps", None, "Steps of a scored search: 40, or 10 with --quick.", lower_bound=3)
 _REPEATS = flags.DEFINE_integer("repeats", None, "How often each library does each work: 3, or 1 with --quick.", lower_bound=1)
@@ -126,120 +76,6 @@ _PATIENCE = flags.DEFINE_float("patience", None, "Seconds to wait for idle cores
 _MARKDOWN = flags.DEFINE_bool("markdown", False, "Print tables as Markdown.")
 _QUICK = flags.DEFINE_bool("quick", False, "Minutes: few steps, one repeat, fewer canvases, no tf-keras-vis; only conv3_3 is scored.")
 _JSON = app.define_json()
-
-
-@dataclasses.dataclass(frozen=True)
-class Job:
-  """One library on one work at one canvas."""
-
-  work: Work
-  engine: str
-  canvas: int
-
-  @property
-  def key(self) -> str:
-    """Name in the JSON."""
-    return f"{self.engine.replace('-', '_')}_{self.work.name}_{self.canvas}"
-
-
-def jobs_of(works: Iterable[Work], peers: Sequence[str], quick: bool) -> list[Job]:
-  """Returns what is measured, in the order of the tables."""
-  jobs = []
-  for work in works:
-    canvases = [work.canvas]
-    if work.image and (not quick or work.name == "conv5_3"):
-      canvases.append(224)
-    for canvas in canvases:
-      jobs.append(Job(work, "tbvis", canvas))
-      if not quick or not work.image or canvas == 224:
-        jobs.append(Job(work, "floor", canvas))
-    if work.image:
-      jobs += [Job(work, peer, 224) for peer in peers]
-  return jobs
-
-
-class Machine:
-  """Runs workers, each when other programs leave the cores alone.
-
-  Args:
-    folder: for orders and answers.
-    pythons: interpreters by library, this one for those that have none.
-    patience: seconds to wait at most for quiet.
-  """
-
-  def __init__(self, folder: pathlib.Path, pythons: Mapping[str, pathlib.Path], patience: float):
-    self._folder, self._pythons, self._patience = folder, pythons, patience
-    self._count = 0
-
-  def await_quiet(self) -> None:
-    """Waits until other programs leave the cores alone, as long as patience lasts."""
-    watch, end = common.Others(), time.monotonic() + self._patience
-    while time.monotonic() < end:
-      watch.seconds()
-      time.sleep(_GLANCE)
-      if watch.seconds() < 0.1 * _GLANCE:
-        return
-
-  def run(self, library: str, order: dict[str, Any]) -> dict[str, Any]:
-    """Lets a worker carry out an order; the answer has the path of the pictures as "result".
-
-    Raises:
-      UsageError: if it fails, with the last line that it wrote.
-    """
-    self._count += 1
-    path, result = self._folder / f"{self._count}_order.json", self._folder / f"{self._count}_result.json"
-    path.write_text(json.dumps({**order, "result": str(result)}))
-    peer = next((p for p in environments.PEERS if p.name == library), None)
-    worker = peer.worker if peer else {"tbvis": "engine.py", "floor": "floor.py"}[library]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "KERAS_BACKEND": "tensorflow"}
-    environment["PYTHONPATH"] = "" if peer else os.pathsep.join([str(_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    self.await_quiet()
-    command = [str(self._pythons.get(library, sys.executable)), str(_WORKERS / worker), str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    if done.returncode or not result.exists():
-      lines = [line for line in done.stderr.splitlines() if line.strip()]
-      raise UsageError(f"{library} failed at {order['layer']}: {lines[-1].strip() if lines else f'status {done.returncode}'}")
-    return {**json.loads(result.read_text()), "result": str(result)}
-
-
-def matmul_peak(dtype: str, seconds: float, sizes: Sequence[int] = (1024, 2048)) -> float:
-  """Returns the operations a second of the fastest of many matrix products of several sizes."""
-  import tensorflow as tf
-
-  product, highest = tf.function(lambda a, b: tf.matmul(a, b)), 0.0
-  for size in sizes:
-    a, b = (tf.cast(tf.random.stateless_normal((size, size), (seed, 0)), dtype) for seed in (0, 1))
-    product(a, b)
-    end = time.perf_counter() + seconds / len(sizes)
-    while time.perf_counter() < end:
-      began = time.perf_counter()
-      product(a, b)
-      highest = max(highest, 2 * size**3 / (time.perf_counter() - began))
-  return highest
-
-
-class Scorer:
-  """The float32 network of one layer that scores every library's images alike."""
-
-  def __init__(self, weights: Mapping[str, np.ndarray], layer: str, units: Sequence[int]):
-    import tensorflow as tf
-
-    net = common.vgg16(weights, linear=layer)
-
-    @tf.function(reduce_retracing=True)
-    def values(images: tf.Tensor) -> tf.Tensor:
-      maps = net(tf.clip_by_value(images, *common.PIXEL_RANGE), training=False)
-      return tf.gather(tf.reduce_max(maps, axis=(1, 2)), list(units), axis=1)
-
-    self._values = values
-
-  def __call__(self, images: np.ndarray) -> float:
-    """Returns the mean score of images (rows, H, W, 3), a unit each."""
-    return float(np.mean(np.diagonal(self._values(np.asarray(images, np.float32)).numpy())))
-
-  def on_noise(self, side: int, count: int = 4) -> np.ndarray:
-    """Returns the largest value of each unit on images of noise."""
-    return self._values(common.noise(0, count, side, side, 3)).numpy().max(axis=0)
 
 
 class Benchmark:
@@ -354,7 +190,7 @@ class Benchmark:
 def arguments_of(work: Work) -> dict[str, Any]:
   """Returns what the builder of a network of clips is given."""
   found = {"classes": _CLASSES, "width": _WIDTH.value, **work.arguments}
-  if work.network in (_FUSION, "c3d"):
+  if work.network in (FUSION, "c3d"):
     found["fc_units"] = max(int(round(report.FC_UNITS * _WIDTH.value)), 4)
   return found
 
@@ -371,10 +207,10 @@ def _cores() -> list[int]:
 
 def _works() -> list[Work]:
   for name in _NAMES.value:
-    if name not in _WORKS:
-      raise unknown_name("work", name, _WORKS, "--works")
+    if name not in WORKS:
+      raise unknown_name("work", name, WORKS, "--works")
   named = flags.FLAGS["works"].present
-  return [work for name, work in _WORKS.items() if name in _NAMES.value and (named or not _QUICK.value or name != "prediction")]
+  return [work for name, work in WORKS.items() if name in _NAMES.value and (named or not _QUICK.value or name != "prediction")]
 
 
 def _given_weights(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -401,7 +237,7 @@ def _ratios(found: Mapping[Job, report.Measured]) -> dict[str, float | None]:
   """Returns theirs over ours, per unit-iteration, by the names of the JSON."""
   seconds = {(job.work.name, job.engine, job.canvas): measured.seconds for job, measured in found.items()}
   ratios: dict[str, float | None] = {}
-  for work in _WORKS.values():
+  for work in WORKS.values():
     if not work.image:
       name = "fusion" if work.name == "conv5_fusion" else work.name
       ratios[f"ratio_vs_floor_{name}"] = report.ratio(
@@ -509,8 +345,8 @@ def main() -> None:
 def _extras(benchmark: Benchmark, machine: Machine, works: Sequence[Work], quick: bool) -> dict[str, Any]:
   """Measures the overhead, how time goes with rows, and how memory goes with units: numbers by key, and "lines" to print."""
   result: dict[str, Any] = {"overhead_percent": None, "lines": []}
-  fusion = _WORKS["conv5_fusion"]
-  image = next((work for work in (_WORKS["conv4_3"], *works) if work in works and work.image), None)
+  fusion = WORKS["conv5_fusion"]
+  image = next((work for work in (WORKS["conv4_3"], *works) if work in works and work.image), None)
   if fusion in works:
     steps = 5 if quick else 24
     answer = machine.run("tbvis", benchmark.order(fusion, task="overhead", canvas=fusion.canvas, steps=steps))
