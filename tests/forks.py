@@ -117,9 +117,11 @@ def _become(order: Mapping[str, Any], streams: Sequence[str]) -> None:
     _set_clock(order["clock"])
   if order.get("memory"):
     # Not what loading takes, but what the work takes.
-    importlib.import_module(rest[0])
+    program = importlib.import_module(rest[0])
+    sys.argv[0] = str(program.__file__)
     _limit_memory(order["memory"])
-  if first == "-m":
+    program.entry()
+  elif first == "-m":
     runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
   elif first == "-c":
     exec(compile(rest[0], "<string>", "exec"), {"__name__": "__main__"})

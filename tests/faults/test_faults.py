@@ -81,8 +81,9 @@ def test_it_ends_in_a_clear_line_or_goes_on_by_itself(world, fault, work):
 
 @pytest.mark.slow
 def test_without_memory_nothing_is_lost(world):
-  # What it says is not asked: under a limit of addresses C++ may abort where Python would raise.
+  # Under a limit of addresses C++ may abort where Python would raise; what Python raises is told.
   tally = faults.little_memory(world, world.preparing(), random.Random(3), 1)
+  assert all(said.startswith("status -") for said in tally.unclear), tally.unclear
   assert tally.times and tally.recovered and not tally.lost and not tally.corrupt, tally
 
 
