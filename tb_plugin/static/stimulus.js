@@ -114,9 +114,9 @@ class Stimulus extends HTMLElement {
       const {appearance, motion} = cell.meta;
       this.fill(still && Film.fromStack(still, appearance.frames),
         strip && Flow.fromPlanes(strip, motion.frames, motion.small_step, motion.small_by_row));
-      this.setState("ready");
       this.tell();
       if (this.full) await this.loadFull();
+      this.setState("ready");
     } catch (error) {
       if (!(error instanceof api.Dropped)) return this.fail(error.message, "not readable");
       this.setState("idle");

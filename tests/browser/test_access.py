@@ -136,6 +136,10 @@ _FOCUSED = """() => {
 def test_tab_comes_to_everything_and_is_seen_where_it_is(address, open_tab, chosen, width, ready):
   page, frame = open_tab(address, chosen, width=width)
   frame.wait_for_selector(ready)
+  # A player gets its canvases when it has its pictures, and new ones with the large ones: all that Tab is to come to is to be there.
+  for player in frame.query_selector_all("tbvis-stimulus.full"):
+    player.scroll_into_view_if_needed()
+    frame.wait_for_function("(e) => ['ready', 'failed'].includes(e.dataset.state)", arg=player)
   frame.click("#play")
   frame.focus("#play")
   for key in ("Tab", "Shift+Tab"):
